@@ -1,0 +1,47 @@
+# Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock clean
+SHELL := /bin/bash
+
+PYTHON ?= $(shell for p in python3.13 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: $(READY) ## the whole job on this machine: ARGS="--messages 200 --serve ..."
+	@$(BIN)/python -m local.run $(ARGS)
+
+test: $(READY) ## every check: lint, types, tests, coverage
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+
+lint: $(READY) ## format, lint and types
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet .
+
+# No index address and no annotation of who asked: the files say what is installed, nothing of this machine.
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line
+lock: $(READY) ## pin the dependencies named in pyproject.toml: ARGS=--upgrade for newer ones
+	@$(COMPILE) $(ARGS) --output-file=requirements.txt pyproject.toml
+	@$(COMPILE) $(ARGS) --extra=dev --constraint=requirements.txt --output-file=requirements-dev.txt pyproject.toml
+
+clean: ## remove all that make made
+	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
