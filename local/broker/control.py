@@ -1,0 +1,133 @@
+"""The HTTP control port: look at the queues and the ledger, ask for faults, cut connections."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from local.broker import faults
+from local.broker.message import readable
+from local.broker.queues import Entry
+from local.broker.server import Server
+
+
+def application(server: Server) -> web.Application:
+    """The control port's routes."""
+    control = _Control(server)
+    app = web.Application(middlewares=[_errors_as_json])
+    app.add_routes(
+        [
+            web.get("/queues", control.queues),
+            web.get("/ledger", control.ledger),
+            web.get("/messages", control.messages),
+            web.get("/faults", control.list_faults),
+            web.post("/faults", control.add_fault),
+            web.delete("/faults", control.clear_faults),
+            web.post("/disconnect", control.disconnect),
+            web.post("/detach", control.detach),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return web.json_response({"error": error.text or error.reason}, status=error.status)
+
+
+class _Control:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def queues(self, _: web.Request) -> web.Response:
+        self._server.namespace.advance(self._server.now())
+        self._server.touch()
+        queues = self._server.namespace.queues.values()
+        return web.json_response({queue.settings.name: asdict(queue.counts()) for queue in queues})
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        after = _whole_number(request, "after", 0)
+        limit = _whole_number(request, "limit", None)
+        events = self._server.namespace.ledger.after(after or 0, limit)
+        return web.json_response([asdict(event) for event in events])
+
+    async def messages(self, request: web.Request) -> web.Response:
+        name = request.query.get("queue", "")
+        queue = self._server.namespace.find(name)
+        if queue is not None and request.query.get("dead_letter", "0") not in ("", "0", "false"):
+            queue = queue.dead_letters or queue
+        if queue is None:
+            raise web.HTTPNotFound(text=f"no queue {name!r}")
+        start = _whole_number(request, "from", 0) or 0
+        limit = _whole_number(request, "limit", 1000) or 0
+        entries = queue.peek(start, limit, self._server.now())
+        self._server.touch()
+        return web.json_response([_summary(entry) for entry in entries])
+
+    async def list_faults(self, _: web.Request) -> web.Response:
+        return web.json_response(self._server.faults.listed())
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        try:
+            self._server.faults.add(faults.parse(await _body(request)))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return web.json_response(self._server.faults.listed())
+
+    async def clear_faults(self, _: web.Request) -> web.Response:
+        self._server.faults.clear()
+        return web.json_response([])
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        options = await _body(request) if request.can_read_body else {}
+        if not isinstance(options, dict) or not options.keys() <= {"abrupt"}:
+            raise web.HTTPBadRequest(text="the body may have 'abrupt' only")
+        count = self._server.disconnect(
+            "The connection was closed on request.", abrupt=bool(options.get("abrupt"))
+        )
+        return web.json_response({"connections": count})
+
+    async def detach(self, _: web.Request) -> web.Response:
+        count = self._server.detach("The link was detached on request.")
+        return web.json_response({"links": count})
+
+
+async def _body(request: web.Request) -> Any:
+    try:
+        return json.loads(await request.read())
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from error
+
+
+def _whole_number(request: web.Request, key: str, default: int | None) -> int | None:
+    text = request.query.get(key)
+    if text is None:
+        return default
+    if not text.isdecimal():
+        raise web.HTTPBadRequest(text=f"{key}: must be a whole number, 0 or more")
+    return int(text)
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    """A message without its body."""
+    properties = entry.message.read_application_properties()
+    return {
+        "sequence_number": entry.sequence_number,
+        "message_id": entry.message.message_id,
+        "state": entry.state.value,
+        "enqueued_time": entry.enqueued_at,
+        "scheduled_for": entry.scheduled_for or None,
+        "delivery_count": entry.delivery_count,
+        "reason": properties.get("DeadLetterReason"),
+        "description": properties.get("DeadLetterErrorDescription"),
+        "application_properties": readable(properties),
+        "properties": readable(entry.message.read_properties()),
+        "size": entry.message.size,
+    }
