@@ -86,9 +86,16 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
         f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
     )
-    await service.stopped()
-    await runner.cleanup()
-    await server.close()
+    stop, failure = (asyncio.ensure_future(w) for w in (service.stopped(), server.failed()))
+    try:
+        await asyncio.wait((stop, failure), return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            failure.result()
+    finally:
+        for waiter in (stop, failure):
+            waiter.cancel()
+        await runner.cleanup()
+        await server.close()
 
 
 def main() -> int:
@@ -101,7 +108,7 @@ def main() -> int:
     try:
         asyncio.run(serve(options, config))
     except (OSError, sqlite3.Error) as error:
-        print(f"the broker can not start: {error}", file=sys.stderr)
+        print(f"the broker can not go on: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -15,7 +15,7 @@ from local.broker.message import Message
 from local.broker.queues import Entry, Queue, Refused, State
 
 PREFIX = "com.microsoft:"
-_PEEK_STATES = {State.DEFERRED: 1, State.SCHEDULED: 2}
+_ACTIVE, _DEFERRED, _SCHEDULED = 0, 1, 2
 _MAX_PEEKED_BYTES = 1024 * 1024
 
 _SESSION_OPERATIONS = frozenset(
@@ -186,13 +186,19 @@ def encode_entry(queue: Queue, entry: Entry, *, peeked: bool = False) -> bytes:
     if entry.state is State.LOCKED:
         annotations[message.LOCKED_UNTIL] = encoding.timestamp(int(entry.locked_until * 1000))
     if peeked:
-        annotations[message.MESSAGE_STATE] = encoding.integer(_PEEK_STATES.get(entry.state, 0))
+        annotations[message.MESSAGE_STATE] = encoding.integer(_peek_state(entry))
     ttl = queue.time_to_live(entry.message, entry.enqueued_at)
     return entry.message.encode(
         delivery_count=entry.delivery_count,
         ttl_ms=None if ttl == float("inf") else int(ttl * 1000),
         annotations=annotations,
     )
+
+
+def _peek_state(entry: Entry) -> int:
+    if entry.state is State.SCHEDULED:
+        return _SCHEDULED
+    return _DEFERRED if entry.deferred else _ACTIVE
 
 
 def _messages(items: Iterable[bytes]) -> bytes:

@@ -604,7 +604,7 @@ class Namespace:
         new_lock_token: Callable[[], bytes],
         ledger: Ledger | None = None,
     ) -> None:
-        self.ledger = ledger or Ledger()
+        self.ledger = Ledger() if ledger is None else ledger
         self.changes = Changes()
         self.queues = {
             item.name.lower(): Queue(item, self.ledger, self.changes, new_lock_token)

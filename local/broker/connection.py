@@ -1,0 +1,607 @@
+"""One client's connection: links, deliveries and requests, on Proton's protocol engine.
+
+What arrives changes the queues and fills Proton's output buffer; the server decides when that goes
+to the socket.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import proton
+
+from local.broker import management, message
+from local.broker.encoding import EncodingError
+from local.broker.faults import Fault
+from local.broker.management import Answer
+from local.broker.message import Message
+from local.broker.queues import MAX_MESSAGE_BYTES, Queue, Refused
+from local.broker.tokens import Grant, entity_path, verify
+
+if TYPE_CHECKING:
+    from local.broker.server import Server
+
+CBS = "$cbs"
+_MANAGEMENT_SUFFIX = "/$management"
+_SENDER_CREDIT = 1000
+_TRANSACTIONAL_STATE = 0x34
+_HEARTBEAT_BYTES = 8  # an empty frame
+_COORDINATOR = 3  # the terminus type that transactions use
+_Event = proton.Event
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """What a link is attached to: `$cbs`, a queue's management node, or a queue."""
+
+    address: str
+    queue: Queue | None
+    is_management: bool
+
+
+@dataclass(slots=True, eq=False)
+class Outlet:
+    """A link on which the broker sends a queue's messages to a receiver."""
+
+    connection: "Connection"
+    link: Any
+    queue: Queue
+    deletes: bool
+    waiting: bool = False  # in the queue's line
+    paused: bool = False  # by a fault
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """A link on which a client hears the answers of `$cbs` or a management node."""
+
+    link: Any
+    node: Node
+    address: str | None
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._socket: asyncio.Transport | None = None
+        self._connection = proton.Connection()
+        self._transport = proton.Transport(proton.Transport.SERVER)
+        self._collector = proton.Collector()
+        self._grants: dict[str, Grant] = {}
+        # By link: Proton's wrappers of one link are equal.
+        self._nodes: dict[Any, Node] = {}
+        self._outlets: dict[Any, Outlet] = {}
+        self._replies: list[Reply] = []
+        self._link_used_at: dict[Any, float] = {}
+        self._used_at = time.monotonic()
+        self._tick: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._socket = transport
+        self._connection.collect(self._collector)
+        sasl = self._transport.sasl()
+        sasl.allowed_mechs("ANONYMOUS")
+        self._transport.max_frame_size = 65536
+        self._transport.bind(self._connection)
+        self._server.connections.add(self)
+        self._server.touch(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            at = 0
+            while at < len(data) and (capacity := self._transport.capacity()) > 0:
+                self._transport.push(data[at : at + capacity])
+                at += capacity
+                self._handle_events()
+        except proton.TransportException:
+            self._closing = True
+        if len(data) > _HEARTBEAT_BYTES:
+            self._used_at = time.monotonic()
+        self._server.touch(self)
+
+    def eof_received(self) -> None:
+        self._end_input()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._end_input()
+        self._server.connections.discard(self)
+        if self._tick is not None:
+            self._tick.cancel()
+        for outlet in self._outlets.values():
+            outlet.waiting = False
+        self._outlets.clear()
+        self._nodes.clear()
+        self._replies.clear()
+        self._transport.unbind()
+        self._connection.free()
+        self._handle_events()
+
+    def _end_input(self) -> None:
+        with contextlib.suppress(proton.TransportException):
+            self._transport.close_tail()
+            self._handle_events()
+
+    def write_out(self) -> None:
+        """Send what Proton has ready."""
+        socket = self._socket
+        if socket is None or socket.is_closing():
+            return
+        deadline = self._transport.tick(time.monotonic())
+        try:
+            while True:
+                pending = self._transport.pending()
+                if pending <= 0:
+                    break
+                socket.write(self._transport.peek(pending))
+                self._transport.pop(pending)
+                self._handle_events()
+        except proton.TransportException:
+            pending = -1
+        if pending < 0 or self._closing:
+            socket.close()
+        elif deadline:
+            if self._tick is not None:
+                self._tick.cancel()
+            delay = max(0.0, deadline - time.monotonic())
+            loop = asyncio.get_running_loop()
+            self._tick = loop.call_later(delay, self._server.touch, self)
+
+    def abort(self) -> None:
+        """Cut the socket; what is not sent yet is lost."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def hang_up(self) -> None:
+        """Close the socket once all is sent."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def end_idle(self, connection_seconds: float, link_seconds: float) -> None:
+        """Do as the service does to a connection, and to links, that nobody uses."""
+        now = time.monotonic()
+        if now - self._used_at > connection_seconds:
+            self.close(
+                "amqp:connection:forced",
+                f"The connection was inactive for more than the allowed {connection_seconds} "
+                "seconds and is closed.",
+            )
+            return
+        for link, used_at in list(self._link_used_at.items()):
+            waits = link.is_sender and link.credit > 0
+            if not waits and now - used_at > link_seconds and self._nodes[link].address != CBS:
+                text = f"The link was idle for more than {link_seconds} seconds and is detached."
+                self._refuse_link(link, Refused(500, "amqp:link:detach-forced", text))
+
+    def close(self, condition: str, description: str) -> None:
+        """Close the connection with an error."""
+        self._connection.condition = proton.Condition(condition, description)
+        self._connection.close()
+        self._server.touch(self)
+
+    def detach_all(self, description: str) -> int:
+        """Detach all links but those to `$cbs`; returns how many."""
+        links = [outlet.link for outlet in self._outlets.values()]
+        links += [reply.link for reply in self._replies if reply.node.address != CBS]
+        for link in self._link_used_at:
+            node = self._nodes.get(link)
+            if link.is_receiver and node is not None and node.address != CBS:
+                links.append(link)
+        for link in links:
+            self._refuse_link(link, Refused(500, "amqp:link:detach-forced", description))
+        return len(links)
+
+    # Proton's events
+
+    def _handle_events(self) -> None:
+        while (event := self._collector.peek()) is not None:
+            handler = _HANDLERS.get(event.type)
+            if handler is not None:
+                handler(self, event)
+            self._collector.pop()
+
+    def _on_connection_remote_open(self, event: Any) -> None:
+        event.connection.container = "local-broker"
+        event.connection.open()
+
+    def _on_connection_remote_close(self, event: Any) -> None:
+        event.connection.close()
+
+    def _on_session_remote_open(self, event: Any) -> None:
+        event.session.open()
+
+    def _on_session_remote_close(self, event: Any) -> None:
+        event.session.close()
+
+    def _on_transport_closed(self, _: Any) -> None:
+        self._closing = True
+
+    def _on_link_remote_open(self, event: Any) -> None:
+        link = event.link
+        terminus = link.remote_source if link.is_sender else link.remote_target
+        address = entity_path(terminus.address or "")
+        self._afflict(
+            "attach",
+            address,
+            perform=lambda: self._attach(link, terminus, address),
+            refuse=lambda fault: self._refuse_link(link, _refused(fault)),
+        )
+
+    def _attach(self, link: Any, terminus: Any, address: str) -> None:
+        try:
+            if terminus.type == _COORDINATOR:
+                raise Refused(501, "amqp:not-implemented", "Transactions are not emulated.")
+            node = self._find_node(address)
+            if node.queue is not None and not node.is_management:
+                self._authorize("Listen" if link.is_sender else "Send", node)
+                if link.is_sender and "com.microsoft:session-filter" in _filters(terminus):
+                    raise Refused(400, "amqp:not-allowed", "Sessions are not emulated.")
+                if link.is_receiver and node.queue.dead_letters is None:
+                    text = "A dead-letter queue takes no messages from senders."
+                    raise Refused(400, "amqp:not-allowed", text)
+        except Refused as refused:
+            self._refuse_link(link, refused)
+            return
+        link.source.copy(link.remote_source)
+        link.target.copy(link.remote_target)
+        link.snd_settle_mode = link.remote_snd_settle_mode
+        link.rcv_settle_mode = link.remote_rcv_settle_mode
+        link.max_message_size = MAX_MESSAGE_BYTES
+        self._nodes[link] = node
+        self._link_used_at[link] = time.monotonic()
+        if link.is_receiver:
+            link.open()
+            link.flow(_SENDER_CREDIT)
+        elif node.queue is None or node.is_management:
+            self._replies.append(Reply(link, node, link.remote_target.address))
+            link.open()
+        else:
+            deletes = link.remote_snd_settle_mode == proton.Link.SND_SETTLED
+            self._outlets[link] = Outlet(self, link, node.queue, deletes)
+            link.open()
+            self._on_credit(link)
+        self._server.touch(self)
+
+    def _find_node(self, address: str) -> Node:
+        if address.lower() == CBS:
+            return Node(CBS, None, True)
+        is_management = address.lower().endswith(_MANAGEMENT_SUFFIX)
+        name = address[: -len(_MANAGEMENT_SUFFIX)] if is_management else address
+        queue = self._server.namespace.find(name)
+        if queue is None:
+            text = f"The messaging entity '{name}' could not be found."
+            raise Refused(404, "amqp:not-found", text)
+        return Node(address, queue, is_management)
+
+    def _authorize(self, right: str, node: Node) -> None:
+        assert node.queue is not None
+        now = self._server.now()
+        if not any(g.allows(right, node.queue.name, now) for g in self._grants.values()):
+            text = f"Unauthorized access. '{right}' claim is required to use '{node.address}'."
+            raise Refused(401, "amqp:unauthorized-access", text)
+
+    def _refuse_link(self, link: Any, refused: Refused) -> None:
+        link.condition = proton.Condition(refused.condition, refused.description)
+        if not link.state & proton.Endpoint.LOCAL_ACTIVE:
+            link.open()
+        link.close()
+        self._forget_link(link)
+        self._server.touch(self)
+
+    def _on_link_remote_close(self, event: Any) -> None:
+        event.link.close()
+        self._forget_link(event.link)
+
+    def _on_link_remote_detach(self, event: Any) -> None:
+        event.link.detach()
+        self._forget_link(event.link)
+
+    def _forget_link(self, link: Any) -> None:
+        """What was delivered on the link stays locked until the locks expire, as in Service Bus."""
+        self._nodes.pop(link, None)
+        self._link_used_at.pop(link, None)
+        outlet = self._outlets.pop(link, None)
+        if outlet is not None:
+            outlet.waiting = False
+        self._replies = [reply for reply in self._replies if reply.link != link]
+
+    def _on_link_flow(self, event: Any) -> None:
+        link = event.link
+        if link.is_sender:
+            self._on_credit(link)
+
+    def _on_credit(self, link: Any) -> None:
+        outlet = self._outlets.get(link)
+        if outlet is None or outlet.paused:
+            return
+        if link.credit > 0 and not outlet.waiting:
+            outlet.paused = True
+            fault = self._afflict(
+                "receive",
+                outlet.queue.name,
+                perform=lambda: self._join_line(outlet),
+                refuse=lambda fault: self._refuse_link(link, _refused(fault)),
+            )
+            if fault is not None and fault.drop:
+                outlet.paused = False  # until the receiver gives credit again
+        self._server.touch(self)
+
+    def _join_line(self, outlet: Outlet) -> None:
+        outlet.paused = False
+        if outlet.link.credit > 0 and outlet.link in self._outlets:
+            self._server.wait_for_message(outlet)
+            self._server.touch(self)
+
+    def finish_drain(self, outlet: Outlet) -> None:
+        outlet.link.drained()
+        self._server.touch(self)
+
+    def transfer(self, outlet: Outlet, lock_token: bytes, encoded: bytes) -> None:
+        """Send a message to a receiver."""
+        link = outlet.link
+        # Proton takes tags as text; lock tokens are made of bytes below 0x80 for that.
+        delivery = link.delivery((lock_token or b"\0").decode("ascii"))
+        link.stream(encoded)
+        link.advance()
+        if outlet.deletes:
+            delivery.settle()
+        self._link_used_at[link] = time.monotonic()
+        self._server.touch(self)
+
+    def _on_delivery(self, event: Any) -> None:
+        delivery = event.delivery
+        link = event.link
+        self._link_used_at[link] = time.monotonic()
+        if link.is_receiver:
+            if delivery.aborted:
+                delivery.settle()
+            elif delivery.readable and not delivery.partial:
+                encoded = link.recv(delivery.pending)
+                link.advance()
+                if link.credit < _SENDER_CREDIT // 2:
+                    link.flow(_SENDER_CREDIT - link.credit)
+                self._on_transfer(link, delivery, bytes(encoded or b""))
+        elif delivery.updated:
+            self._on_disposition(link, delivery)
+
+    # Messages from senders
+
+    def _on_transfer(self, link: Any, delivery: Any, encoded: bytes) -> None:
+        node = self._nodes.get(link)
+        if node is None:
+            delivery.settle()
+        elif node.is_management:
+            self._on_request(node, delivery, encoded)
+        else:
+            assert node.queue is not None
+            queue = node.queue
+            self._afflict(
+                "send",
+                queue.name,
+                perform=lambda: self._take_in(queue, delivery, encoded),
+                refuse=lambda fault: self._reject(delivery, _refused(fault)),
+                perform_silently=lambda: self._enqueue_all(queue, encoded),
+            )
+
+    def _take_in(self, queue: Queue, delivery: Any, encoded: bytes) -> None:
+        try:
+            if delivery.remote_state == _TRANSACTIONAL_STATE:
+                raise Refused(501, "amqp:not-implemented", "Transactions are not emulated.")
+            self._enqueue_all(queue, encoded)
+        except Refused as refused:
+            self._reject(delivery, refused)
+            return
+        delivery.update(proton.Delivery.ACCEPTED)
+        delivery.settle()
+        self._server.touch(self)
+
+    def _enqueue_all(self, queue: Queue, encoded: bytes) -> None:
+        if len(encoded) > MAX_MESSAGE_BYTES:
+            text = f"The transfer has {len(encoded)} bytes; {MAX_MESSAGE_BYTES} are allowed."
+            raise Refused(400, "amqp:link:message-size-exceeded", text)
+        try:
+            messages: list[Message] = message.unpack(encoded)
+        except EncodingError as error:
+            raise Refused(400, "amqp:decode-error", str(error)) from error
+        for item in messages:
+            queue.check(item)  # a batch is taken as a whole or not at all
+        for item in messages:
+            queue.send(item, self._server.now())
+
+    def _reject(self, delivery: Any, refused: Refused) -> None:
+        delivery.local.condition = proton.Condition(refused.condition, refused.description)
+        delivery.update(proton.Delivery.REJECTED)
+        delivery.settle()
+        self._server.touch(self)
+
+    # Settlements on the link that received the message
+
+    def _on_disposition(self, link: Any, delivery: Any) -> None:
+        state = delivery.remote_state
+        outlet = self._outlets.get(link)
+        settle = _SETTLEMENTS.get(state)
+        if settle is None or outlet is None:
+            if state == _TRANSACTIONAL_STATE:
+                text = "Transactions are not emulated."
+                self._reject(delivery, Refused(501, "amqp:not-implemented", text))
+            elif delivery.settled:
+                delivery.settle()
+            return
+        operation, arguments = settle(delivery)
+        queue = outlet.queue
+        token = delivery.tag.encode("ascii")
+        settled_by_client = delivery.settled
+        method = getattr(queue, operation.replace("-", "_"))
+
+        def perform() -> None:
+            try:
+                method(token, self._server.now(), *arguments)
+            except Refused as refused:
+                self._reject(delivery, refused)
+                return
+            delivery.update(state)
+            delivery.settle()
+            self._server.touch(self)
+
+        def perform_silently() -> None:
+            method(token, self._server.now(), *arguments)
+
+        if settled_by_client:
+            # Nobody waits for an answer, but what was asked for is done.
+            with contextlib.suppress(Refused):
+                perform_silently()
+            delivery.settle()
+            self._server.touch(self)
+            return
+        self._afflict(
+            operation,
+            queue.name,
+            perform=perform,
+            refuse=lambda fault: self._reject(delivery, _refused(fault)),
+            perform_silently=perform_silently,
+        )
+
+    # Requests to $cbs and management nodes
+
+    def _on_request(self, node: Node, delivery: Any, encoded: bytes) -> None:
+        delivery.update(proton.Delivery.ACCEPTED)
+        delivery.settle()
+        self._server.touch(self)
+        try:
+            message_id, reply_to, properties, body = message.request_value(encoded)
+        except EncodingError:
+            return  # nobody to answer: the request has no readable id
+        operation = str(properties.get("operation", ""))
+        is_cbs = node.queue is None
+        short = operation.removeprefix(management.PREFIX)
+
+        def execute() -> Answer:
+            try:
+                if node.queue is None:
+                    return self._put_token(operation, properties, body)
+                self._authorize(management.right_needed(short), node)
+            except Refused as refused:
+                return Answer.of(refused)
+            return management.execute(node.queue, short, body, self._server.now())
+
+        def answer(content: Answer) -> None:
+            self._answer(node, reply_to, content.encode(message_id, for_cbs=is_cbs))
+
+        self._afflict(
+            CBS if is_cbs else short,
+            "" if node.queue is None else node.queue.name,
+            perform=lambda: answer(execute()),
+            refuse=lambda fault: answer(Answer.of(_refused(fault))),
+            perform_silently=execute,
+        )
+
+    def _put_token(self, operation: str, properties: dict[str, Any], body: Any) -> Answer:
+        if operation != "put-token":
+            raise Refused(501, "amqp:not-implemented", f"{operation}: not emulated.")
+        # The type is no guide: azure-servicebus says "jwt" of its SAS tokens.
+        grant = verify(str(body), self._server.rules, self._server.now())
+        self._grants[str(properties.get("name"))] = grant
+        return Answer(202, "Accepted")
+
+    def _answer(self, node: Node, reply_to: str | None, encoded: bytes) -> None:
+        candidates = [r for r in self._replies if r.node.address.lower() == node.address.lower()]
+        exact = [reply for reply in candidates if reply.address == reply_to]
+        for reply in (exact or candidates)[-1:]:
+            link = reply.link
+            delivery = link.delivery(link.delivery_tag())
+            link.stream(encoded)
+            link.advance()
+            delivery.settle()
+        self._server.touch(self)
+
+    # Faults
+
+    def _afflict(
+        self,
+        operation: str,
+        queue: str,
+        *,
+        perform: Callable[[], None],
+        refuse: Callable[[Fault], None],
+        perform_silently: Callable[[], Any] | None = None,
+    ) -> Fault | None:
+        """Carry out an operation, or the fault asked for in its stead, which is returned."""
+        fault = self._server.faults.strike(operation, queue)
+        if fault is None:
+            perform()
+            return None
+
+        def strike() -> None:
+            if not self._connection.state & proton.Endpoint.LOCAL_ACTIVE:
+                return  # the client is gone by now
+            if fault.condition is None and not fault.drop:
+                perform()
+                return
+            if fault.performed and perform_silently is not None:
+                with contextlib.suppress(Refused):
+                    perform_silently()
+                self._server.touch(self)
+            if not fault.drop:
+                refuse(fault)
+
+        if fault.delay_seconds:
+            asyncio.get_running_loop().call_later(fault.delay_seconds, strike)
+        else:
+            strike()
+        return fault
+
+
+def _refused(fault: Fault) -> Refused:
+    return Refused(fault.status, fault.condition or "amqp:internal-error", "A fault was asked for.")
+
+
+def _filters(terminus: Any) -> dict[Any, Any]:
+    data = terminus.filter
+    data.rewind()
+    return (data.get_object() or {}) if data.next() else {}
+
+
+def _dead_letter_arguments(delivery: Any) -> tuple[Any, ...]:
+    condition = delivery.remote.condition
+    info = dict((condition and condition.info) or {})
+    reason = info.pop("DeadLetterReason", None)
+    description = info.pop("DeadLetterErrorDescription", None)
+    return (reason, description, info)
+
+
+def _on_modified(delivery: Any) -> tuple[str, tuple[Any, ...]]:
+    changes = delivery.remote.annotations or {}
+    if delivery.remote.undeliverable:
+        return "defer", (changes,)
+    if delivery.remote.failed:
+        return "abandon", (changes,)
+    return "release", ()
+
+
+_SETTLEMENTS: dict[Any, Callable[[Any], tuple[str, tuple[Any, ...]]]] = {
+    proton.Delivery.ACCEPTED: lambda _: ("complete", ()),
+    proton.Delivery.REJECTED: lambda delivery: ("dead-letter", _dead_letter_arguments(delivery)),
+    proton.Delivery.RELEASED: lambda _: ("release", ()),
+    proton.Delivery.MODIFIED: _on_modified,
+}
+
+_HANDLERS: dict[Any, Callable[[Connection, Any], None]] = {
+    _Event.CONNECTION_REMOTE_OPEN: Connection._on_connection_remote_open,
+    _Event.CONNECTION_REMOTE_CLOSE: Connection._on_connection_remote_close,
+    _Event.SESSION_REMOTE_OPEN: Connection._on_session_remote_open,
+    _Event.SESSION_REMOTE_CLOSE: Connection._on_session_remote_close,
+    _Event.LINK_REMOTE_OPEN: Connection._on_link_remote_open,
+    _Event.LINK_REMOTE_CLOSE: Connection._on_link_remote_close,
+    _Event.LINK_REMOTE_DETACH: Connection._on_link_remote_detach,
+    _Event.LINK_FLOW: Connection._on_link_flow,
+    _Event.DELIVERY: Connection._on_delivery,
+    _Event.TRANSPORT_CLOSED: Connection._on_transport_closed,
+}
