@@ -52,6 +52,7 @@ class Outlet:
     deletes: bool
     waiting: bool = False  # in the queue's line
     paused: bool = False  # by a fault
+    pardoned: bool = False  # after a pause: the next delivery is not struck again
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol):
         if self._tick is not None:
             self._tick.cancel()
         for outlet in self._outlets.values():
-            outlet.waiting = False
+            self._server.leave_line(outlet)
         self._outlets.clear()
         self._nodes.clear()
         self._replies.clear()
@@ -183,7 +184,7 @@ class Connection(asyncio.Protocol):
 
     def close(self, condition: str, description: str) -> None:
         """Close the connection with an error."""
-        self._connection.condition = proton.Condition(condition, description)
+        self._connection.condition = _condition(condition, description)
         self._connection.close()
         self._server.touch(self)
 
@@ -289,8 +290,11 @@ class Connection(asyncio.Protocol):
             raise Refused(401, "amqp:unauthorized-access", text)
 
     def _refuse_link(self, link: Any, refused: Refused) -> None:
-        link.condition = proton.Condition(refused.condition, refused.description)
-        if not link.state & proton.Endpoint.LOCAL_ACTIVE:
+        link.condition = _condition(refused.condition, refused.description)
+        if link.state & proton.Endpoint.LOCAL_UNINIT:
+            # A refused link is attached without a terminus and detached at once (AMQP 1.0, 2.6.3).
+            terminus = link.source if link.is_sender else link.target
+            terminus.type = proton.Terminus.UNSPECIFIED
             link.open()
         link.close()
         self._forget_link(link)
@@ -310,7 +314,7 @@ class Connection(asyncio.Protocol):
         self._link_used_at.pop(link, None)
         outlet = self._outlets.pop(link, None)
         if outlet is not None:
-            outlet.waiting = False
+            self._server.leave_line(outlet)
         self._replies = [reply for reply in self._replies if reply.link != link]
 
     def _on_link_flow(self, event: Any) -> None:
@@ -320,29 +324,29 @@ class Connection(asyncio.Protocol):
 
     def _on_credit(self, link: Any) -> None:
         outlet = self._outlets.get(link)
-        if outlet is None or outlet.paused:
-            return
-        if link.credit > 0 and not outlet.waiting:
-            outlet.paused = True
-            fault = self._afflict(
-                "receive",
-                outlet.queue.name,
-                perform=lambda: self._join_line(outlet),
-                refuse=lambda fault: self._refuse_link(link, _refused(fault)),
-            )
-            if fault is not None and fault.drop:
-                outlet.paused = False  # until the receiver gives credit again
-        self._server.touch(self)
-
-    def _join_line(self, outlet: Outlet) -> None:
-        outlet.paused = False
-        if outlet.link.credit > 0 and outlet.link in self._outlets:
+        if outlet is not None and link.credit > 0 and not outlet.paused:
             self._server.wait_for_message(outlet)
-            self._server.touch(self)
-
-    def finish_drain(self, outlet: Outlet) -> None:
-        outlet.link.drained()
         self._server.touch(self)
+
+    def withhold(self, outlet: Outlet, fault: Fault) -> None:
+        """Do to a receiver, instead of a delivery, what a fault asks for."""
+
+        def strike() -> None:
+            outlet.paused = False
+            if outlet.link not in self._outlets:
+                return  # the client is gone by now
+            if fault.condition is not None:
+                self._refuse_link(outlet.link, _refused(fault))
+            elif not fault.drop:
+                outlet.pardoned = True
+                self._server.wait_for_message(outlet)
+                self._server.touch(self)
+
+        if fault.delay_seconds:
+            outlet.paused = True
+            asyncio.get_running_loop().call_later(fault.delay_seconds, strike)
+        else:
+            strike()
 
     def transfer(self, outlet: Outlet, lock_token: bytes, encoded: bytes) -> None:
         """Send a message to a receiver."""
@@ -417,7 +421,7 @@ class Connection(asyncio.Protocol):
             queue.send(item, self._server.now())
 
     def _reject(self, delivery: Any, refused: Refused) -> None:
-        delivery.local.condition = proton.Condition(refused.condition, refused.description)
+        delivery.local.condition = _condition(refused.condition, refused.description)
         delivery.update(proton.Delivery.REJECTED)
         delivery.settle()
         self._server.touch(self)
@@ -532,12 +536,12 @@ class Connection(asyncio.Protocol):
         perform: Callable[[], None],
         refuse: Callable[[Fault], None],
         perform_silently: Callable[[], Any] | None = None,
-    ) -> Fault | None:
-        """Carry out an operation, or the fault asked for in its stead, which is returned."""
+    ) -> None:
+        """Carry out an operation, or the fault that was asked for in its stead."""
         fault = self._server.faults.strike(operation, queue)
         if fault is None:
             perform()
-            return None
+            return
 
         def strike() -> None:
             if not self._connection.state & proton.Endpoint.LOCAL_ACTIVE:
@@ -556,11 +560,16 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(fault.delay_seconds, strike)
         else:
             strike()
-        return fault
 
 
 def _refused(fault: Fault) -> Refused:
     return Refused(fault.status, fault.condition or "amqp:internal-error", "A fault was asked for.")
+
+
+def _condition(name: str, description: str) -> Any:
+    """An error, always with an info map: azure-servicebus fails on an error that lacks it."""
+    info = {proton.symbol("com.microsoft:tracking-id"): "local-broker"}
+    return proton.Condition(name, description, info)
 
 
 def _filters(terminus: Any) -> dict[Any, Any]:

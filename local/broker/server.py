@@ -5,6 +5,7 @@ to the sockets. So no client hears of anything that a crash could undo.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections import deque
@@ -149,6 +150,13 @@ class Server:
             outlet.waiting = True
             self._lines.setdefault(outlet.queue.name, deque()).append(outlet)
 
+    def leave_line(self, outlet: Outlet) -> None:
+        """A receiver is gone."""
+        if outlet.waiting:
+            outlet.waiting = False
+            with contextlib.suppress(ValueError):
+                self._lines[outlet.queue.name].remove(outlet)
+
     def _serve(self, queue: Queue, now: float) -> None:
         """Hand ready messages to those in line, one each in turn."""
         line = self._lines.get(queue.name)
@@ -156,6 +164,12 @@ class Server:
             outlet = line.popleft()
             if not outlet.waiting or outlet.paused or outlet.link.credit <= 0:
                 outlet.waiting = False
+                continue
+            fault = None if outlet.pardoned else self.faults.strike("receive", queue.name)
+            outlet.pardoned = False
+            if fault is not None:
+                outlet.waiting = False
+                outlet.connection.withhold(outlet, fault)
                 continue
             entry = queue.deliver(now, delete=outlet.deletes)
             if entry is None:
@@ -165,10 +179,10 @@ class Server:
                 outlet, entry.lock_token, management.encode_entry(queue, entry)
             )
             line.append(outlet)
-        # Who has drained its credit gets the rest of it back.
-        for outlet in list(line or ()):
-            if outlet.link.drain_mode:
-                outlet.connection.finish_drain(outlet)
+        for outlet in line or ():
+            if outlet.waiting and outlet.link.drain_mode and outlet.link.credit > 0:
+                outlet.link.drained()  # there is no more: gives the credit back
+                self._dirty.add(outlet.connection)
 
     # What the control port asks for
 

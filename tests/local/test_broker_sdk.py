@@ -1,0 +1,712 @@
+"""The broker as the unmodified azure-servicebus library sees it."""
+
+import datetime
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.servicebus import (
+    NEXT_AVAILABLE_SESSION,
+    ServiceBusClient,
+    ServiceBusMessage,
+    ServiceBusMessageState,
+    ServiceBusReceivedMessage,
+    ServiceBusReceiveMode,
+    ServiceBusReceiver,
+    ServiceBusSender,
+    ServiceBusSubQueue,
+)
+from azure.servicebus.aio import ServiceBusClient as AsyncServiceBusClient
+from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType, AmqpMessageHeader
+from azure.servicebus.exceptions import (
+    MessageLockLostError,
+    MessageNotFoundError,
+    MessageSizeExceededError,
+    MessagingEntityNotFoundError,
+    ServiceBusAuthenticationError,
+    ServiceBusAuthorizationError,
+    ServiceBusError,
+)
+
+from tests.local.broker_process import BrokerProcess, until
+
+QUEUES_PER_KIND = 40
+KINDS = {
+    "standard": {
+        "lockDuration": "PT1M",
+        "maxDeliveryCount": 3,
+        "defaultMessageTimeToLive": "PT1H",
+        "deadLetteringOnMessageExpiration": True,
+        "requiresDuplicateDetection": True,
+        "duplicateDetectionHistoryTimeWindow": "PT10M",
+    },
+    "brief": {"lockDuration": "PT0.3S", "maxDeliveryCount": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    path: Path = tmp_path_factory.mktemp("broker") / "config.json"
+    names = [(f"{kind}-{n}", KINDS[kind]) for kind in KINDS for n in range(QUEUES_PER_KIND)]
+    config = {
+        "queues": [{"name": name, "properties": properties} for name, properties in names],
+        "authorizationRules": [
+            {"keyName": "k", "key": "c2Vj", "rights": ["Send", "Listen"]},
+            {"keyName": "sender", "key": "c2Vu", "rights": ["Send"]},
+            {"keyName": "listener", "key": "bGlz", "rights": ["Listen"]},
+        ],
+    }
+    path.write_text(json.dumps(config))
+    with BrokerProcess.running(["--config", str(path)]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def unused() -> dict[str, Iterator[str]]:
+    return {kind: iter([f"{kind}-{n}" for n in range(QUEUES_PER_KIND)]) for kind in KINDS}
+
+
+@pytest.fixture
+def queue(unused: dict[str, Iterator[str]]) -> str:
+    """A queue of one's own."""
+    return next(unused["standard"])
+
+
+@pytest.fixture
+def brief(unused: dict[str, Iterator[str]]) -> str:
+    """A queue of one's own with locks of 0.3 s and two deliveries."""
+    return next(unused["brief"])
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(broker: BrokerProcess, stack: ExitStack) -> ServiceBusClient:
+    return stack.enter_context(connect(broker.connection_string))
+
+
+def connect(connection_string: str) -> ServiceBusClient:
+    return ServiceBusClient.from_connection_string(
+        connection_string, retry_total=1, retry_backoff_factor=0.05
+    )
+
+
+@pytest.fixture
+def sender(client: ServiceBusClient, stack: ExitStack, queue: str) -> ServiceBusSender:
+    return stack.enter_context(client.get_queue_sender(queue))
+
+
+@pytest.fixture
+def receiver(client: ServiceBusClient, stack: ExitStack, queue: str) -> ServiceBusReceiver:
+    return stack.enter_context(client.get_queue_receiver(queue))
+
+
+def one(receiver: ServiceBusReceiver, wait: float = 5) -> ServiceBusReceivedMessage:
+    (message,) = receiver.receive_messages(1, max_wait_time=wait)
+    return message
+
+
+def none(receiver: ServiceBusReceiver, wait: float = 0.2) -> bool:
+    return receiver.receive_messages(1, max_wait_time=wait) == []
+
+
+def dead_letters_of(client: ServiceBusClient, stack: ExitStack, queue: str) -> ServiceBusReceiver:
+    return stack.enter_context(
+        client.get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
+    )
+
+
+def by_lock_token(message: ServiceBusReceivedMessage) -> ServiceBusReceivedMessage:
+    """A stand-in that has the lock token only, which the library settles over $management."""
+    from azure.servicebus._pyamqp.message import Message
+
+    raw = Message(data=[b""])
+    stand_in = ServiceBusReceivedMessage(raw, receiver=None, lock_token=message.lock_token)
+    stand_in._is_deferred_message = True
+    return stand_in
+
+
+def test_a_message_arrives_as_it_was_sent(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Body, properties and typed application properties survive unchanged."""
+    when = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    identifier = uuid.uuid4()
+    sender.send_messages(
+        ServiceBusMessage(
+            b"\x00\xff raw bytes",
+            message_id="id-1",
+            correlation_id="corr",
+            subject="subject",
+            content_type="application/json",
+            reply_to="answers",
+            to="somewhere",
+            partition_key="pk",
+            application_properties={
+                "int": 7,
+                "float": 1.5,
+                "text": "ä",
+                "yes": True,
+                "uuid": identifier,
+                "when": when,  # type: ignore[dict-item]
+            },
+        )
+    )
+    message = one(receiver)
+    assert b"".join(message.body) == b"\x00\xff raw bytes"
+    assert message.body_type == AmqpMessageBodyType.DATA
+    assert message.message_id == "id-1"
+    assert message.correlation_id == "corr"
+    assert message.subject == "subject"
+    assert message.content_type == "application/json"
+    assert message.reply_to == "answers"
+    assert message.to == "somewhere"
+    assert message.partition_key == "pk"
+    properties = message.application_properties or {}
+    assert properties[b"when"] == int(when.timestamp() * 1000)
+    assert {k: v for k, v in properties.items() if k != b"when"} == {
+        b"int": 7,
+        b"float": 1.5,
+        b"text": "ä".encode(),
+        b"yes": True,
+        b"uuid": identifier,
+    }
+    assert message.sequence_number == 1
+    assert message.delivery_count == 0
+    assert message.enqueued_time_utc is not None
+    assert message.locked_until_utc is not None
+    assert message.locked_until_utc - message.enqueued_time_utc >= datetime.timedelta(seconds=60)
+    assert message.time_to_live == datetime.timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "body", [{"value_body": {"a": [1, None]}}, {"sequence_body": [[1, 2], ["x"]]}]
+)
+def test_value_and_sequence_bodies_stay_what_they_are(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver, body: dict[str, Any]
+) -> None:
+    """A body of any AMQP type arrives as that type."""
+    sent = AmqpAnnotatedMessage(**body, annotations={"x-mine": "kept"}, footer={"f": 1})
+    sender.send_messages(sent)
+    message = one(receiver)
+    raw = message.raw_amqp_message
+    assert raw.body_type == sent.body_type
+    content = raw.body if "value_body" in body else list(raw.body)
+    assert content == ({b"a": [1, None]} if "value_body" in body else [[1, 2], [b"x"]])
+    assert raw.annotations is not None
+    assert raw.annotations[b"x-mine"] == b"kept"
+    assert raw.footer == {b"f": 1}
+
+
+def test_large_messages_pass_and_too_large_ones_do_not(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Nearly 256 KiB go through in several frames; more is refused."""
+    body = bytes(range(256)) * 1020
+    sender.send_messages(ServiceBusMessage(body))
+    assert b"".join(one(receiver).body) == body
+    with pytest.raises(MessageSizeExceededError):
+        sender.send_messages(ServiceBusMessage(b"x" * 263_000))
+
+
+def test_completing_ends_a_message(
+    broker: BrokerProcess, sender: ServiceBusSender, receiver: ServiceBusReceiver, queue: str
+) -> None:
+    """A completed message is not there any more."""
+    sender.send_messages(ServiceBusMessage("a", message_id="m"))
+    receiver.complete_message(one(receiver))
+    assert [e["event"] for e in broker.events(queue)] == ["enqueued", "delivered", "completed"]
+    assert broker.counts(queue) == {
+        "active": 0,
+        "locked": 0,
+        "scheduled": 0,
+        "deferred": 0,
+        "dead_lettered": 0,
+    }
+
+
+def test_abandoning_redelivers_until_the_deliveries_are_used_up(
+    client: ServiceBusClient,
+    stack: ExitStack,
+    sender: ServiceBusSender,
+    receiver: ServiceBusReceiver,
+    queue: str,
+) -> None:
+    """After the last delivery the message is a dead letter that says so."""
+    sender.send_messages(ServiceBusMessage("a"))
+    for count in range(3):
+        message = one(receiver)
+        assert message.delivery_count == count
+        receiver.abandon_message(message)
+    assert none(receiver)
+    dead = one(dead_letters_of(client, stack, queue))
+    assert dead.dead_letter_reason == "MaxDeliveryCountExceeded"
+    assert dead.dead_letter_error_description is not None
+    assert "3 delivery attempts" in dead.dead_letter_error_description
+
+
+def test_dead_lettering_says_why_and_keeps_the_number(
+    client: ServiceBusClient,
+    stack: ExitStack,
+    sender: ServiceBusSender,
+    receiver: ServiceBusReceiver,
+    queue: str,
+) -> None:
+    """A dead letter has its reason, description, old sequence number and enqueued time."""
+    sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+    receiver.complete_message(one(receiver))
+    message = one(receiver)
+    receiver.dead_letter_message(message, reason="Malformed", error_description="not ours")
+    dead_letters = dead_letters_of(client, stack, queue)
+    dead = one(dead_letters)
+    assert (dead.dead_letter_reason, dead.dead_letter_error_description) == (
+        "Malformed",
+        "not ours",
+    )
+    assert dead.sequence_number == message.sequence_number == 2
+    assert dead.enqueued_time_utc == message.enqueued_time_utc
+    dead_letters.complete_message(dead)
+    assert none(dead_letters)
+
+
+def test_dead_lettering_with_too_long_a_reason_is_refused(
+    client: ServiceBusClient, sender: ServiceBusSender, receiver: ServiceBusReceiver, queue: str
+) -> None:
+    """On the link and by lock token, 4,097 characters are too many, and the lock stays."""
+    sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+    first, second = one(receiver), one(receiver)
+    with pytest.raises(ServiceBusError, match="4097"):
+        receiver.dead_letter_message(first, reason="r" * 4097)
+    # The library closes a receiver after such an error.
+    with (
+        client.get_queue_receiver(queue) as other,
+        pytest.raises(ServiceBusError, match="4097"),
+    ):
+        other.dead_letter_message(by_lock_token(second), error_description="d" * 4097)
+    with client.get_queue_receiver(queue) as other:
+        other.complete_message(by_lock_token(first))
+        other.complete_message(by_lock_token(second))
+
+
+def test_a_deferred_message_is_received_by_its_number(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Deferred messages wait for their number to be asked for, then settle like all others."""
+    sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+    for message in receiver.receive_messages(2, max_wait_time=5):
+        receiver.defer_message(message)
+    assert none(receiver)
+    states = [m.state for m in receiver.peek_messages(5, sequence_number=1)]
+    assert states == [ServiceBusMessageState.DEFERRED] * 2
+    first, second = receiver.receive_deferred_messages([1, 2])
+    assert (str(first), first.sequence_number) == ("a", 1)
+    receiver.renew_message_lock(first)
+    receiver.complete_message(first)
+    receiver.abandon_message(second)
+    (second,) = receiver.receive_deferred_messages(2)
+    receiver.dead_letter_message(second, reason="R")
+    with pytest.raises(MessageNotFoundError):
+        receiver.receive_deferred_messages(2)
+
+
+def test_receives_deferred_messages_for_deletion(
+    client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
+) -> None:
+    """In receive-and-delete mode a deferred message is gone once it is received."""
+    sender.send_messages(ServiceBusMessage("a"))
+    receiver = stack.enter_context(client.get_queue_receiver(queue))
+    receiver.defer_message(one(receiver))
+    deleting = stack.enter_context(
+        client.get_queue_receiver(queue, receive_mode=ServiceBusReceiveMode.RECEIVE_AND_DELETE)
+    )
+    assert [str(m) for m in deleting.receive_deferred_messages(1)] == ["a"]
+    assert receiver.peek_messages(5) == []
+
+
+def test_receive_and_delete_needs_no_settlement(
+    broker: BrokerProcess,
+    client: ServiceBusClient,
+    stack: ExitStack,
+    sender: ServiceBusSender,
+    queue: str,
+) -> None:
+    """In receive-and-delete mode messages are gone once they are sent out."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(5)])
+    receiver = stack.enter_context(
+        client.get_queue_receiver(queue, receive_mode=ServiceBusReceiveMode.RECEIVE_AND_DELETE)
+    )
+    assert [str(m) for m in receiver.receive_messages(5, max_wait_time=5)] == list("01234")
+    assert broker.counts(queue)["active"] == 0
+
+
+def test_no_more_messages_are_handed_out_than_asked_for(
+    broker: BrokerProcess, sender: ServiceBusSender, receiver: ServiceBusReceiver, queue: str
+) -> None:
+    """A receiver's credit is respected."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(10)])
+    assert broker.counts(queue)["locked"] == 0
+    receiver.receive_messages(3, max_wait_time=5)
+    assert broker.counts(queue)["locked"] == 3
+
+
+def test_prefetch_locks_ahead_and_closing_gives_back(
+    broker: BrokerProcess,
+    client: ServiceBusClient,
+    sender: ServiceBusSender,
+    queue: str,
+) -> None:
+    """What a receiver has prefetched and not used is given back uncounted when it closes."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(10)])
+    with client.get_queue_receiver(queue, prefetch_count=8) as receiver:
+        receiver.complete_message(one(receiver))
+        until(lambda: broker.counts(queue)["locked"] >= 7, "prefetched")
+    until(lambda: broker.counts(queue)["locked"] == 0, "given back")
+    with client.get_queue_receiver(queue) as receiver:
+        messages = receiver.receive_messages(9, max_wait_time=5)
+    assert {m.delivery_count for m in messages} == {0}
+
+
+def test_a_lock_that_expires_gives_the_message_back(
+    client: ServiceBusClient, stack: ExitStack, brief: str
+) -> None:
+    """After the lock's end another receiver gets the message; the first can not settle it."""
+    stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
+    first = stack.enter_context(client.get_queue_receiver(brief))
+    second = stack.enter_context(client.get_queue_receiver(brief))
+    message = one(first)
+    again = one(second)
+    assert again.delivery_count == 1
+    message._expiry = None  # else the library does not even ask
+    with pytest.raises(MessageLockLostError):
+        first.complete_message(message)
+    with pytest.raises(MessageLockLostError):
+        first.renew_message_lock(message)
+    with pytest.raises(MessageLockLostError):
+        first.complete_message(by_lock_token(message))
+    second.complete_message(again)
+
+
+def test_a_renewed_lock_holds(client: ServiceBusClient, stack: ExitStack, brief: str) -> None:
+    """A message whose lock is renewed stays with its receiver."""
+    stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
+    receiver = stack.enter_context(client.get_queue_receiver(brief))
+    other = stack.enter_context(client.get_queue_receiver(brief))
+    message = one(receiver)
+    started = time.monotonic()
+    while time.monotonic() < started + 0.7:
+        receiver.renew_message_lock(message)
+        assert none(other, 0.05)
+    receiver.complete_message(message)
+
+
+def test_locks_that_keep_expiring_end_in_the_dead_letter_queue(
+    client: ServiceBusClient, stack: ExitStack, brief: str
+) -> None:
+    """Expired locks count as deliveries."""
+    stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
+    receiver = stack.enter_context(client.get_queue_receiver(brief))
+    one(receiver)
+    one(receiver)
+    dead = one(dead_letters_of(client, stack, brief))
+    assert dead.dead_letter_reason == "MaxDeliveryCountExceeded"
+
+
+@pytest.mark.parametrize("outcome", ["complete", "abandon", "defer", "dead_letter"])
+def test_another_receiver_settles_by_lock_token(
+    broker: BrokerProcess,
+    client: ServiceBusClient,
+    stack: ExitStack,
+    sender: ServiceBusSender,
+    receiver: ServiceBusReceiver,
+    queue: str,
+    outcome: str,
+) -> None:
+    """With the lock token alone, a second receiver settles; the first finds its lock gone."""
+    sender.send_messages(ServiceBusMessage("a"))
+    message = one(receiver)
+    other = stack.enter_context(connect(broker.connection_string))
+    settling = stack.enter_context(other.get_queue_receiver(queue))
+    arguments = {}
+    if outcome == "dead_letter":
+        arguments = {"reason": "Refused", "error_description": "by the Face API"}
+    getattr(settling, f"{outcome}_message")(by_lock_token(message), **arguments)
+    with pytest.raises(MessageLockLostError):
+        receiver.complete_message(message)
+    counts = broker.counts(queue)
+    where = {"abandon": "active", "defer": "deferred", "dead_letter": "dead_lettered"}
+    assert {k: n for k, n in counts.items() if n} == (
+        {} if outcome == "complete" else {where[outcome]: 1}
+    )
+    if outcome == "dead_letter":
+        dead = one(dead_letters_of(client, stack, queue))
+        assert dead.dead_letter_reason == "Refused"
+        assert dead.dead_letter_error_description == "by the Face API"
+
+
+def test_dead_letters_settle_by_lock_token_too(
+    client: ServiceBusClient,
+    stack: ExitStack,
+    sender: ServiceBusSender,
+    receiver: ServiceBusReceiver,
+    queue: str,
+) -> None:
+    """The dead-letter queue has a management node of its own."""
+    sender.send_messages(ServiceBusMessage("a"))
+    receiver.dead_letter_message(one(receiver), reason="R")
+    dead_letters = dead_letters_of(client, stack, queue)
+    assert [m.dead_letter_reason for m in dead_letters.peek_messages(5)] == ["R"]
+    dead = one(dead_letters)
+    dead_letters.renew_message_lock(dead)
+    with pytest.raises(ServiceBusError, match="already"):
+        dead_letters.dead_letter_message(by_lock_token(dead))
+    dead_letters = dead_letters_of(client, stack, queue)  # the library has closed the other one
+    dead_letters.complete_message(by_lock_token(dead))
+    assert dead_letters.peek_messages(5) == []
+
+
+def test_scheduled_messages_arrive_on_time(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Scheduled by the operation or by an annotation, a message arrives at its time, not before."""
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.8)
+    (number,) = sender.schedule_messages(ServiceBusMessage("scheduled"), soon)
+    sender.send_messages(ServiceBusMessage("annotated", scheduled_enqueue_time_utc=soon))
+    peeked = receiver.peek_messages(5)
+    assert [(m.sequence_number, m.state) for m in peeked] == [
+        (number, ServiceBusMessageState.SCHEDULED),
+        (number + 1, ServiceBusMessageState.SCHEDULED),
+    ]
+    got = [one(receiver), one(receiver)]
+    assert {str(m) for m in got} == {"scheduled", "annotated"}
+    for message in got:
+        assert message.enqueued_time_utc is not None
+        late = (message.enqueued_time_utc - soon).total_seconds()
+        assert -0.01 <= late < 0.5
+        assert message.scheduled_enqueue_time_utc is not None
+        assert abs((message.scheduled_enqueue_time_utc - soon).total_seconds()) < 0.001
+
+
+def test_cancelled_scheduled_messages_never_arrive(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """A cancelled message is gone, and can not be cancelled twice."""
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    numbers = sender.schedule_messages([ServiceBusMessage("a"), ServiceBusMessage("b")], later)
+    assert len(numbers) == 2
+    sender.cancel_scheduled_messages(numbers)
+    assert receiver.peek_messages(5) == []
+    with pytest.raises(MessageNotFoundError):
+        sender.cancel_scheduled_messages(numbers[0])
+
+
+def test_expired_messages_become_dead_letters(
+    client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
+) -> None:
+    """What nobody receives in time is dead-lettered with the reason TTLExpiredException."""
+    sender.send_messages(ServiceBusMessage("a", time_to_live=datetime.timedelta(milliseconds=200)))
+    dead = one(dead_letters_of(client, stack, queue))
+    assert dead.dead_letter_reason == "TTLExpiredException"
+
+
+def test_duplicates_are_accepted_and_dropped(
+    broker: BrokerProcess, sender: ServiceBusSender, queue: str
+) -> None:
+    """Sent or scheduled, the second message with an id is dropped without an error."""
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    sender.send_messages(ServiceBusMessage("a", message_id="same"))
+    sender.send_messages(ServiceBusMessage("a", message_id="same"))
+    (number,) = sender.schedule_messages(ServiceBusMessage("a", message_id="same"), later)
+    assert number == 3
+    counts = broker.counts(queue)
+    assert (counts["active"], counts["scheduled"]) == (1, 0)
+    assert [e["event"] for e in broker.events(queue)].count("duplicate_dropped") == 2
+
+
+def test_batches_are_unpacked(sender: ServiceBusSender, receiver: ServiceBusReceiver) -> None:
+    """Each message of a batch arrives by itself; a batch of one is no exception."""
+    for size in (1, 20):
+        batch = sender.create_message_batch()
+        for n in range(size):
+            batch.add_message(ServiceBusMessage(f"{n}", message_id=f"{size}/{n}", subject="s"))
+        sender.send_messages(batch)
+        messages = receiver.receive_messages(size, max_wait_time=5)
+        while len(messages) < size:
+            messages += receiver.receive_messages(size - len(messages), max_wait_time=5)
+        assert [(str(m), m.message_id, m.subject) for m in messages] == [
+            (f"{n}", f"{size}/{n}", "s") for n in range(size)
+        ]
+
+
+def test_peeking_pages_without_locking(
+    broker: BrokerProcess, sender: ServiceBusSender, receiver: ServiceBusReceiver, queue: str
+) -> None:
+    """Peeking goes on from where it stopped, or from a given number, and locks nothing."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(7)])
+    assert [str(m) for m in receiver.peek_messages(4)] == list("0123")
+    assert [str(m) for m in receiver.peek_messages(4)] == list("456")
+    assert receiver.peek_messages(4) == []
+    peeked = receiver.peek_messages(2, sequence_number=6)
+    assert [m.sequence_number for m in peeked] == [6, 7]
+    assert broker.counts(queue)["locked"] == 0
+
+
+def test_several_receivers_share_the_work(
+    client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
+) -> None:
+    """Receivers that wait are served in turn."""
+    receivers = [
+        stack.enter_context(client.get_queue_receiver(queue, prefetch_count=10)) for _ in range(2)
+    ]
+    for receiver in receivers:
+        assert none(receiver, 0.05)  # now each has credit outstanding
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(20)])
+    shares = [len(r.receive_messages(20, max_wait_time=2)) for r in receivers]
+    assert sum(shares) == 20
+    assert min(shares) >= 5
+
+
+@pytest.mark.parametrize(
+    ("key_name", "key"), [("k", "d3Jvbmc="), ("nobody", "c2Vj")], ids=["key", "name"]
+)
+def test_a_wrong_key_is_refused(broker: BrokerProcess, queue: str, key_name: str, key: str) -> None:
+    """A token with an invalid signature or an unknown key name opens nothing."""
+    with (
+        connect(broker.with_key(key_name, key)) as client,
+        pytest.raises(ServiceBusAuthenticationError),
+        client.get_queue_sender(queue),
+    ):
+        pass
+
+
+def test_an_expired_token_is_refused(broker: BrokerProcess, queue: str) -> None:
+    """A shared access signature ends when it says."""
+    from azure.servicebus._pyamqp.utils import generate_sas_token
+
+    address = f"127.0.0.1:{broker.facts['port']}"
+    expiry = int(time.time()) - 5
+    token = generate_sas_token(f"sb://{address}/{queue}", "k", "c2Vj", expiry)  # type: ignore[no-untyped-call]
+    text = f"Endpoint=sb://{address};SharedAccessSignature={token};UseDevelopmentEmulator=true;"
+    with (
+        connect(text) as client,
+        pytest.raises(ServiceBusAuthenticationError),
+        client.get_queue_sender(queue),
+    ):
+        pass
+
+
+def test_rights_are_enforced(broker: BrokerProcess, queue: str) -> None:
+    """Who may only send can not receive, and the other way round."""
+    with connect(broker.with_key("sender", "c2Vu")) as client:
+        with client.get_queue_sender(queue) as sender:
+            sender.send_messages(ServiceBusMessage("a"))
+        with (
+            pytest.raises(ServiceBusAuthorizationError),
+            client.get_queue_receiver(queue) as refused,
+        ):
+            refused.receive_messages(1, max_wait_time=1)
+    with connect(broker.with_key("listener", "bGlz")) as client:
+        with client.get_queue_receiver(queue) as receiver:
+            receiver.complete_message(one(receiver))
+        with (
+            pytest.raises(ServiceBusAuthorizationError),
+            client.get_queue_sender(queue) as refused_sender,
+        ):
+            refused_sender.send_messages(ServiceBusMessage("b"))
+
+
+def test_an_unknown_queue_is_not_found(client: ServiceBusClient) -> None:
+    """There is no queue but the configured ones."""
+    with (
+        pytest.raises(MessagingEntityNotFoundError),
+        client.get_queue_receiver("nowhere") as receiver,
+    ):
+        receiver.receive_messages(1, max_wait_time=1)
+    with pytest.raises(MessagingEntityNotFoundError), client.get_queue_sender("nowhere") as sender:
+        sender.send_messages(ServiceBusMessage("a"))
+
+
+def test_sessions_are_refused(client: ServiceBusClient, queue: str) -> None:
+    """A session receiver is told that there are no sessions."""
+    with (
+        pytest.raises(ServiceBusError, match="Sessions"),
+        client.get_queue_receiver(queue, session_id=NEXT_AVAILABLE_SESSION) as receiver,
+    ):
+        receiver.receive_messages(1, max_wait_time=0.2)
+
+
+def test_unknown_operations_are_answered(receiver: ServiceBusReceiver) -> None:
+    """An operation that is not emulated gets an error, not silence."""
+    from azure.servicebus._common import mgmt_handlers
+
+    for operation in (b"com.microsoft:get-session-state", b"com.microsoft:invented"):
+        with pytest.raises(ServiceBusError, match="not emulated") as refused:
+            receiver._mgmt_request_response(
+                operation, {"session-id": "s"}, mgmt_handlers.default, timeout=5
+            )
+        assert "501" in str(refused.value)
+
+
+def test_a_message_with_a_durable_header_and_priority_keeps_them(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """The header fields a publisher sets come through."""
+    header = AmqpMessageHeader(durable=True, priority=7)
+    sender.send_messages(AmqpAnnotatedMessage(data_body=b"x", header=header))
+    received = one(receiver).raw_amqp_message.header
+    assert received is not None
+    assert (received.durable, received.priority) == (True, 7)
+
+
+async def test_the_asynchronous_library_does_it_all(broker: BrokerProcess, queue: str) -> None:
+    """Send, batch, schedule, cancel, receive, renew, settle all ways, defer and peek, with aio."""
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    async with AsyncServiceBusClient.from_connection_string(broker.connection_string) as client:
+        async with client.get_queue_sender(queue) as sender:
+            batch = await sender.create_message_batch()
+            for name in "abcdef":
+                batch.add_message(ServiceBusMessage(name))
+            await sender.send_messages(batch)
+            numbers = await sender.schedule_messages(ServiceBusMessage("later"), later)
+            await sender.cancel_scheduled_messages(numbers)
+        async with (
+            client.get_queue_receiver(queue) as receiver,
+            client.get_queue_receiver(queue) as other,
+        ):
+            assert len(await receiver.peek_messages(10)) == 6
+            messages = await receiver.receive_messages(6, max_wait_time=5)
+            a, b, c, d, e, f = messages
+            await receiver.renew_message_lock(a)
+            await receiver.complete_message(a)
+            await receiver.abandon_message(b)
+            await receiver.defer_message(c)
+            await receiver.dead_letter_message(d, reason="R", error_description="D")
+            await other.dead_letter_message(by_lock_token(e), reason="T", error_description="U")
+            await other.complete_message(by_lock_token(f))
+            with pytest.raises(MessageLockLostError):
+                await receiver.complete_message(e)
+            assert c.sequence_number is not None
+            (deferred,) = await receiver.receive_deferred_messages([c.sequence_number])
+            await receiver.complete_message(deferred)
+            (again,) = await receiver.receive_messages(1, max_wait_time=5)
+            assert (str(again), again.delivery_count) == ("b", 1)
+            await receiver.complete_message(again)
+        async with client.get_queue_receiver(
+            queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER
+        ) as dead_letters:
+            dead = await dead_letters.receive_messages(2, max_wait_time=5)
+            assert [(m.dead_letter_reason, m.dead_letter_error_description) for m in dead] == [
+                ("R", "D"),
+                ("T", "U"),
+            ]
+            for message in dead:
+                await dead_letters.complete_message(message)
+    assert not any(broker.counts(queue).values())
