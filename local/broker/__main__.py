@@ -65,6 +65,8 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         store.load(namespace, time.time())
         store.commit(namespace)
         namespace.changes.clear()
+    stop = asyncio.ensure_future(service.stopped())
+    await asyncio.sleep(0)  # from here on signals are heeded
     server = Server(
         namespace,
         config.rules,
@@ -86,7 +88,7 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
         f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
     )
-    stop, failure = (asyncio.ensure_future(w) for w in (service.stopped(), server.failed()))
+    failure = asyncio.ensure_future(server.failed())
     try:
         await asyncio.wait((stop, failure), return_when=asyncio.FIRST_COMPLETED)
         if failure.done():

@@ -4,8 +4,11 @@ import datetime
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ from azure.servicebus.exceptions import (
 
 from tests.local.broker_process import BrokerProcess, until
 
-QUEUES_PER_KIND = 40
+QUEUES_PER_KIND = 80
 KINDS = {
     "standard": {
         "lockDuration": "PT1M",
@@ -66,48 +69,117 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def unused() -> dict[str, Iterator[str]]:
-    return {kind: iter([f"{kind}-{n}" for n in range(QUEUES_PER_KIND)]) for kind in KINDS}
+@dataclass(frozen=True)
+class Opened:
+    """A queue of one's own and clients that are connected to it."""
+
+    queue: str
+    client: ServiceBusClient
+    sender: ServiceBusSender
+    receiver: ServiceBusReceiver
+    dead_letters: ServiceBusReceiver
 
 
-@pytest.fixture
-def queue(unused: dict[str, Iterator[str]]) -> str:
-    """A queue of one's own."""
-    return next(unused["standard"])
+class Opener:
+    """Opens and closes clients in the background: the library sleeps through most of that."""
 
+    def __init__(self, connection_string: str) -> None:
+        self._connection_string = connection_string
+        self._queues = iter([f"standard-{n}" for n in range(QUEUES_PER_KIND)])
+        self._pool = ThreadPoolExecutor(64)
+        self._opening = deque(self._start() for _ in range(4))
 
-@pytest.fixture
-def brief(unused: dict[str, Iterator[str]]) -> str:
-    """A queue of one's own with locks of 0.3 s and two deliveries."""
-    return next(unused["brief"])
+    def _start(self) -> Future[Opened]:
+        return self._pool.submit(self._open, next(self._queues))
 
+    def _open(self, queue: str) -> Opened:
+        client = connect(self._connection_string)
+        opened = Opened(
+            queue,
+            client,
+            client.get_queue_sender(queue),
+            client.get_queue_receiver(queue),
+            client.get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER),
+        )
+        handlers = (opened.sender, opened.receiver, opened.dead_letters)
+        list(self._pool.map(lambda handler: handler.__enter__(), handlers))
+        return opened
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
+    def take(self) -> Opened:
+        self._opening.append(self._start())
+        return self._opening.popleft().result()
 
+    def close_later(self, close: Callable[[], object]) -> None:
+        self._pool.submit(close)
 
-@pytest.fixture
-def client(broker: BrokerProcess, stack: ExitStack) -> ServiceBusClient:
-    return stack.enter_context(connect(broker.connection_string))
+    def close(self) -> None:
+        """Leave what is still open to the end of the process: the broker is about to stop."""
+        self._pool.shutdown(wait=False)
 
 
 def connect(connection_string: str) -> ServiceBusClient:
     return ServiceBusClient.from_connection_string(
-        connection_string, retry_total=1, retry_backoff_factor=0.05
+        connection_string, retry_total=0, retry_backoff_factor=0.05
     )
 
 
-@pytest.fixture
-def sender(client: ServiceBusClient, stack: ExitStack, queue: str) -> ServiceBusSender:
-    return stack.enter_context(client.get_queue_sender(queue))
+@pytest.fixture(scope="module")
+def opener(broker: BrokerProcess) -> Iterator[Opener]:
+    opener = Opener(broker.connection_string)
+    yield opener
+    opener.close()
 
 
 @pytest.fixture
-def receiver(client: ServiceBusClient, stack: ExitStack, queue: str) -> ServiceBusReceiver:
-    return stack.enter_context(client.get_queue_receiver(queue))
+def opened(opener: Opener) -> Iterator[Opened]:
+    opened = opener.take()
+    yield opened
+    opener.close_later(opened.client.close)
+
+
+@pytest.fixture
+def stack(opener: Opener) -> Iterator[ExitStack]:
+    """What a test opens besides; it is closed some time after the test."""
+    stack = ExitStack()
+    yield stack
+    opener.close_later(stack.close)
+
+
+@pytest.fixture
+def queue(opened: Opened) -> str:
+    """A queue of one's own."""
+    return opened.queue
+
+
+@pytest.fixture
+def client(opened: Opened) -> ServiceBusClient:
+    return opened.client
+
+
+@pytest.fixture
+def sender(opened: Opened) -> ServiceBusSender:
+    return opened.sender
+
+
+@pytest.fixture
+def receiver(opened: Opened) -> ServiceBusReceiver:
+    return opened.receiver
+
+
+@pytest.fixture
+def dead_letters(opened: Opened) -> ServiceBusReceiver:
+    return opened.dead_letters
+
+
+@pytest.fixture(scope="module")
+def unused_brief() -> Iterator[str]:
+    return iter([f"brief-{n}" for n in range(QUEUES_PER_KIND)])
+
+
+@pytest.fixture
+def brief(unused_brief: Iterator[str]) -> str:
+    """A queue of one's own with locks of 0.3 s and two deliveries."""
+    return next(unused_brief)
 
 
 def one(receiver: ServiceBusReceiver, wait: float = 5) -> ServiceBusReceivedMessage:
@@ -235,11 +307,7 @@ def test_completing_ends_a_message(
 
 
 def test_abandoning_redelivers_until_the_deliveries_are_used_up(
-    client: ServiceBusClient,
-    stack: ExitStack,
-    sender: ServiceBusSender,
-    receiver: ServiceBusReceiver,
-    queue: str,
+    sender: ServiceBusSender, receiver: ServiceBusReceiver, dead_letters: ServiceBusReceiver
 ) -> None:
     """After the last delivery the message is a dead letter that says so."""
     sender.send_messages(ServiceBusMessage("a"))
@@ -248,25 +316,20 @@ def test_abandoning_redelivers_until_the_deliveries_are_used_up(
         assert message.delivery_count == count
         receiver.abandon_message(message)
     assert none(receiver)
-    dead = one(dead_letters_of(client, stack, queue))
+    dead = one(dead_letters)
     assert dead.dead_letter_reason == "MaxDeliveryCountExceeded"
     assert dead.dead_letter_error_description is not None
     assert "3 delivery attempts" in dead.dead_letter_error_description
 
 
 def test_dead_lettering_says_why_and_keeps_the_number(
-    client: ServiceBusClient,
-    stack: ExitStack,
-    sender: ServiceBusSender,
-    receiver: ServiceBusReceiver,
-    queue: str,
+    sender: ServiceBusSender, receiver: ServiceBusReceiver, dead_letters: ServiceBusReceiver
 ) -> None:
     """A dead letter has its reason, description, old sequence number and enqueued time."""
     sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
     receiver.complete_message(one(receiver))
     message = one(receiver)
     receiver.dead_letter_message(message, reason="Malformed", error_description="not ours")
-    dead_letters = dead_letters_of(client, stack, queue)
     dead = one(dead_letters)
     assert (dead.dead_letter_reason, dead.dead_letter_error_description) == (
         "Malformed",
@@ -279,7 +342,11 @@ def test_dead_lettering_says_why_and_keeps_the_number(
 
 
 def test_dead_lettering_with_too_long_a_reason_is_refused(
-    client: ServiceBusClient, sender: ServiceBusSender, receiver: ServiceBusReceiver, queue: str
+    client: ServiceBusClient,
+    stack: ExitStack,
+    sender: ServiceBusSender,
+    receiver: ServiceBusReceiver,
+    queue: str,
 ) -> None:
     """On the link and by lock token, 4,097 characters are too many, and the lock stays."""
     sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
@@ -287,14 +354,12 @@ def test_dead_lettering_with_too_long_a_reason_is_refused(
     with pytest.raises(ServiceBusError, match="4097"):
         receiver.dead_letter_message(first, reason="r" * 4097)
     # The library closes a receiver after such an error.
-    with (
-        client.get_queue_receiver(queue) as other,
-        pytest.raises(ServiceBusError, match="4097"),
-    ):
+    other = stack.enter_context(client.get_queue_receiver(queue))
+    with pytest.raises(ServiceBusError, match="4097"):
         other.dead_letter_message(by_lock_token(second), error_description="d" * 4097)
-    with client.get_queue_receiver(queue) as other:
-        other.complete_message(by_lock_token(first))
-        other.complete_message(by_lock_token(second))
+    other = stack.enter_context(client.get_queue_receiver(queue))
+    other.complete_message(by_lock_token(first))
+    other.complete_message(by_lock_token(second))
 
 
 def test_a_deferred_message_is_received_by_its_number(
@@ -423,12 +488,12 @@ def test_locks_that_keep_expiring_end_in_the_dead_letter_queue(
 @pytest.mark.parametrize("outcome", ["complete", "abandon", "defer", "dead_letter"])
 def test_another_receiver_settles_by_lock_token(
     broker: BrokerProcess,
-    client: ServiceBusClient,
     stack: ExitStack,
     sender: ServiceBusSender,
     receiver: ServiceBusReceiver,
     queue: str,
     outcome: str,
+    dead_letters: ServiceBusReceiver,
 ) -> None:
     """With the lock token alone, a second receiver settles; the first finds its lock gone."""
     sender.send_messages(ServiceBusMessage("a"))
@@ -447,7 +512,7 @@ def test_another_receiver_settles_by_lock_token(
         {} if outcome == "complete" else {where[outcome]: 1}
     )
     if outcome == "dead_letter":
-        dead = one(dead_letters_of(client, stack, queue))
+        dead = one(dead_letters)
         assert dead.dead_letter_reason == "Refused"
         assert dead.dead_letter_error_description == "by the Face API"
 
@@ -457,20 +522,20 @@ def test_dead_letters_settle_by_lock_token_too(
     stack: ExitStack,
     sender: ServiceBusSender,
     receiver: ServiceBusReceiver,
+    dead_letters: ServiceBusReceiver,
     queue: str,
 ) -> None:
     """The dead-letter queue has a management node of its own."""
     sender.send_messages(ServiceBusMessage("a"))
     receiver.dead_letter_message(one(receiver), reason="R")
-    dead_letters = dead_letters_of(client, stack, queue)
     assert [m.dead_letter_reason for m in dead_letters.peek_messages(5)] == ["R"]
     dead = one(dead_letters)
     dead_letters.renew_message_lock(dead)
     with pytest.raises(ServiceBusError, match="already"):
         dead_letters.dead_letter_message(by_lock_token(dead))
-    dead_letters = dead_letters_of(client, stack, queue)  # the library has closed the other one
-    dead_letters.complete_message(by_lock_token(dead))
-    assert dead_letters.peek_messages(5) == []
+    other = dead_letters_of(client, stack, queue)  # the library has closed the first one
+    other.complete_message(by_lock_token(dead))
+    assert other.peek_messages(5) == []
 
 
 def test_scheduled_messages_arrive_on_time(
@@ -509,11 +574,11 @@ def test_cancelled_scheduled_messages_never_arrive(
 
 
 def test_expired_messages_become_dead_letters(
-    client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
+    sender: ServiceBusSender, dead_letters: ServiceBusReceiver
 ) -> None:
     """What nobody receives in time is dead-lettered with the reason TTLExpiredException."""
     sender.send_messages(ServiceBusMessage("a", time_to_live=datetime.timedelta(milliseconds=200)))
-    dead = one(dead_letters_of(client, stack, queue))
+    dead = one(dead_letters)
     assert dead.dead_letter_reason == "TTLExpiredException"
 
 
@@ -603,35 +668,26 @@ def test_an_expired_token_is_refused(broker: BrokerProcess, queue: str) -> None:
         pass
 
 
-def test_rights_are_enforced(broker: BrokerProcess, queue: str) -> None:
+def test_rights_are_enforced(broker: BrokerProcess, stack: ExitStack, queue: str) -> None:
     """Who may only send can not receive, and the other way round."""
-    with connect(broker.with_key("sender", "c2Vu")) as client:
-        with client.get_queue_sender(queue) as sender:
-            sender.send_messages(ServiceBusMessage("a"))
-        with (
-            pytest.raises(ServiceBusAuthorizationError),
-            client.get_queue_receiver(queue) as refused,
-        ):
-            refused.receive_messages(1, max_wait_time=1)
-    with connect(broker.with_key("listener", "bGlz")) as client:
-        with client.get_queue_receiver(queue) as receiver:
-            receiver.complete_message(one(receiver))
-        with (
-            pytest.raises(ServiceBusAuthorizationError),
-            client.get_queue_sender(queue) as refused_sender,
-        ):
-            refused_sender.send_messages(ServiceBusMessage("b"))
+    client = stack.enter_context(connect(broker.with_key("sender", "c2Vu")))
+    sender = stack.enter_context(client.get_queue_sender(queue))
+    sender.send_messages(ServiceBusMessage("a"))
+    with pytest.raises(ServiceBusAuthorizationError):
+        stack.enter_context(client.get_queue_receiver(queue))
+    client = stack.enter_context(connect(broker.with_key("listener", "bGlz")))
+    receiver = stack.enter_context(client.get_queue_receiver(queue))
+    receiver.complete_message(one(receiver))
+    with pytest.raises(ServiceBusAuthorizationError):
+        stack.enter_context(client.get_queue_sender(queue))
 
 
-def test_an_unknown_queue_is_not_found(client: ServiceBusClient) -> None:
+def test_an_unknown_queue_is_not_found(client: ServiceBusClient, stack: ExitStack) -> None:
     """There is no queue but the configured ones."""
-    with (
-        pytest.raises(MessagingEntityNotFoundError),
-        client.get_queue_receiver("nowhere") as receiver,
-    ):
-        receiver.receive_messages(1, max_wait_time=1)
-    with pytest.raises(MessagingEntityNotFoundError), client.get_queue_sender("nowhere") as sender:
-        sender.send_messages(ServiceBusMessage("a"))
+    with pytest.raises(MessagingEntityNotFoundError):
+        stack.enter_context(client.get_queue_receiver("nowhere"))
+    with pytest.raises(MessagingEntityNotFoundError):
+        stack.enter_context(client.get_queue_sender("nowhere"))
 
 
 def test_sessions_are_refused(client: ServiceBusClient, queue: str) -> None:
