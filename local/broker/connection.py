@@ -117,11 +117,7 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         if self._tick is not None:
             self._tick.cancel()
-        for outlet in self._outlets.values():
-            self._server.leave_line(outlet)
-        self._outlets.clear()
-        self._nodes.clear()
-        self._replies.clear()
+        self._forget_all_links()
         self._transport.unbind()
         self._connection.free()
         self._handle_events()
@@ -186,6 +182,7 @@ class Connection(asyncio.Protocol):
         """Close the connection with an error."""
         self._connection.condition = _condition(condition, description)
         self._connection.close()
+        self._forget_all_links()
         self._server.touch(self)
 
     def detach_all(self, description: str) -> int:
@@ -215,12 +212,16 @@ class Connection(asyncio.Protocol):
 
     def _on_connection_remote_close(self, event: Any) -> None:
         event.connection.close()
+        self._forget_all_links()
 
     def _on_session_remote_open(self, event: Any) -> None:
         event.session.open()
 
     def _on_session_remote_close(self, event: Any) -> None:
         event.session.close()
+        for link in list(self._nodes):
+            if link.session == event.session:
+                self._forget_link(link)
 
     def _on_transport_closed(self, _: Any) -> None:
         self._closing = True
@@ -316,6 +317,10 @@ class Connection(asyncio.Protocol):
         if outlet is not None:
             self._server.leave_line(outlet)
         self._replies = [reply for reply in self._replies if reply.link != link]
+
+    def _forget_all_links(self) -> None:
+        for link in list(self._nodes):
+            self._forget_link(link)
 
     def _on_link_flow(self, event: Any) -> None:
         link = event.link

@@ -1,4 +1,16 @@
-"""The HTTP control port: look at the queues and the ledger, ask for faults, cut connections."""
+"""The HTTP control port: look at the queues and the ledger, ask for faults, cut connections.
+
+    GET    /queues                                  {name: {active, locked, scheduled, ...}}
+    GET    /ledger?after=N&limit=N                  [event, ...], numbered above N
+    GET    /messages?queue=Q&dead_letter=1&from=N&limit=N   [summary, ...], at most 1,000 at once
+    GET    /faults                                  [fault, ...]
+    POST   /faults      a fault, see `faults.Fault`; only "operation" must be given
+    DELETE /faults
+    POST   /disconnect  {"abrupt": true} or nothing: close all connections, as the service does
+    POST   /detach      detach all links, as the service does to idle ones
+
+`active` counts include locked messages. What is wrong is answered with {"error": text}.
+"""
 
 import json
 from collections.abc import Awaitable, Callable

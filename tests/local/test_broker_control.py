@@ -65,7 +65,10 @@ class Client:
 
     closing: ClassVar[list[asyncio.Task[None]]] = []
 
-    def __init__(self, broker: BrokerProcess, queue: str, retries: int = 0) -> None:
+    def __init__(
+        self, broker: BrokerProcess, queue: str, *, retries: int = 0, open_at_once: bool = True
+    ) -> None:
+        self._opened_at_once = open_at_once
         self._client = ServiceBusClient.from_connection_string(
             broker.connection_string, retry_total=retries, retry_backoff_factor=0.05
         )
@@ -73,6 +76,8 @@ class Client:
         self.receiver: ServiceBusReceiver = self._client.get_queue_receiver(queue)
 
     async def __aenter__(self) -> "Client":
+        if self._opened_at_once:
+            await asyncio.gather(self.sender.__aenter__(), self.receiver.__aenter__())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -201,7 +206,6 @@ async def test_faults_on_receiving(broker: BrokerProcess, queue: str) -> None:
         with pytest.raises(ServiceBusError):
             await client.receive()
     async with Client(broker, queue) as client:
-        await client.receiver.peek_messages(1)  # opens the link
         fault(broker, queue, "receive", drop=True)
         assert await client.receive(0.3) == []
         assert await client.receive() == ["a"]
@@ -230,14 +234,13 @@ async def test_faults_on_settling(broker: BrokerProcess, queue: str) -> None:
 async def test_faults_on_attaching_and_tokens(broker: BrokerProcess, queue: str) -> None:
     """A link or a token can be refused."""
     fault(broker, queue, "attach", condition="amqp:internal-error")
-    async with Client(broker, queue) as client:
+    async with Client(broker, queue, open_at_once=False) as client:
         with pytest.raises(ServiceBusError):
             await client.send("a")
     broker.control("POST", "/faults", {"operation": "$cbs", "condition": "amqp:not-found"})
-    async with Client(broker, queue) as client:
+    async with Client(broker, queue, open_at_once=False) as client:
         with pytest.raises(ServiceBusAuthenticationError):
             await client.send("a")
-    async with Client(broker, queue) as client:
         await client.send("a")
 
 

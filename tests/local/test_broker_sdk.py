@@ -1,7 +1,10 @@
 """The broker as the unmodified azure-servicebus library sees it."""
 
+import asyncio
+import contextlib
 import datetime
 import json
+import threading
 import time
 import uuid
 from collections import deque
@@ -110,11 +113,15 @@ class Opener:
         return self._opening.popleft().result()
 
     def close_later(self, close: Callable[[], object]) -> None:
-        self._pool.submit(close)
+        def close_quietly() -> None:
+            with contextlib.suppress(Exception):  # the broker may be gone by then
+                close()
+
+        threading.Thread(target=close_quietly, daemon=True).start()
 
     def close(self) -> None:
         """Leave what is still open to the end of the process: the broker is about to stop."""
-        self._pool.shutdown(wait=False)
+        self._pool.shutdown()
 
 
 def connect(connection_string: str) -> ServiceBusClient:
@@ -189,6 +196,27 @@ def one(receiver: ServiceBusReceiver, wait: float = 5) -> ServiceBusReceivedMess
 
 def none(receiver: ServiceBusReceiver, wait: float = 0.2) -> bool:
     return receiver.receive_messages(1, max_wait_time=wait) == []
+
+
+def open_all[H: ServiceBusSender | ServiceBusReceiver](stack: ExitStack, *handlers: H) -> list[H]:
+    """Open senders or receivers at the same time: the library sleeps half a second in each."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda handler: handler.__enter__(), handlers))
+    for handler in handlers:
+        stack.callback(handler.close)
+    return list(handlers)
+
+
+def errors_of(*actions: Callable[[], object]) -> list[type[Exception]]:
+    """The errors of actions that must fail, all tried at once: the library takes a second each."""
+
+    def error_of(action: Callable[[], object]) -> type[Exception]:
+        with pytest.raises(ServiceBusError) as raised:
+            action()
+        return raised.type
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(error_of, actions))
 
 
 def dead_letters_of(client: ServiceBusClient, stack: ExitStack, queue: str) -> ServiceBusReceiver:
@@ -444,9 +472,8 @@ def test_a_lock_that_expires_gives_the_message_back(
     client: ServiceBusClient, stack: ExitStack, brief: str
 ) -> None:
     """After the lock's end another receiver gets the message; the first can not settle it."""
+    first, second = open_all(stack, *[client.get_queue_receiver(brief) for _ in range(2)])
     stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
-    first = stack.enter_context(client.get_queue_receiver(brief))
-    second = stack.enter_context(client.get_queue_receiver(brief))
     message = one(first)
     again = one(second)
     assert again.delivery_count == 1
@@ -462,9 +489,8 @@ def test_a_lock_that_expires_gives_the_message_back(
 
 def test_a_renewed_lock_holds(client: ServiceBusClient, stack: ExitStack, brief: str) -> None:
     """A message whose lock is renewed stays with its receiver."""
+    receiver, other = open_all(stack, *[client.get_queue_receiver(brief) for _ in range(2)])
     stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
-    receiver = stack.enter_context(client.get_queue_receiver(brief))
-    other = stack.enter_context(client.get_queue_receiver(brief))
     message = one(receiver)
     started = time.monotonic()
     while time.monotonic() < started + 0.7:
@@ -628,66 +654,54 @@ def test_several_receivers_share_the_work(
     client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
 ) -> None:
     """Receivers that wait are served in turn."""
-    receivers = [
-        stack.enter_context(client.get_queue_receiver(queue, prefetch_count=10)) for _ in range(2)
-    ]
+    receivers = open_all(
+        stack, *[client.get_queue_receiver(queue, prefetch_count=10) for _ in range(2)]
+    )
     for receiver in receivers:
         assert none(receiver, 0.05)  # now each has credit outstanding
     sender.send_messages([ServiceBusMessage(str(n)) for n in range(20)])
-    shares = [len(r.receive_messages(20, max_wait_time=2)) for r in receivers]
+    shares = [len(r.receive_messages(20, max_wait_time=1)) for r in receivers]
     assert sum(shares) == 20
     assert min(shares) >= 5
 
 
-@pytest.mark.parametrize(
-    ("key_name", "key"), [("k", "d3Jvbmc="), ("nobody", "c2Vj")], ids=["key", "name"]
-)
-def test_a_wrong_key_is_refused(broker: BrokerProcess, queue: str, key_name: str, key: str) -> None:
-    """A token with an invalid signature or an unknown key name opens nothing."""
-    with (
-        connect(broker.with_key(key_name, key)) as client,
-        pytest.raises(ServiceBusAuthenticationError),
-        client.get_queue_sender(queue),
-    ):
-        pass
-
-
-def test_an_expired_token_is_refused(broker: BrokerProcess, queue: str) -> None:
-    """A shared access signature ends when it says."""
+def test_only_valid_tokens_open_anything(broker: BrokerProcess, queue: str) -> None:
+    """A wrong key, an unknown key name and an expired token are all refused."""
     from azure.servicebus._pyamqp.utils import generate_sas_token
 
     address = f"127.0.0.1:{broker.facts['port']}"
     expiry = int(time.time()) - 5
     token = generate_sas_token(f"sb://{address}/{queue}", "k", "c2Vj", expiry)  # type: ignore[no-untyped-call]
-    text = f"Endpoint=sb://{address};SharedAccessSignature={token};UseDevelopmentEmulator=true;"
-    with (
-        connect(text) as client,
-        pytest.raises(ServiceBusAuthenticationError),
-        client.get_queue_sender(queue),
-    ):
-        pass
+    connection_strings = (
+        broker.with_key("k", "d3Jvbmc="),
+        broker.with_key("nobody", "c2Vj"),
+        f"Endpoint=sb://{address};SharedAccessSignature={token};UseDevelopmentEmulator=true;",
+    )
+    errors = errors_of(
+        *(connect(text).get_queue_sender(queue).__enter__ for text in connection_strings)
+    )
+    assert errors == [ServiceBusAuthenticationError] * 3
 
 
 def test_rights_are_enforced(broker: BrokerProcess, stack: ExitStack, queue: str) -> None:
     """Who may only send can not receive, and the other way round."""
-    client = stack.enter_context(connect(broker.with_key("sender", "c2Vu")))
-    sender = stack.enter_context(client.get_queue_sender(queue))
-    sender.send_messages(ServiceBusMessage("a"))
-    with pytest.raises(ServiceBusAuthorizationError):
-        stack.enter_context(client.get_queue_receiver(queue))
-    client = stack.enter_context(connect(broker.with_key("listener", "bGlz")))
-    receiver = stack.enter_context(client.get_queue_receiver(queue))
+    may_send = connect(broker.with_key("sender", "c2Vu"))
+    stack.enter_context(may_send.get_queue_sender(queue)).send_messages(ServiceBusMessage("a"))
+    may_listen = connect(broker.with_key("listener", "bGlz"))
+    receiver = stack.enter_context(may_listen.get_queue_receiver(queue))
     receiver.complete_message(one(receiver))
-    with pytest.raises(ServiceBusAuthorizationError):
-        stack.enter_context(client.get_queue_sender(queue))
+    errors = errors_of(
+        may_send.get_queue_receiver(queue).__enter__, may_listen.get_queue_sender(queue).__enter__
+    )
+    assert errors == [ServiceBusAuthorizationError] * 2
 
 
-def test_an_unknown_queue_is_not_found(client: ServiceBusClient, stack: ExitStack) -> None:
+def test_an_unknown_queue_is_not_found(client: ServiceBusClient) -> None:
     """There is no queue but the configured ones."""
-    with pytest.raises(MessagingEntityNotFoundError):
-        stack.enter_context(client.get_queue_receiver("nowhere"))
-    with pytest.raises(MessagingEntityNotFoundError):
-        stack.enter_context(client.get_queue_sender("nowhere"))
+    errors = errors_of(
+        client.get_queue_receiver("nowhere").__enter__, client.get_queue_sender("nowhere").__enter__
+    )
+    assert errors == [MessagingEntityNotFoundError] * 2
 
 
 def test_sessions_are_refused(client: ServiceBusClient, queue: str) -> None:
@@ -725,44 +739,44 @@ def test_a_message_with_a_durable_header_and_priority_keeps_them(
 async def test_the_asynchronous_library_does_it_all(broker: BrokerProcess, queue: str) -> None:
     """Send, batch, schedule, cancel, receive, renew, settle all ways, defer and peek, with aio."""
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
-    async with AsyncServiceBusClient.from_connection_string(broker.connection_string) as client:
-        async with client.get_queue_sender(queue) as sender:
-            batch = await sender.create_message_batch()
-            for name in "abcdef":
-                batch.add_message(ServiceBusMessage(name))
-            await sender.send_messages(batch)
-            numbers = await sender.schedule_messages(ServiceBusMessage("later"), later)
-            await sender.cancel_scheduled_messages(numbers)
-        async with (
-            client.get_queue_receiver(queue) as receiver,
-            client.get_queue_receiver(queue) as other,
-        ):
-            assert len(await receiver.peek_messages(10)) == 6
-            messages = await receiver.receive_messages(6, max_wait_time=5)
-            a, b, c, d, e, f = messages
-            await receiver.renew_message_lock(a)
-            await receiver.complete_message(a)
-            await receiver.abandon_message(b)
-            await receiver.defer_message(c)
-            await receiver.dead_letter_message(d, reason="R", error_description="D")
-            await other.dead_letter_message(by_lock_token(e), reason="T", error_description="U")
-            await other.complete_message(by_lock_token(f))
-            with pytest.raises(MessageLockLostError):
-                await receiver.complete_message(e)
-            assert c.sequence_number is not None
-            (deferred,) = await receiver.receive_deferred_messages([c.sequence_number])
-            await receiver.complete_message(deferred)
-            (again,) = await receiver.receive_messages(1, max_wait_time=5)
-            assert (str(again), again.delivery_count) == ("b", 1)
-            await receiver.complete_message(again)
-        async with client.get_queue_receiver(
-            queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER
-        ) as dead_letters:
-            dead = await dead_letters.receive_messages(2, max_wait_time=5)
-            assert [(m.dead_letter_reason, m.dead_letter_error_description) for m in dead] == [
-                ("R", "D"),
-                ("T", "U"),
-            ]
-            for message in dead:
-                await dead_letters.complete_message(message)
+    client = AsyncServiceBusClient.from_connection_string(broker.connection_string)
+    sender = client.get_queue_sender(queue)
+    receiver, other = client.get_queue_receiver(queue), client.get_queue_receiver(queue)
+    dead_letters = client.get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
+    handlers = (sender, receiver, other, dead_letters)
+    await asyncio.gather(*(handler.__aenter__() for handler in handlers))
+
+    batch = await sender.create_message_batch()
+    for name in "abcdef":
+        batch.add_message(ServiceBusMessage(name))
+    await sender.send_messages(batch)
+    numbers = await sender.schedule_messages(ServiceBusMessage("later"), later)
+    await sender.cancel_scheduled_messages(numbers)
+
+    assert len(await receiver.peek_messages(10)) == 6
+    a, b, c, d, e, f = await receiver.receive_messages(6, max_wait_time=5)
+    await receiver.renew_message_lock(a)
+    await receiver.complete_message(a)
+    await receiver.abandon_message(b)
+    await receiver.defer_message(c)
+    await receiver.dead_letter_message(d, reason="R", error_description="D")
+    await other.dead_letter_message(by_lock_token(e), reason="T", error_description="U")
+    await other.complete_message(by_lock_token(f))
+    with pytest.raises(MessageLockLostError):
+        await receiver.complete_message(e)
+    assert c.sequence_number is not None
+    (deferred,) = await receiver.receive_deferred_messages([c.sequence_number])
+    await receiver.complete_message(deferred)
+    (again,) = await receiver.receive_messages(1, max_wait_time=5)
+    assert (str(again), again.delivery_count) == ("b", 1)
+    await receiver.complete_message(again)
+
+    dead = await dead_letters.receive_messages(2, max_wait_time=5)
+    assert [(m.dead_letter_reason, m.dead_letter_error_description) for m in dead] == [
+        ("R", "D"),
+        ("T", "U"),
+    ]
+    for message in dead:
+        await dead_letters.complete_message(message)
     assert not any(broker.counts(queue).values())
+    await asyncio.gather(*(handler.close() for handler in handlers))
