@@ -17,7 +17,7 @@ $(READY): requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@"$(PYTHON)" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 run: $(READY) ## the whole job on this machine: ARGS="--messages 200 --serve ..."

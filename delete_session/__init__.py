@@ -1,0 +1,1 @@
+"""Consumes session-revoked messages and deletes the session at the Face API."""

@@ -1,0 +1,249 @@
+"""Environment → Settings: read once, at start, with every problem reported in one error."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+CONNECTION = "ServiceBusConnection"
+"""Name of the trigger's connection; the function's own client reads the same settings."""
+
+
+class SettingsError(ValueError):
+    """Some settings are missing or wrong; the message names each one and what would be right."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("wrong settings:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting[T]:
+    """One environment variable: its name, its default as text (None: required) and its parser.
+
+    The parser takes the text and returns the value; it raises ValueError with a sentence that says
+    what would be right.
+    """
+
+    name: str
+    default: str | None
+    parse: Callable[[str], T]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceBusConnection:
+    """How to reach Service Bus: a connection string, or a namespace and an Entra identity."""
+
+    connection_string: str | None
+    fully_qualified_namespace: str | None
+    client_id: str | None
+
+    def __repr__(self) -> str:
+        # The connection string may hold a key: it must not reach a log through a traceback.
+        return f"ServiceBusConnection({self.fully_qualified_namespace or 'connection string'})"
+
+
+def _endpoint(text: str) -> str:
+    right = (
+        "the account's custom-subdomain endpoint, https://<name>.cognitiveservices.azure.com "
+        "(plain http only to a loopback address)"
+    )
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError(f"must be {right}; it is not a URL") from None
+    if url.path.strip("/") or url.query or url.fragment or url.username is not None:
+        raise ValueError(f"must be {right}, without path, query, fragment or user name")
+    if url.scheme == "http" and _is_loopback(host):
+        return text.rstrip("/")
+    if url.scheme != "https" or not host:
+        raise ValueError(f"must be {right}")
+    if host.endswith(".api.cognitive.microsoft.com"):
+        # Entra tokens are refused there: facts of the Face API.
+        raise ValueError(f"must be {right}; a regional endpoint does not take Entra tokens")
+    if _is_address(host) and not _is_loopback(host):
+        raise ValueError(f"must be {right}; an IP address has no custom subdomain")
+    return text.rstrip("/")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _api_version(text: str) -> str:
+    if not re.fullmatch(r"v\d+\.\d+(-preview\.\d+)?", text):
+        raise ValueError("must look like v1.2 or v1.2-preview.1")
+    return text
+
+
+def _queue(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?", text):
+        raise ValueError("must be the name of a Service Bus queue, e.g. session-revoked")
+    return text
+
+
+def _client_id(text: str) -> str | None:
+    if text and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        raise ValueError("must be the client id (a GUID) of a user-assigned identity, or empty")
+    return text or None
+
+
+def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:  # false for NaN, too
+            raise ValueError(f"must be a number of {unit} from {least:g} to {most:g}")
+        return value
+
+    return parse
+
+
+def _count(least: int, most: int, unit: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number of {unit} from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+_seconds = _number(0.001, 600, "seconds")
+
+# One row a setting, keyed by the field of Settings that it fills. The README's table, the Bicep
+# app settings and local.settings.sample.json hold the same names (tests/infra keeps them equal).
+TABLE: dict[str, Setting[Any]] = {
+    "face_endpoint": Setting("FACE_ENDPOINT", None, _endpoint),
+    "face_api_version": Setting("FACE_API_VERSION", "v1.2-preview.1", _api_version),
+    "queue": Setting("SESSION_REVOKED_QUEUE", "session-revoked", _queue),
+    "client_id": Setting("AZURE_CLIENT_ID", "", _client_id),
+    "connect_timeout": Setting("FACE_CONNECT_TIMEOUT_SECONDS", "5", _seconds),
+    "total_timeout": Setting("FACE_TOTAL_TIMEOUT_SECONDS", "30", _seconds),
+    "token_timeout": Setting("TOKEN_TIMEOUT_SECONDS", "15", _seconds),
+    "settle_timeout": Setting("SETTLE_TIMEOUT_SECONDS", "15", _seconds),
+    "retry_in_place_max": Setting("RETRY_IN_PLACE_MAX_SECONDS", "5", _number(0, 60, "seconds")),
+    "backoff_base": Setting("RETRY_BACKOFF_BASE_SECONDS", "2", _seconds),
+    "backoff_cap": Setting("RETRY_BACKOFF_CAP_SECONDS", "900", _number(0.001, 86_400, "seconds")),
+    "retry_horizon": Setting("RETRY_HORIZON_HOURS", "48", _number(0.0001, 336, "hours")),
+    "max_calls_per_second": Setting(
+        "FACE_MAX_CALLS_PER_SECOND", "8", _number(0.1, 10_000, "calls per second")
+    ),
+    "breaker_failures": Setting(
+        "CIRCUIT_BREAKER_FAILURES", "10", _count(1, 1000, "failures in a row")
+    ),
+    "breaker_cool_down": Setting(
+        "CIRCUIT_BREAKER_COOL_DOWN_SECONDS", "30", _number(0.001, 3600, "seconds")
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that the function reads from its environment. Times are seconds, but for the horizon."""
+
+    service_bus: ServiceBusConnection
+    face_endpoint: str
+    face_api_version: str
+    queue: str
+    client_id: str | None
+    connect_timeout: float
+    total_timeout: float
+    token_timeout: float
+    settle_timeout: float
+    retry_in_place_max: float
+    backoff_base: float
+    backoff_cap: float
+    retry_horizon: float
+    """Hours."""
+    max_calls_per_second: float
+    breaker_failures: int
+    breaker_cool_down: float
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read every setting.
+
+        Raises:
+            SettingsError: one or more are missing or wrong; it tells all of them at once.
+        """
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for field, setting in TABLE.items():
+            text = environment.get(setting.name, "").strip() or setting.default
+            if text is None:
+                problems.append(f"{setting.name} is not set: {_what_is_right(setting)}")
+                continue
+            try:
+                values[field] = setting.parse(text)
+            except ValueError as error:
+                problems.append(f"{setting.name} {error}")
+        try:
+            values["service_bus"] = _service_bus(environment)
+        except ValueError as error:
+            problems.append(str(error))
+        if not problems and values["connect_timeout"] > values["total_timeout"]:
+            problems.append(
+                "FACE_CONNECT_TIMEOUT_SECONDS must be at most FACE_TOTAL_TIMEOUT_SECONDS"
+            )
+        if not problems and values["backoff_base"] > values["backoff_cap"]:
+            problems.append("RETRY_BACKOFF_BASE_SECONDS must be at most RETRY_BACKOFF_CAP_SECONDS")
+        if problems:
+            raise SettingsError(problems)
+        return cls(**values)
+
+
+def _what_is_right(setting: Setting[Any]) -> str:
+    try:
+        setting.parse("")
+    except ValueError as error:
+        return f"it {error}"
+    raise AssertionError(setting.name)  # a required setting refuses the empty text
+
+
+def _service_bus(environment: Mapping[str, str]) -> ServiceBusConnection:
+    def read(name: str) -> str | None:
+        return environment.get(name, "").strip() or None
+
+    connection_string = read(CONNECTION)
+    namespace = read(f"{CONNECTION}__fullyQualifiedNamespace")
+    credential = read(f"{CONNECTION}__credential")
+    client_id = read(f"{CONNECTION}__clientId")
+    right = (
+        f"set {CONNECTION}__fullyQualifiedNamespace to <name>.servicebus.windows.net "
+        f"(or {CONNECTION} to a connection string)"
+    )
+    if connection_string and namespace:
+        raise ValueError(
+            f"{CONNECTION} and {CONNECTION}__fullyQualifiedNamespace exclude each other"
+        )
+    if connection_string:
+        if not re.search(r"(?i)(^|;)\s*Endpoint=sb://", connection_string):
+            raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
+        return ServiceBusConnection(connection_string, None, None)
+    if not namespace:
+        raise ValueError(f"{CONNECTION} is not set: {right}")
+    if not re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9.-]+", namespace):
+        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {right}")
+    if credential not in (None, "managedidentity"):
+        raise ValueError(f"{CONNECTION}__credential must be managedidentity or not set")
+    try:
+        return ServiceBusConnection(None, namespace, _client_id(client_id or ""))
+    except ValueError as error:
+        raise ValueError(f"{CONNECTION}__clientId {error}") from None
+
+
+assert {field.name for field in fields(Settings)} == {*TABLE, "service_bus"}
