@@ -1,1 +1,208 @@
-"""Consumes session-revoked messages and deletes the session at the Face API."""
+"""Consumes session-revoked messages and deletes each session at the Face API.
+
+Parse, delete, decide, carry out: a message ends in exactly one place. Returning completes the
+message; raising makes the host abandon it, and nothing is lost but the time until its redelivery.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import azure.functions as func
+
+from .contract import Malformed, parse
+from .decision import (
+    DeadLetter,
+    Decision,
+    Done,
+    Meaning,
+    RetryLater,
+    RetryPolicy,
+    decide,
+    describe,
+    exhausted,
+    meaning,
+    remedy,
+)
+from .delivery import Delivery, Work
+from .face import FaceClient
+from .identity import TokenSource
+from .pacing import BreakerState, CircuitBreaker, RateLimiter
+from .settings import CONNECTION, Settings
+from .settlement import LockLost, Settlement
+from .telemetry import log_event, log_outcome
+
+HOLD_SECONDS = 240
+"""For so long one invocation may hold a message that waits in place or that the broker does not
+take: well within maxAutoLockRenewalDuration and functionTimeout of host.json."""
+
+
+def create_blueprint(settings: Settings) -> func.Blueprint:
+    """The trigger, bound to the one Revoker of this process."""
+    blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+    revoker = Revoker(settings)
+
+    @blueprint.service_bus_queue_trigger(
+        arg_name="message", queue_name="%SESSION_REVOKED_QUEUE%", connection=CONNECTION
+    )
+    async def delete_session(message: func.ServiceBusMessage) -> None:
+        await revoker.handle(message)
+
+    return blueprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time and chance, which tests replace."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+
+
+class Revoker:
+    """What one process holds, and what it does with a message."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.face = FaceClient(settings, TokenSource(settings.client_id, settings.token_timeout))
+        self.settlement = Settlement(settings)
+        self._settings = settings
+        self._clock = clock or Clock()
+        self._policy = RetryPolicy(
+            backoff_base=settings.backoff_base, backoff_cap=settings.backoff_cap
+        )
+        self._limiter = RateLimiter(settings.max_calls_per_second, self._clock.random)
+        self._turn = asyncio.Lock()  # hands out calls in the order of asking
+        self._breaker = CircuitBreaker(
+            settings.breaker_failures, settings.breaker_cool_down, self._tell_breaker
+        )
+        self._last_failure = ""
+        self._faults_told: set[str] = set()
+
+    async def handle(self, message: func.ServiceBusMessage) -> None:
+        """Bring one message to its end, or schedule a copy of it for later.
+
+        Raises:
+            LockLost: the message is no longer ours; it has been or will be delivered anew.
+            SettlementFailed: the broker did not take the message's end; the host abandons it.
+        """
+        received_at = datetime.fromtimestamp(self._clock.wall(), UTC)
+        work = Work(
+            Delivery.from_trigger(message, received_at),
+            self._settings.retry_horizon,
+            self._clock.monotonic,
+        )
+        revoked = parse(work.delivery.body, work.delivery.content_type, work.delivery.properties)
+        if isinstance(revoked, Malformed):
+            return await self._dead_letter(
+                work, DeadLetter("MalformedMessage", revoked.description)
+            )
+        work.revoked = revoked
+        while True:
+            match await self._attempt(work):
+                case Done(outcome):
+                    return log_outcome(outcome, work)
+                case DeadLetter() as decision:
+                    return await self._dead_letter(work, decision)
+                case RetryLater(delay) if self._may_wait_in_place(work, delay):
+                    await self._clock.sleep(delay)
+                case RetryLater(delay):
+                    return await self._schedule_copy(work, delay)
+
+    async def _attempt(self, work: Work) -> Decision:
+        """Make one call when its turn comes, unless none is to be made now, and decide."""
+        assert work.revoked is not None
+        ticket = await self._admission()
+        if ticket is None:
+            return self._stay_away(work)
+        called_at = self._clock.monotonic()
+        answer = await self.face.delete(work.revoked)
+        now = self._clock.monotonic()
+        work.called(answer, seconds=now - called_at)
+        what = meaning(answer)
+        if not what.endpoint_works:
+            self._last_failure = describe(answer)
+            self._tell_fault(answer.code, remedy(answer))
+        elif what is Meaning.THROTTLED:
+            self._limiter.throttled(now, called_at, answer.retry_after or 1.0)
+        else:
+            self._limiter.succeeded(now)
+            self._faults_told.clear()
+        self._breaker.report(ticket, what.endpoint_works, now, answer.retry_after or 0.0)
+        decision = decide(
+            answer,
+            attempt=work.attempts,
+            seconds_left=work.seconds_left,
+            random=self._clock.random(),
+            policy=self._policy,
+        )
+        if isinstance(decision, RetryLater) and self._breaker.closed_for_calls(now) > 0:
+            return self._stay_away(work)
+        return decision
+
+    async def _admission(self) -> int | None:
+        """Wait for a turn under the rate limit; None where no call is to be made for a while."""
+        async with self._turn:
+            while not self._no_calls_for():
+                wait = self._limiter.wait(self._clock.monotonic())
+                if not wait:
+                    self._limiter.take(self._clock.monotonic())
+                    return self._breaker.admit(self._clock.monotonic())
+                await self._clock.sleep(wait)
+        return None
+
+    def _no_calls_for(self) -> float:
+        """Seconds for which no call is to be made, if it is not worth waiting for their end."""
+        now = self._clock.monotonic()
+        paused = self._limiter.paused_for(now)
+        worth_it = paused <= self._settings.retry_in_place_max
+        return max(self._breaker.closed_for_calls(now), 0.0 if worth_it else paused)
+
+    def _stay_away(self, work: Work) -> Decision:
+        """Come back some time after the end of the cool-down, not all at once."""
+        if work.seconds_left <= 0:
+            return exhausted(work.attempts, self._last_failure or work.last_error)
+        jitter = self._clock.random() * self._settings.breaker_cool_down
+        return RetryLater(min(self._no_calls_for() + jitter, work.seconds_left))
+
+    def _may_wait_in_place(self, work: Work, delay: float) -> bool:
+        return (
+            delay <= self._settings.retry_in_place_max and work.seconds_held + delay <= HOLD_SECONDS
+        )
+
+    async def _dead_letter(self, work: Work, decision: DeadLetter) -> None:
+        await self._persist(work, lambda: self.settlement.dead_letter(work.delivery, decision))
+        log_outcome("dead_lettered", work, reason=decision.reason)
+
+    async def _schedule_copy(self, work: Work, delay: float) -> None:
+        error = work.last_error or self._last_failure
+        await self._persist(work, lambda: self.settlement.schedule_copy(work.copy(delay, error)))
+        log_outcome("retry_scheduled", work, delay_seconds=delay)
+
+    async def _persist(self, work: Work, operation: Callable[[], Awaitable[None]]) -> None:
+        """Carry out a settlement. While the broker does not take it, hold the message: to raise
+        at once would have it redelivered at once, ten times in a second, and dead-lettered."""
+        pause = 1.0
+        while True:
+            try:
+                return await operation()
+            except Exception as error:
+                if isinstance(error, LockLost) or work.seconds_held + pause > HOLD_SECONDS:
+                    log_outcome("settlement_failed", work, reason=str(error))
+                    raise
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, 30.0)
+
+    def _tell_breaker(self, state: BreakerState) -> None:
+        facts = {"last_failure": self._last_failure} if state is BreakerState.OPEN else {}
+        log_event(f"circuit_{state}", **facts)
+
+    def _tell_fault(self, code: str, what_to_mend: str | None) -> None:
+        """The first time that a fault of the deployment shows, say in plain words what to mend."""
+        if what_to_mend and code not in self._faults_told:
+            self._faults_told.add(code)
+            log_event("deployment_fault", code=code, failure=self._last_failure, mend=what_to_mend)

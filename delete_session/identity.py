@@ -1,0 +1,94 @@
+"""Who the function is: one Microsoft Entra credential per process, and the token it holds."""
+
+import asyncio
+import os
+import time
+
+from azure.core.credentials import AccessToken
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
+
+SCOPE = "https://cognitiveservices.azure.com/.default"
+
+# A token is renewed this long before it expires, so that none expires on the way. Managed identity
+# endpoints themselves hand out a cached token until shortly before.
+_RENEW_BEFORE_SECONDS = 300
+
+
+def credential(client_id: str | None) -> AsyncTokenCredential:
+    """The platform's managed identity where there is one, the Azure CLI's login elsewhere.
+
+    Which of the two is certain from the environment: App Service and Functions set
+    IDENTITY_ENDPOINT. Nothing else is ever tried.
+    """
+    if "IDENTITY_ENDPOINT" in os.environ:
+        # No retries of its own: the message's retry schedule and the circuit breaker do that.
+        return ManagedIdentityCredential(client_id=client_id, retry_total=0)
+    return AzureCliCredential()
+
+
+class TokenUnavailable(Exception):
+    """No token could be had; the text says why. It never holds a token."""
+
+
+class TokenSource:
+    """Hands out the Face API's token: fetched once for all who wait, renewed before it expires.
+
+    Args:
+        client_id: of a user-assigned identity; None for the system-assigned one.
+        timeout: seconds that fetching a token may take.
+    """
+
+    def __init__(self, client_id: str | None, timeout: float) -> None:
+        self._client_id = client_id
+        self._timeout = timeout
+        self._credential: AsyncTokenCredential | None = None
+        self._token: AccessToken | None = None
+        self._fetching: asyncio.Task[AccessToken] | None = None
+
+    async def get(self) -> str:
+        """The token.
+
+        Raises:
+            TokenUnavailable: the identity endpoint failed or did not answer in time, and the token
+                held has expired.
+        """
+        left = self._token.expires_on - time.time() if self._token else 0.0
+        if self._token and left > _RENEW_BEFORE_SECONDS:
+            return self._token.token
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+        try:
+            # Shielded: one waiter's cancellation must not fail the others.
+            self._token = await asyncio.shield(self._fetching)
+        except TokenUnavailable:
+            if self._token is None or left <= 0:
+                raise
+        return self._token.token
+
+    async def _fetch(self) -> AccessToken:
+        try:
+            if self._credential is None:
+                self._credential = credential(self._client_id)
+            async with asyncio.timeout(self._timeout):
+                return await self._credential.get_token(SCOPE)
+        except TimeoutError:
+            raise TokenUnavailable(f"no token within {self._timeout:g} s") from None
+        except Exception as error:  # every credential has failures of its own
+            text = str(error).partition("\n")[0][:300]
+            raise TokenUnavailable(f"{type(error).__name__}: {text}") from error
+        finally:
+            self._fetching = None
+
+    async def drop(self, token: str) -> None:
+        """Forget a token that was refused, with the credential's own cache of it."""
+        if self._token is None or self._token.token != token or self._fetching:
+            return  # another call has replaced it, or is about to
+        self._token = None
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the credential; the next call of `get` opens a new one."""
+        held, self._credential = self._credential, None
+        if held is not None:
+            await held.close()

@@ -1,0 +1,187 @@
+"""How fast we may call, and when to stop calling: a rate limiter and a circuit breaker.
+
+Both are told the time (monotonic seconds) by their callers and never sleep by themselves.
+"""
+
+import random
+from collections.abc import Callable
+from enum import StrEnum
+
+# Found by simulating one caller, then twenty, against a bucket of ten calls a second with live
+# traffic of five; docs/decisions.md shows the curves. Deeper cuts waste the quota, shallower ones and
+# faster rises take it from the live traffic.
+START_RATE = 0.25
+"""Calls per second with which a new process starts, so that twenty new ones make but five."""
+START_GROWTH = 2.0
+"""Factor per second by which the rate grows until it is first throttled."""
+CUT = 0.85
+"""Factor by which one throttling cuts the rate."""
+RISE = 0.2
+"""Calls per second by which the rate rises in a second, away from where it was throttled last."""
+CAREFUL_RISE = 0.02
+"""The same, near where it was throttled last."""
+NEAR = (0.9, 1.1)
+"""What is near, as factors of the rate that was throttled last."""
+LEAST_RATE = 0.1
+"""Calls per second; the rate is never cut below."""
+
+
+class RateLimiter:
+    """A token bucket whose rate adapts: it rises step by step with successes, and a 429 cuts it.
+
+    Several processes and the live traffic thus share a quota without talking to each other.
+
+    Args:
+        most: calls per second; the rate never exceeds it.
+        random: uniform in [0, 1). Calls are spaced at random around the rate: evenly spaced ones can
+            fall into step with another caller and take every token just before it.
+    """
+
+    def __init__(self, most: float, random: Callable[[], float] = random.random) -> None:
+        self._most = most
+        self._random = random
+        self._rate = min(START_RATE, most)
+        # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
+        self._capacity = max(2.0, most * 0.05)
+        self._tokens = 1.0
+        self._price = 1.0
+        self._at: float | None = None
+        self._risen_at: float | None = None
+        self._throttled_rate: float | None = None
+        self._cut_at = float("-inf")
+        self._paused_until = float("-inf")
+
+    @property
+    def rate(self) -> float:
+        """Calls per second, now."""
+        return self._rate
+
+    def paused_for(self, now: float) -> float:
+        """Seconds until the pause that a throttling asked for is over; 0 if there is none."""
+        return max(0.0, self._paused_until - now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may be made; 0: take it."""
+        self._refill(now)
+        lacking = max(0.0, self._price - self._tokens)
+        return max(lacking / self._rate, self.paused_for(now))
+
+    def take(self, now: float) -> None:
+        """Make a call, after `wait` has returned 0."""
+        self._refill(now)
+        self._tokens -= self._price
+        self._price = 2.0 * self._random()
+
+    def succeeded(self, now: float) -> None:
+        """The API has answered a call with anything but 429."""
+        seconds = min(1.0, now - (now if self._risen_at is None else self._risen_at))
+        self._risen_at = now
+        if self._throttled_rate is None:
+            rate = self._rate * START_GROWTH**seconds
+        elif NEAR[0] * self._throttled_rate <= self._rate <= NEAR[1] * self._throttled_rate:
+            rate = self._rate + CAREFUL_RISE * seconds
+        else:
+            rate = self._rate + RISE * seconds
+        self._rate = min(self._most, rate)
+
+    def throttled(self, now: float, called_at: float, retry_after: float) -> None:
+        """The API has answered 429.
+
+        Args:
+            now: when the answer came.
+            called_at: when the call was made. One that was under way at the last cut tells nothing
+                new, and does not cut again.
+            retry_after: seconds until when no call is to be made.
+        """
+        self._paused_until = max(self._paused_until, now + retry_after)
+        if called_at >= self._cut_at:
+            self._throttled_rate = self._rate
+            self._rate = max(min(LEAST_RATE, self._most), self._rate * CUT)
+            self._cut_at = now
+
+    def _refill(self, now: float) -> None:
+        if self._at is not None:
+            self._tokens = min(self._capacity, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+
+
+class BreakerState(StrEnum):
+    """Of a circuit breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitBreaker:
+    """Stops calls after a run of failures that are not about the message, and probes for recovery.
+
+    Args:
+        failures: how many in a row open it.
+        cool_down: seconds that it stays open; then one call at a time is let through as a probe.
+        on_change: told every change of state.
+    """
+
+    def __init__(
+        self,
+        failures: int,
+        cool_down: float,
+        on_change: Callable[[BreakerState], None] = lambda _: None,
+    ) -> None:
+        self._failures = failures
+        self._cool_down = cool_down
+        self._on_change = on_change
+        self._state = BreakerState.CLOSED
+        self._run = 0
+        self._until = 0.0
+        self._generation = 0
+
+    @property
+    def state(self) -> BreakerState:
+        """Closed, open or half-open."""
+        return self._state
+
+    def closed_for_calls(self, now: float) -> float:
+        """Seconds until a call may be tried again; 0: now."""
+        return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._until - now)
+
+    def admit(self, now: float) -> int | None:
+        """Let one call through, or not: the ticket to report its result with, or None.
+
+        After the cool-down, one call is the probe. Should its result never be reported, the next
+        cool-down lets another one through.
+        """
+        if self._state is not BreakerState.CLOSED:
+            if now < self._until:
+                return None
+            self._until = now + self._cool_down
+            self._change(BreakerState.HALF_OPEN)
+        return self._generation
+
+    def report(self, ticket: int, works: bool, now: float, retry_after: float = 0.0) -> None:
+        """Tell the result of a call.
+
+        Args:
+            ticket: what `admit` gave. Calls admitted before the last change of state tell nothing
+                about what came after it.
+            works: False for a failure that any other message would meet, too.
+            now: when the answer came.
+            retry_after: seconds that the failure asks to stay away, if longer than the cool-down.
+        """
+        if ticket != self._generation:
+            return
+        if works:
+            self._run = 0
+            self._change(BreakerState.CLOSED)
+            return
+        self._run += 1
+        if self._state is BreakerState.HALF_OPEN or self._run >= self._failures:
+            self._until = now + max(self._cool_down, retry_after)
+            self._change(BreakerState.OPEN)
+
+    def _change(self, state: BreakerState) -> None:
+        if state is not self._state or state is BreakerState.HALF_OPEN:
+            self._generation += 1
+        if state is not self._state:
+            self._state = state
+            self._on_change(state)

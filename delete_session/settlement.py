@@ -1,0 +1,186 @@
+"""What the host cannot do for us: dead-letter a message, and schedule a copy of it for later.
+
+The host completes a message when the function returns and abandons it when the function raises,
+nothing else. Both operations here go to the queue over a connection of the function's own: a
+message that one receiver locked can be settled by another one with nothing but its lock token
+(com.microsoft:update-disposition on the queue's management link), on queues without sessions.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from .decision import DeadLetter
+from .delivery import Delivery, RetryCopy
+from .identity import credential
+from .settings import Settings
+
+# azure.servicebus takes as long to import as all else together and most messages never need it:
+# it is imported with the first dead-letter or retry.
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+
+MAX_TEXT = 4096
+"""Characters that Service Bus allows in a dead-letter reason and in its description."""
+
+_CLOSE_SECONDS = 2
+
+_logger = logging.getLogger(__name__)
+
+
+class LockLost(Exception):
+    """The lock token is not valid any more: the message has been or will be delivered anew."""
+
+
+class SettlementFailed(Exception):
+    """The broker did not carry out what it was asked for; the message is where it was."""
+
+
+class Settlement:
+    """Settles on a connection of its own, opened at first use and reopened after a loss.
+
+    Args:
+        settings: the connection, the queue and how many seconds an operation may take.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection = settings.service_bus
+        self._queue = settings.queue
+        self._timeout = settings.settle_timeout
+        # Clients, senders and receivers of azure-servicebus are not coroutine-safe.
+        self._lock = asyncio.Lock()
+        self._credential: AsyncTokenCredential | None = None
+        self._client: ServiceBusClient | None = None
+        self._receiver: ServiceBusReceiver | None = None
+        self._sender: ServiceBusSender | None = None
+
+    async def dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
+        """Move the delivered message to the dead-letter queue.
+
+        Raises:
+            LockLost: the message is no longer locked by the host of this function.
+            SettlementFailed: the broker refused, or cannot be reached.
+        """
+
+        async def operation() -> None:
+            from azure.servicebus import ServiceBusReceivedMessage
+            from azure.servicebus._pyamqp.message import Message
+
+            if self._receiver is None:
+                # It attaches without link credit: it takes no message away from the host.
+                self._receiver = (await self._open()).get_queue_receiver(self._queue)
+                await self._receiver.__aenter__()
+            # All that a settlement needs is the token. "Deferred" makes the SDK go straight to the
+            # management link instead of a delivery that this receiver never had.
+            locked = ServiceBusReceivedMessage(
+                Message(),
+                lock_token=UUID(delivery.lock_token),
+                is_deferred_message=True,
+                receiver=self._receiver,
+            )
+            await self._receiver.dead_letter_message(
+                locked,
+                reason=decision.reason[:MAX_TEXT],
+                error_description=decision.description[:MAX_TEXT],
+            )
+
+        await self._run(operation)
+
+    async def schedule_copy(self, copy: RetryCopy) -> None:
+        """Put a copy of a message into the queue, to be enqueued later.
+
+        Repeating it is harmless: the broker drops what has the message id of an earlier one.
+
+        Raises:
+            SettlementFailed: the broker refused, or cannot be reached.
+        """
+
+        async def operation() -> None:
+            from azure.servicebus import ServiceBusMessage
+
+            if self._sender is None:
+                self._sender = (await self._open()).get_queue_sender(self._queue)
+                await self._sender.__aenter__()
+            message = ServiceBusMessage(
+                copy.body,
+                message_id=copy.message_id,
+                content_type=copy.content_type,
+                correlation_id=copy.correlation_id,
+                subject=copy.subject,
+                application_properties=dict(copy.properties),  # type: ignore[arg-type]
+                # A scheduled message begins to live when it is enqueued.
+                time_to_live=max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
+                if copy.expires_at
+                else None,
+            )
+            await self._sender.schedule_messages(message, copy.enqueue_at)
+
+        await self._run(operation)
+
+    async def _run(self, operation: Callable[[], Awaitable[None]]) -> None:
+        """Do it; if that fails, once more on a new connection.
+
+        The broker closes what was idle for some minutes, so that a failure is often the first sign
+        of a connection long gone. Both operations may be repeated: see above.
+        """
+        from azure.servicebus.exceptions import MessageLockLostError
+
+        async with self._lock:
+            try:
+                await self._try(operation)
+            except MessageLockLostError as error:
+                raise LockLost("MessageLockLost") from error
+            except Exception as error:
+                _logger.info("Service Bus connection is opened anew after %s", type(error).__name__)
+                try:
+                    await self._try(operation)
+                except MessageLockLostError as again:
+                    raise LockLost("MessageLockLost") from again
+                except Exception as again:
+                    raise SettlementFailed(f"{type(again).__name__}: {again}") from again
+
+    async def _try(self, operation: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await operation()
+        except BaseException:
+            # Also when cancelled: a request cut short leaves its link in an unknown state.
+            await self._close()
+            raise
+
+    async def _open(self) -> "ServiceBusClient":
+        from azure.servicebus.aio import ServiceBusClient
+
+        if self._client is None:
+            connection = self._connection
+            if connection.connection_string:
+                self._client = ServiceBusClient.from_connection_string(
+                    connection.connection_string, retry_total=0
+                )
+            else:
+                assert connection.fully_qualified_namespace is not None
+                self._credential = credential(connection.client_id)
+                self._client = ServiceBusClient(
+                    connection.fully_qualified_namespace, self._credential, retry_total=0
+                )
+        return self._client
+
+    async def close(self) -> None:
+        """Close the connection; the next operation opens a new one."""
+        async with self._lock:
+            await self._close()
+
+    async def _close(self) -> None:
+        held = (self._receiver, self._sender, self._client, self._credential)
+        self._receiver = self._sender = self._client = self._credential = None
+        for resource in held:
+            if resource is not None:
+                # What cannot be closed is as good as closed: the broker forgets it by itself.
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await resource.close()
