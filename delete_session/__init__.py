@@ -46,7 +46,11 @@ def create_blueprint(settings: Settings) -> func.Blueprint:
     revoker = Revoker(settings)
 
     @blueprint.service_bus_queue_trigger(
-        arg_name="message", queue_name="%SESSION_REVOKED_QUEUE%", connection=CONNECTION
+        arg_name="message",
+        queue_name="%SESSION_REVOKED_QUEUE%",
+        connection=CONNECTION,
+        # As text, a body that is not UTF-8 would fail in the host, before it can be dead-lettered.
+        data_type=func.DataType.BINARY,
     )
     async def delete_session(message: func.ServiceBusMessage) -> None:
         await revoker.handle(message)

@@ -7,23 +7,24 @@ import random
 from collections.abc import Callable
 from enum import StrEnum
 
-# Found by simulating one caller, then twenty, against a bucket of ten calls a second with live
-# traffic of five; docs/decisions.md shows the curves. Deeper cuts waste the quota, shallower ones and
-# faster rises take it from the live traffic.
-START_RATE = 0.25
-"""Calls per second with which a new process starts, so that twenty new ones make but five."""
-START_GROWTH = 2.0
-"""Factor per second by which the rate grows until it is first throttled."""
+# All in parts of the configured rate, so that the curve is the same for every quota. Found by
+# simulating one caller, then twenty, against a bucket of ten calls a second with live traffic of
+# five (docs/decisions.md has the curves): deeper cuts waste the quota, shallower ones and faster
+# rises take it from the live traffic.
+START = 1 / 32
+"""Rate with which a new process starts: twenty new ones make five calls a second, not 160."""
+GROWTH = 0.7
+"""Calls per second that each success adds until the first throttling: doubles within a second."""
 CUT = 0.85
 """Factor by which one throttling cuts the rate."""
-RISE = 0.2
-"""Calls per second by which the rate rises in a second, away from where it was throttled last."""
-CAREFUL_RISE = 0.02
+RISE = 1 / 40
+"""By how much the rate rises in a second, away from where it was throttled last."""
+CAREFUL_RISE = 1 / 400
 """The same, near where it was throttled last."""
+LEAST = 1 / 80
+"""The rate is never cut below."""
 NEAR = (0.9, 1.1)
 """What is near, as factors of the rate that was throttled last."""
-LEAST_RATE = 0.1
-"""Calls per second; the rate is never cut below."""
 
 
 class RateLimiter:
@@ -40,7 +41,7 @@ class RateLimiter:
     def __init__(self, most: float, random: Callable[[], float] = random.random) -> None:
         self._most = most
         self._random = random
-        self._rate = min(START_RATE, most)
+        self._rate = most * START
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(2.0, most * 0.05)
         self._tokens = 1.0
@@ -63,8 +64,9 @@ class RateLimiter:
     def wait(self, now: float) -> float:
         """Seconds until the next call may be made; 0: take it."""
         self._refill(now)
-        lacking = max(0.0, self._price - self._tokens)
-        return max(lacking / self._rate, self.paused_for(now))
+        lacking = self._price - self._tokens
+        # What is lacking to the rounding of floats is not worth a wait.
+        return max(lacking / self._rate if lacking > 1e-9 else 0.0, self.paused_for(now))
 
     def take(self, now: float) -> None:
         """Make a call, after `wait` has returned 0."""
@@ -74,15 +76,15 @@ class RateLimiter:
 
     def succeeded(self, now: float) -> None:
         """The API has answered a call with anything but 429."""
-        seconds = min(1.0, now - (now if self._risen_at is None else self._risen_at))
+        seconds = 0.0 if self._risen_at is None else min(1.0, now - self._risen_at)
         self._risen_at = now
         if self._throttled_rate is None:
-            rate = self._rate * START_GROWTH**seconds
+            rise = GROWTH
         elif NEAR[0] * self._throttled_rate <= self._rate <= NEAR[1] * self._throttled_rate:
-            rate = self._rate + CAREFUL_RISE * seconds
+            rise = self._most * CAREFUL_RISE * seconds
         else:
-            rate = self._rate + RISE * seconds
-        self._rate = min(self._most, rate)
+            rise = self._most * RISE * seconds
+        self._rate = min(self._most, self._rate + rise)
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> None:
         """The API has answered 429.
@@ -96,7 +98,7 @@ class RateLimiter:
         self._paused_until = max(self._paused_until, now + retry_after)
         if called_at >= self._cut_at:
             self._throttled_rate = self._rate
-            self._rate = max(min(LEAST_RATE, self._most), self._rate * CUT)
+            self._rate = max(self._most * LEAST, self._rate * CUT)
             self._cut_at = now
 
     def _refill(self, now: float) -> None:

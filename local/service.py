@@ -1,9 +1,13 @@
 """What the local services share: the ready line and the stop signal."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator
+
+from aiohttp import web
 
 
 def announce(service: str, **facts: str | int) -> None:
@@ -24,3 +28,19 @@ async def stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, event.set)
     await event.wait()
+
+
+@contextlib.asynccontextmanager
+async def serve_http(app: web.Application, port: int) -> AsyncIterator[int]:
+    """Serve on 127.0.0.1; the value is the port, a free one if 0 was asked for.
+
+    At the end, requests that still hang are cut off at once.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,223 @@
+"""Starts the local services as processes, wires them together and stops them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+READY_SECONDS = 30
+STOP_SECONDS = 40
+
+
+class ServiceFailed(Exception):
+    """A service ended or did not get ready; the text holds the end of its log."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One process: `python -m MODULE ARGUMENTS`, and what it announced when it was ready."""
+
+    module: str
+    arguments: list[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            ServiceFailed: it is not.
+        """
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                *self.arguments,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self.environment},
+                start_new_session=True,  # Ctrl-C is for the starter, which stops them in order
+            )
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                line = await self.process.stdout.readline()
+            self.facts = json.loads(line)
+        except (TimeoutError, ValueError):
+            await self.kill()
+            end = self.log.read_text(errors="replace").strip().splitlines()[-15:]
+            raise ServiceFailed("\n".join([f"{self.module} did not start:", *end])) from None
+
+    async def stop(self) -> int | None:
+        """Ask it to stop and wait; return its exit code."""
+        if self.process is None:
+            return None
+        if self.process.returncode is not None:
+            return self.process.returncode
+        self.process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await self.process.wait()
+        except TimeoutError:
+            await self.kill()
+            return None
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGKILL)
+            await self.process.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the local cloud is to be."""
+
+    queue: str = "session-revoked"
+    queue_properties: Mapping[str, object] = field(default_factory=dict)
+    durable_broker: bool = False
+    face_rate: float = 0
+    face_burst: float | None = None
+    seed: int = 0
+    api_version: str = "v1.2-preview.1"
+    hosts: int = 1
+    app: Path = Path()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+# As infra/ deploys the queue.
+QUEUE_PROPERTIES: Mapping[str, object] = {
+    "lockDuration": "PT1M",
+    "maxDeliveryCount": 10,
+    "defaultMessageTimeToLive": "P2D",
+    "deadLetteringOnMessageExpiration": True,
+    "requiresDuplicateDetection": True,
+    "duplicateDetectionHistoryTimeWindow": "PT10M",
+}
+
+
+class Cloud:
+    """Broker, Face API, identity endpoint and Functions hosts, each a process on 127.0.0.1.
+
+    An async context manager: all are ready inside, and all are stopped outside.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.folder = Path(tempfile.mkdtemp(prefix="revoker-"))
+        key = secrets.token_hex(16)
+        self.face = self._service(
+            "local.face",
+            *("--signing-key", key, "--rate", str(options.face_rate), "--seed", str(options.seed)),
+            *(("--burst", str(options.face_burst)) if options.face_burst else ()),
+        )
+        self.identity = self._service("local.identity", "--signing-key", key)
+        config = self.folder / "broker.json"
+        properties = {**QUEUE_PROPERTIES, **options.queue_properties}
+        config.write_text(
+            json.dumps({"queues": [{"name": options.queue, "properties": properties}]})
+        )
+        self.broker = self._service("local.broker", "--config", str(config))
+        if options.durable_broker:
+            self.broker.arguments += ["--state", str(self.folder / "broker.sqlite")]
+        self.hosts: list[Service] = []
+        self.http = httpx.AsyncClient(timeout=30)
+
+    def _service(self, module: str, *arguments: str) -> Service:
+        return Service(module, list(arguments), self.folder / f"{module.rpartition('.')[2]}.log")
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.gather(
+                *(each.start() for each in (self.face, self.identity, self.broker))
+            )
+            # A restarted broker is where it was.
+            self.broker.arguments += ["--port", str(self.broker.facts["port"])]
+            self.broker.arguments += ["--control-port", str(self.broker.facts["control_port"])]
+            for _ in range(self.options.hosts):
+                await self.add_host()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def add_host(self) -> Service:
+        """Start one more Functions host."""
+        host = Service(
+            "local.host",
+            ["--app", str(self.options.app.resolve())],
+            self.folder / f"host-{len(self.hosts)}.log",
+            self.environment,
+        )
+        self.hosts.append(host)
+        await host.start()
+        return host
+
+    async def stop(self) -> None:
+        """Stop all, hosts first, and remove their folder."""
+        await asyncio.gather(*(host.stop() for host in self.hosts))
+        await asyncio.gather(*(each.stop() for each in (self.broker, self.face, self.identity)))
+        await self.http.aclose()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def connection_string(self) -> str:
+        """Of the broker."""
+        return str(self.broker.facts["connection_string"])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """App settings, and what the platform adds, for a process that is to meet this cloud."""
+        return {
+            "FACE_ENDPOINT": self.face.facts["endpoint"],
+            "FACE_API_VERSION": self.options.api_version,
+            "SESSION_REVOKED_QUEUE": self.options.queue,
+            "ServiceBusConnection": self.connection_string,
+            "IDENTITY_ENDPOINT": self.identity.facts["endpoint"],
+            "IDENTITY_HEADER": self.identity.facts["header"],
+            **self.options.settings,
+        }
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The JSON lines that the function has logged so far, over all hosts."""
+        return [
+            json.loads(line[line.index("{") :])
+            for host in self.hosts
+            for line in host.log.read_text(errors="replace").splitlines()
+            if " delete_session {" in line and line.endswith("}")
+        ]
+
+    async def ask(self, service: Service, method: str, path: str, body: Any = None) -> Any:
+        """Talk to a service's control API: the answer's JSON.
+
+        Raises:
+            httpx.HTTPStatusError: it refused.
+        """
+        port = service.facts.get("control_port", service.facts["port"])
+        response = await self.http.request(method, f"http://127.0.0.1:{port}{path}", json=body)
+        response.raise_for_status()
+        return response.json() if response.content else None

@@ -1,0 +1,210 @@
+"""What `make run` publishes: a mix with every row of the README's table of answers in it.
+
+Each message comes with the faults that the Face API is to inject for its session, and with where
+the message should end.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from azure.servicebus import ServiceBusMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One message to publish."""
+
+    kind: str
+    """What it is meant to show."""
+    message_id: str
+    body: bytes
+    session_id: str | None = None
+    session_type: str = "livenessWithVerify"
+    session_exists: bool = True
+    content_type: str | None = "application/json"
+    properties: dict[str, str] = field(default_factory=dict)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    """What the Face API does to this session's calls, in the words of its control API."""
+    ends: tuple[str, ...] = ("deleted",)
+    """Where it may end: deleted, already_gone, or the reason in the dead-letter queue."""
+    twice: bool = False
+    """Published a second time under the same message id."""
+
+    def message(self) -> ServiceBusMessage:
+        """The message as the SDK sends it."""
+        return ServiceBusMessage(
+            self.body,
+            message_id=self.message_id,
+            content_type=self.content_type,
+            subject="session-revoked",
+            application_properties=dict[str | bytes, int | float | bytes | bool | str | UUID](
+                self.properties.items()
+            ),
+        )
+
+
+def plan(count: int, seed: int, *, random_faults: bool) -> list[Planned]:
+    """Plan so many messages, in random order, the same for the same seed.
+
+    Args:
+        count: how many; every kind is there once the count allows it.
+        seed: of all that is random in it.
+        random_faults: a deletion may take effect although its answer was lost, so that what is
+            planned to end as deleted may also end as already gone.
+    """
+    chance = random.Random(seed)
+    special = list(_special(chance))
+    messages = special[:count]
+    while len(messages) < count:
+        # Of what remains, some more of the special kinds, but mostly plain ones.
+        if chance.random() < 0.15:
+            messages.append(chance.choice(list(_special(chance))))
+        else:
+            messages.append(_valid(chance, "plain"))
+    chance.shuffle(messages)
+    if random_faults:
+        return [_with(each, ends=_or_gone(each.ends)) for each in messages]
+    return messages
+
+
+def _or_gone(ends: tuple[str, ...]) -> tuple[str, ...]:
+    return (*ends, "already_gone") if "deleted" in ends else ends
+
+
+def _with(planned: Planned, **changes: Any) -> Planned:
+    fields = {name: getattr(planned, name) for name in Planned.__dataclass_fields__}
+    return Planned(**{**fields, **changes})
+
+
+def _id(chance: random.Random) -> str:
+    return str(UUID(int=chance.getrandbits(128), version=4))
+
+
+def _valid(chance: random.Random, kind: str, **fields: Any) -> Planned:
+    session_id = fields.pop("session_id", None) or _id(chance)
+    body: dict[str, object] = {"sessionId": session_id}
+    if fields.get("session_type"):
+        body["sessionType"] = fields["session_type"]
+    body |= fields.pop("more", {})
+    return Planned(
+        kind=kind,
+        message_id=_id(chance),
+        session_id=session_id,
+        body=json.dumps(body).encode(),
+        **fields,
+    )
+
+
+def _status(status: int, code: str | None, count: int | None = None, **more: Any) -> dict[str, Any]:
+    fault = {"fault": "status", "status": status, "count": count, "method": "DELETE", **more}
+    return fault | ({"code": code} if code else {})
+
+
+def _special(chance: random.Random) -> Iterator[Planned]:
+    def valid(kind: str, **fields: Any) -> Planned:
+        return _valid(chance, kind, **fields)
+
+    # What publishers may send.
+    yield valid("sessionType liveness", session_type="liveness")
+    yield valid(
+        "all optional fields and an unknown one",
+        more={"reason": "fraud", "revokedAt": "2026-01-02T03:04:05Z", "ticket": {"id": 7}},
+    )
+    session_id = _id(chance)
+    attributes = {"specversion": "1.0", "id": _id(chance), "source": "/identity", "type": "revoked"}
+    yield Planned(
+        kind="CloudEvents, structured mode",
+        message_id=_id(chance),
+        session_id=session_id,
+        content_type="application/cloudevents+json; charset=utf-8",
+        body=json.dumps({**attributes, "data": {"sessionId": session_id}}).encode(),
+    )
+    yield valid(
+        "CloudEvents, binary mode",
+        properties={f"cloudEvents:{name}": value for name, value in attributes.items()},
+    )
+    yield valid("duplicate message id", twice=True)
+    twin = _id(chance)
+    yield valid("session named twice", session_id=twin, ends=("deleted", "already_gone"))
+    yield valid("session named twice", session_id=twin, ends=("deleted", "already_gone"))
+    yield valid("session unknown", session_exists=False, ends=("already_gone",))
+
+    # What can never work.
+    for status, code in (
+        (400, "BadArgument"),
+        (403, "UnsupportedFeature"),
+        (413, "RequestTooLarge"),
+        (422, "InvalidRequestBody"),
+    ):
+        yield valid(f"{status} {code}", faults=[_status(status, code)], ends=(code,))
+
+    # The deployment is wrong for a while.
+    for status, code in ((401, "401"), (403, "PermissionDenied"), (404, "404")):
+        yield valid(f"{status} {code}, then right", faults=[_status(status, code, count=2)])
+
+    # Transient.
+    for status, code in (
+        (408, None),
+        (409, "ConcurrentOperationConflict"),
+        (429, "429"),
+        (500, "Unspecified"),
+        (502, None),
+        (503, "ServiceUnavailable"),
+        (504, None),
+    ):
+        yield valid(
+            f"{status} {code or 'without code'}, then right",
+            faults=[
+                _status(status, code, count=1, **({"retry_after": 1} if status == 429 else {}))
+            ],
+        )
+    for fault in (
+        "disconnect",
+        "hang",
+        "garbage",
+        "truncate",
+        "huge",
+        "html",
+        "empty",
+        "other_json",
+    ):
+        yield valid(
+            f"{fault}, then right",
+            faults=[{"fault": fault, "count": 1, "method": "DELETE", "seconds": 30}],
+        )
+    yield valid(
+        "answer lost after the deletion",
+        faults=[{"fault": "disconnect", "count": 1, "method": "DELETE", "before": False}],
+        ends=("already_gone",),
+    )
+
+    # Malformed.
+    broken: tuple[tuple[str, bytes, str | None], ...] = (
+        ("not JSON", b"sessionId=1", "application/json"),
+        ("not UTF-8", b'{"sessionId": "\xff"}', "application/json"),
+        ("empty", b"", "application/json"),
+        ("an array", b"[]", "application/json"),
+        ("no sessionId", b'{"session": "x"}', "application/json"),
+        ("sessionId with a slash", b'{"sessionId": "../x"}', "application/json"),
+        ("sessionId too long", b'{"sessionId": "%s"}' % (b"a" * 129), "application/json"),
+        ("unknown sessionType", b'{"sessionId": "a", "sessionType": "face"}', "application/json"),
+        (
+            "revokedAt without offset",
+            b'{"sessionId": "a", "revokedAt": "2026-01-02T03:04:05"}',
+            None,
+        ),
+        ("too large", b'{"sessionId": "a", "x": "%s"}' % (b"x" * 70_000), "application/json"),
+        ("CloudEvent without data", b'{"specversion": "1.0"}', "application/cloudevents+json"),
+    )
+    for kind, body, content_type in broken:
+        yield Planned(
+            kind=f"malformed: {kind}",
+            message_id=_id(chance),
+            body=body,
+            content_type=content_type,
+            ends=("MalformedMessage",),
+        )

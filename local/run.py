@@ -1,0 +1,336 @@
+"""`make run`: the whole job on this machine, from the publisher to where each message ends."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from azure.servicebus.aio import ServiceBusClient
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from local.cloud import Cloud, Options, ServiceFailed
+from local.publisher import Planned, plan
+from local.service import stopped
+
+FINAL = ("deleted", "already_gone", "dead_lettered")
+RANDOM_FAULTS = (
+    *("status:500", "status:502", "status:503", "status:429", "status:409", "status:408"),
+    *("disconnect", "garbage", "html", "truncate", "latency:0.2", "hang:30"),
+)
+
+# Shorter than in Azure, where nobody watches: a hanging call ends after two seconds, and so on.
+FAST_SETTINGS: Mapping[str, str] = {
+    "FACE_TOTAL_TIMEOUT_SECONDS": "2",
+    "FACE_CONNECT_TIMEOUT_SECONDS": "1",
+    "RETRY_BACKOFF_BASE_SECONDS": "0.5",
+    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "2",
+}
+
+
+@dataclass(slots=True)
+class Ended:
+    """Where one published message ended, by what the broker, the Face API and the logs say."""
+
+    outcome: str = "pending"
+    reason: str | None = None
+    description: str | None = None
+    milliseconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+def roots(ledger: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
+    """By root message id, the events of what the publisher sent and of its retry copies."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for event in ledger:
+        found[_root(event["message_id"])][event["event"]] += 1
+    return found
+
+
+def _root(message_id: str) -> str:
+    # A retry copy's id is ROOT:milliseconds:number; the ids published here hold no colon.
+    return message_id.partition(":")[0]
+
+
+class Run:
+    """Publishes a plan into a local cloud and checks where each message ended."""
+
+    def __init__(self, cloud: Cloud, planned: Sequence[Planned], fault_rate: float) -> None:
+        self._cloud = cloud
+        self._planned = planned
+        self._fault_rate = fault_rate
+
+    async def prepare(self) -> None:
+        """Create the sessions and tell the Face API its faults."""
+        cloud = self._cloud
+        by_type: dict[str, set[str]] = defaultdict(set)
+        for each in self._planned:
+            if each.session_id and each.session_exists:
+                by_type[each.session_type].add(each.session_id)
+        for session_type, ids in by_type.items():
+            body = {"ids": sorted(ids), "type": session_type}
+            await cloud.ask(cloud.face, "POST", "/_local/sessions", body)
+        faults: list[dict[str, Any]] = [
+            {**fault, "session_id": each.session_id}
+            for each in self._planned
+            for fault in each.faults
+        ]
+        if self._fault_rate:
+            kinds = list(RANDOM_FAULTS)
+            faults.append({"fault": "random", "probability": self._fault_rate, "kinds": kinds})
+        if faults:
+            await cloud.ask(cloud.face, "POST", "/_local/faults", faults)
+
+    async def publish(self) -> None:
+        """Publish every message over the unmodified SDK."""
+        async with (
+            ServiceBusClient.from_connection_string(self._cloud.connection_string) as client,
+            client.get_queue_sender(self._cloud.options.queue) as sender,
+        ):
+            for each in self._planned:
+                await sender.send_messages(each.message())
+                if each.twice:
+                    await sender.send_messages(each.message())
+
+    async def counts(self) -> Counter[str]:
+        """How many messages have ended where, by the function's log."""
+        return Counter(
+            line["outcome"] for line in self._cloud.log_lines() if line.get("outcome") in FINAL
+        )
+
+    async def settled(self) -> bool:
+        """Whether nothing is left in the queue but dead letters."""
+        cloud = self._cloud
+        queue = (await cloud.ask(cloud.broker, "GET", "/queues"))[cloud.options.queue]
+        return not any(queue[state] for state in ("active", "locked", "scheduled", "deferred"))
+
+    async def check(self) -> dict[str, Ended]:
+        """Where each message ended, by message id, with everything that is wrong about it."""
+        cloud = self._cloud
+        queue = cloud.options.queue
+        ledger = roots(await cloud.ask(cloud.broker, "GET", "/ledger"))
+        dead = await cloud.ask(cloud.broker, "GET", f"/messages?queue={queue}&dead_letter=1")
+        dead_by_root = {_root(letter["message_id"]): letter for letter in dead}
+        existing = {each["id"] for each in await cloud.ask(cloud.face, "GET", "/_local/sessions")}
+        lines = {
+            line["root_id"]: line for line in cloud.log_lines() if line.get("outcome") in FINAL
+        }
+        ended: dict[str, Ended] = {}
+        for each in self._planned:
+            this = ended[each.message_id] = Ended()
+            line, letter = lines.get(each.message_id), dead_by_root.get(each.message_id)
+            events = ledger.get(each.message_id, Counter())
+            if letter is not None:
+                this.outcome, this.reason = "dead_lettered", letter["reason"]
+                this.description = letter["description"]
+            elif line is not None and events["completed"]:
+                this.outcome = line["outcome"]
+            if line is not None:
+                this.milliseconds = line["ms_since_first_enqueued"]
+            self._judge(each, this, events, existing)
+        return ended
+
+    def _judge(self, each: Planned, this: Ended, events: Counter[str], existing: set[str]) -> None:
+        problem = this.problems.append
+        where = this.reason if this.outcome == "dead_lettered" else this.outcome
+        if where not in each.ends:
+            problem(f"ended as {where}, expected {' or '.join(each.ends)}")
+        if this.outcome == "dead_lettered" and not this.description:
+            problem("no description")
+        if this.outcome == "dead_lettered" and events["dead_lettered"] != 1:
+            problem(f"dead-lettered {events['dead_lettered']} times")
+        gone = this.outcome in ("deleted", "already_gone")
+        if gone and (events["dead_lettered"] or each.session_id in existing):
+            problem("completed, but the session still exists or the message was dead-lettered")
+        copies = events["scheduled"]
+        if gone and events["completed"] != copies + 1:
+            problem(f"completed {events['completed']} times with {copies} retry copies")
+        if each.twice and events["duplicate_dropped"] < 1:
+            problem("its duplicate was not dropped")
+
+
+def report(
+    planned: Sequence[Planned], ended: Mapping[str, Ended], seconds: float
+) -> dict[str, Any]:
+    """What `--json` writes."""
+    outcomes = Counter(each.outcome for each in ended.values())
+    reasons = Counter(each.reason for each in ended.values() if each.reason)
+    wrong = {
+        each.message_id: {"kind": each.kind, "problems": ended[each.message_id].problems}
+        for each in planned
+        if ended[each.message_id].problems
+    }
+    lost = sum(1 for each in planned if ended[each.message_id].outcome == "pending")
+    return {
+        "published": len(planned),
+        "duplicates_published": sum(each.twice for each in planned),
+        "outcomes": {name: outcomes[name] for name in (*FINAL, "pending")},
+        "dead_letter_reasons": dict(sorted(reasons.items())),
+        "lost": lost,
+        "wrong": len(wrong),
+        "wrong_messages": wrong,
+        "seconds": round(seconds, 2),
+        "ok": not wrong and not lost,
+    }
+
+
+def print_tables(
+    console: Console,
+    planned: Sequence[Planned],
+    ended: Mapping[str, Ended],
+    result: Mapping[str, Any],
+) -> None:
+    """For people: by kind of message, where they ended; then the dead letters; then the latency."""
+    table = Table("published", "messages", "ended as", "right", title="Where the messages ended")
+    by_kind: dict[str, list[Planned]] = defaultdict(list)
+    for each in planned:
+        by_kind[each.kind].append(each)
+    for kind, members in sorted(by_kind.items()):
+        ends = Counter(
+            ended[each.message_id].reason or ended[each.message_id].outcome for each in members
+        )
+        right = not any(ended[each.message_id].problems for each in members)
+        names = ", ".join(f"{name} {number}" for name, number in sorted(ends.items()))
+        table.add_row(kind, str(len(members)), names, "yes" if right else "[red]NO[/red]")
+    console.print(table)
+
+    letters = Table("reason", "messages", "description of one", title="Dead-letter queue")
+    descriptions = {each.reason: each.description for each in ended.values() if each.reason}
+    for reason, number in result["dead_letter_reasons"].items():
+        letters.add_row(reason, str(number), descriptions[reason] or "")
+    console.print(letters)
+
+    latencies = [each.milliseconds for each in ended.values() if each.outcome in FINAL]
+    if len(latencies) > 1:
+        cuts = quantiles(latencies, n=20)
+        console.print(
+            f"from enqueue to the end, milliseconds: p50 {cuts[9]:.0f}, p95 {cuts[18]:.0f}, "
+            f"most {max(latencies):.0f}"
+        )
+    for wrong in list(result["wrong_messages"].values())[:20]:
+        console.print(f"[red]WRONG[/red] {wrong['kind']}: {'; '.join(wrong['problems'])}")
+    verdict = "[green]every message ended where it should[/green]"
+    console.print(
+        f"{result['published']} published in {result['seconds']} s, "
+        f"lost {result['lost']}, wrong {result['wrong']}: "
+        + (verdict if result["ok"] else "[red]NOT as it should be[/red]")
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, as `make run ARGS="…"` takes it."""
+    parser = argparse.ArgumentParser(
+        prog="make run", description="Runs the whole job on this machine, without Azure."
+    )
+    parser.add_argument("--messages", type=int, default=200, help="how many (default: 200)")
+    parser.add_argument(
+        "--face-rate", type=float, default=0, help="the Face API's calls per second (default: any)"
+    )
+    parser.add_argument(
+        "--fault-rate", type=float, default=0, help="share of calls that fail at random, 0 to 1"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    parser.add_argument(
+        "--api-version", default="v1.2-preview.1", help="of the Face API (default: v1.2-preview.1)"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="stay up, for messages that you publish yourself"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to a file")
+    return parser
+
+
+def settings(face_rate: float) -> dict[str, str]:
+    """App settings for a run against a Face API with this rate limit; 0: none."""
+    rate = face_rate * 0.8 if face_rate else 1000
+    return {**FAST_SETTINGS, "FACE_MAX_CALLS_PER_SECOND": f"{rate:g}"}
+
+
+async def main(arguments: list[str] | None = None) -> int:
+    """Run; return 0 only if every message ended where it should."""
+    options = parser().parse_args(arguments)
+    if options.messages < 0 or not 0 <= options.fault_rate < 1 or options.face_rate < 0:
+        parser().error("--messages and --face-rate: 0 or more; --fault-rate: 0 to less than 1")
+    console = Console()
+    cloud_options = Options(
+        face_rate=options.face_rate,
+        seed=options.seed,
+        api_version=options.api_version,
+        settings=settings(options.face_rate),
+    )
+    console.print("starting broker, Face API, identity endpoint and Functions host on 127.0.0.1 …")
+    try:
+        async with Cloud(cloud_options) as cloud:
+            ok = await _run(console, cloud, options) if options.messages else True
+            if options.serve:
+                _print_environment(console, cloud)
+                await stopped()
+                console.print("stopping …")
+            return 0 if ok else 1
+    except ServiceFailed as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+
+
+async def _run(console: Console, cloud: Cloud, options: argparse.Namespace) -> bool:
+    planned = plan(options.messages, options.seed, random_faults=options.fault_rate > 0)
+    run = Run(cloud, planned, options.fault_rate)
+    await run.prepare()
+    started = time.monotonic()
+    # Generous: what is not done by then is reported as pending.
+    limit = 60 + len(planned) / ((options.face_rate or 100) * 0.5) * (1 + 4 * options.fault_rate)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        ending = progress.add_task("messages ended", total=len(planned))
+        publishing = asyncio.create_task(run.publish())
+        while time.monotonic() - started < limit:
+            progress.update(ending, completed=sum((await run.counts()).values()))
+            if publishing.done() and await run.settled():
+                break
+            await asyncio.sleep(0.25)
+        await publishing
+        progress.update(ending, completed=sum((await run.counts()).values()))
+    seconds = time.monotonic() - started
+    ended = await run.check()
+    result = report(planned, ended, seconds)
+    print_tables(console, planned, ended, result)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return bool(result["ok"])
+
+
+def _print_environment(console: Console, cloud: Cloud) -> None:
+    console.print(
+        "\n[bold]The local cloud is up.[/bold] Ctrl-C stops it. For your own publisher:\n"
+    )
+    for name, value in cloud.environment.items():
+        console.print(f"export {name}='{value}'", soft_wrap=True, highlight=False)
+    face, broker = cloud.face.facts, cloud.broker.facts
+    console.print(
+        f"\nThe Face API's sessions and calls: http://127.0.0.1:{face['port']}/_local/sessions, "
+        f"/_local/calls\nThe broker's queues and events: "
+        f"http://127.0.0.1:{broker['control_port']}/queues, /ledger\n"
+        f"The logs: {cloud.folder}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except KeyboardInterrupt:
+        sys.exit(130)
