@@ -143,11 +143,11 @@ def _special(chance: random.Random) -> Iterator[Planned]:
         yield valid(f"{status} {code}", faults=[_status(status, code)], ends=(code,))
 
     # The deployment is wrong for a while.
-    for status, code in ((401, "401"), (403, "PermissionDenied"), (404, "404")):
-        yield valid(f"{status} {code}, then right", faults=[_status(status, code, count=2)])
+    for status, fault in ((401, "401"), (403, "PermissionDenied"), (404, "404")):
+        yield valid(f"{status} {fault}, then right", faults=[_status(status, fault, count=2)])
 
     # Transient.
-    for status, code in (
+    transient: tuple[tuple[int, str | None], ...] = (
         (408, None),
         (409, "ConcurrentOperationConflict"),
         (429, "429"),
@@ -155,12 +155,12 @@ def _special(chance: random.Random) -> Iterator[Planned]:
         (502, None),
         (503, "ServiceUnavailable"),
         (504, None),
-    ):
+    )
+    for status, name in transient:
+        wait = {"retry_after": 1} if status == 429 else {}
         yield valid(
-            f"{status} {code or 'without code'}, then right",
-            faults=[
-                _status(status, code, count=1, **({"retry_after": 1} if status == 429 else {}))
-            ],
+            f"{status} {name or 'without code'}, then right",
+            faults=[_status(status, name, count=1, **wait)],
         )
     for fault in (
         "disconnect",
