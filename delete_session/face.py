@@ -71,7 +71,7 @@ class FaceClient:
                 token = await self._tokens.get()
                 answer = await self._send(revoked, token)
                 if answer.status == 401:
-                    await self._tokens.drop(token)
+                    self._tokens.drop(token)
                     answer = await self._send(revoked, await self._tokens.get())
                 return answer
         except (TimeoutError, httpx.TimeoutException) as error:

@@ -42,7 +42,6 @@ class TokenSource:
     def __init__(self, client_id: str | None, timeout: float) -> None:
         self._client_id = client_id
         self._timeout = timeout
-        self._credential: AsyncTokenCredential | None = None
         self._token: AccessToken | None = None
         self._fetching: asyncio.Task[AccessToken] | None = None
 
@@ -68,10 +67,10 @@ class TokenSource:
 
     async def _fetch(self) -> AccessToken:
         try:
-            if self._credential is None:
-                self._credential = credential(self._client_id)
-            async with asyncio.timeout(self._timeout):
-                return await self._credential.get_token(SCOPE)
+            async with asyncio.timeout(self._timeout), credential(self._client_id) as fresh:
+                # A credential opened for one fetch, once in an hour or so: what an open one holds
+                # in its own cache cannot be dropped, and it hands it out until the last second.
+                return await fresh.get_token(SCOPE)
         except TimeoutError:
             raise TokenUnavailable(f"no token within {self._timeout:g} s") from None
         except Exception as error:  # every credential has failures of its own
@@ -80,15 +79,7 @@ class TokenSource:
         finally:
             self._fetching = None
 
-    async def drop(self, token: str) -> None:
-        """Forget a token that was refused, with the credential's own cache of it."""
-        if self._token is None or self._token.token != token or self._fetching:
-            return  # another call has replaced it, or is about to
-        self._token = None
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the credential; the next call of `get` opens a new one."""
-        held, self._credential = self._credential, None
-        if held is not None:
-            await held.close()
+    def drop(self, token: str) -> None:
+        """Forget a token that was refused, unless another call has replaced it by now."""
+        if self._token is not None and self._token.token == token:
+            self._token = None

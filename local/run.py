@@ -117,7 +117,9 @@ class Run:
         cloud = self._cloud
         queue = cloud.options.queue
         ledger = roots(await cloud.ask(cloud.broker, "GET", "/ledger"))
-        dead = await cloud.ask(cloud.broker, "GET", f"/messages?queue={queue}&dead_letter=1&limit=1000000")
+        dead = await cloud.ask(
+            cloud.broker, "GET", f"/messages?queue={queue}&dead_letter=1&limit=1000000"
+        )
         dead_by_root = {_root(letter["message_id"]): letter for letter in dead}
         existing = {each["id"] for each in await cloud.ask(cloud.face, "GET", "/_local/sessions")}
         lines = {

@@ -1,0 +1,114 @@
+"""What is deployed: what it imports, what is in the package, and that the files agree."""
+
+import fnmatch
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from delete_session import HOLD_SECONDS
+from delete_session.settings import TABLE
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "FACE_ENDPOINT": "https://contoso.cognitiveservices.azure.com",
+    "ServiceBusConnection__fullyQualifiedNamespace": "contoso.servicebus.windows.net",
+    "SESSION_REVOKED_QUEUE": "session-revoked",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_nothing_is_imported_before_it_is_needed() -> None:
+    """Loading the app imports neither azure.servicebus nor anything that is not deployed."""
+    code = "import sys, json, function_app; print(json.dumps(sorted(sys.modules)))"
+    modules = json.loads(python(code).stdout)
+    assert not [name for name in modules if name.startswith("azure.servicebus")]
+    assert not [
+        name for name in modules if re.match(r"(local|ops|bench|tests|proton)\b", name)
+    ]
+
+
+def test_wrong_settings_end_the_start_with_all_problems() -> None:
+    """The app does not load with wrong settings; the error names each of them."""
+    wrong = {"FACE_ENDPOINT": "http://contoso", "FACE_MAX_CALLS_PER_SECOND": "fast"}
+    result = python("import function_app", **wrong)
+    assert result.returncode != 0
+    assert "FACE_ENDPOINT must be" in result.stderr
+    assert "FACE_MAX_CALLS_PER_SECOND must be" in result.stderr
+
+
+def test_deployed_code_imports_nothing_that_is_not_deployed() -> None:
+    """Arrows point one way: delete_session knows nothing of the other folders."""
+    for path in [*ROOT.glob("delete_session/*.py"), ROOT / "function_app.py"]:
+        found = re.findall(r"^\s*(?:from|import) (local|ops|bench|tests)\b", path.read_text(), re.M)
+        assert not found, path.name
+
+
+def test_local_cloud_does_not_reach_into_the_function() -> None:
+    """The local cloud starts the app as the platform does, and imports nothing of it."""
+    for path in ROOT.glob("local/**/*.py"):
+        assert not re.search(r"^\s*(from|import) delete_session", path.read_text(), re.M), path.name
+
+
+def test_package_holds_the_function_and_nothing_else() -> None:
+    """.funcignore leaves host.json, requirements.txt, function_app.py and delete_session."""
+    lines = (ROOT / ".funcignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    git = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    top = {path.partition("/")[0] for path in git}
+    kept = {name for name in top if not any(fnmatch.fnmatch(name, each) for each in patterns)}
+    assert kept == {"host.json", "requirements.txt", "function_app.py", "delete_session"}
+
+
+def test_what_is_deployed_is_pinned_and_named() -> None:
+    """requirements.txt pins every direct dependency, and all pins are exact."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = [
+        line.split("#")[0].strip()
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin) for pin in pins)
+    names = {pin.partition("==")[0] for pin in pins}
+    assert set(project["dependencies"]) <= names
+    asked_for = {"azure-functions", "azure-servicebus", "azure-identity", "httpx"}
+    assert asked_for <= names
+
+
+def test_host_holds_a_message_for_longer_than_the_function_does() -> None:
+    """Lock renewal and function timeout outlast the longest hold and one call on top of it."""
+    host = json.loads((ROOT / "host.json").read_text())
+    service_bus = host["extensions"]["serviceBus"]
+    total_timeout = float(TABLE["total_timeout"].default or 0)
+    for duration in (host["functionTimeout"], service_bus["maxAutoLockRenewalDuration"]):
+        hours, minutes, seconds = (int(part) for part in duration.split(":"))
+        length = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        assert length.total_seconds() >= HOLD_SECONDS + 2 * total_timeout
+    assert service_bus["autoCompleteMessages"] is True
+
+
+@pytest.mark.parametrize("name", ["README.md", "local.settings.sample.json"])
+def test_every_setting_is_documented(name: str) -> None:
+    """Each setting that the code reads stands in the README's table and in the sample."""
+    text = (ROOT / name).read_text()
+    for setting in TABLE.values():
+        assert setting.name in text

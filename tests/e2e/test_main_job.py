@@ -1,0 +1,123 @@
+"""`make run`: the whole job over real sockets and processes, and what it reports."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
+
+from local.cloud import Cloud, Options
+from local.publisher import plan
+from local.run import FAST_SETTINGS, Run, report
+
+ROOT = Path(__file__).parents[2]
+
+
+async def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    result = tmp_path / "result.json"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "local.run", "--json", str(result), *arguments),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, json.loads(result.read_text()), output.decode()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--messages", "120", "--seed", "1"),
+        ("--messages", "120", "--seed", "2", "--api-version", "v1.2"),
+        ("--messages", "80", "--seed", "3", "--fault-rate", "0.3"),
+    ],
+)
+async def test_every_message_ends_where_it_should(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Of every kind of message, none is lost and none ends in the wrong place."""
+    code, result, output = await run(tmp_path, *arguments)
+    assert code == 0, output
+    assert result["ok"]
+    assert result["lost"] == result["wrong"] == 0
+    assert sum(result["outcomes"].values()) == result["published"] == int(arguments[1])
+    assert result["outcomes"]["pending"] == 0
+    assert sum(result["dead_letter_reasons"].values()) == result["outcomes"]["dead_lettered"]
+    assert {"MalformedMessage", "BadArgument"} <= set(result["dead_letter_reasons"])
+    assert "every message ended where it should" in output
+
+
+@pytest.mark.parametrize("arguments", [("--messages", "-1"), ("--fault-rate", "1"), ("--x",)])
+async def test_wrong_option_is_told(arguments: tuple[str, ...]) -> None:
+    """An option that makes no sense ends with code 2, before anything is started."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "local.run", *arguments),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, error = await process.communicate()
+    assert process.returncode == 2
+    assert b"usage: make run" in error
+
+
+async def test_checker_finds_what_is_wrong() -> None:
+    """A message that ends elsewhere, or not at all, is reported, and the run is not ok."""
+    planned = plan(60, 1, random_faults=False)
+    settings = {**FAST_SETTINGS, "FACE_MAX_CALLS_PER_SECOND": "1000"}
+    async with Cloud(Options(settings=settings, hosts=0)) as cloud:
+        checked = Run(cloud, planned, 0)
+        await checked.prepare()
+        await checked.publish()
+        ended = await checked.check()
+        assert not report(planned, ended, 1)["ok"]
+        assert report(planned, ended, 1)["lost"] == 60
+        # Somebody completes everything without a deletion.
+        with (
+            ServiceBusClient.from_connection_string(cloud.connection_string) as client,
+            client.get_queue_receiver("session-revoked") as receiver,
+        ):
+            for message in receiver.receive_messages(max_message_count=60, max_wait_time=3):
+                receiver.complete_message(message)
+        result = report(planned, await checked.check(), 1)
+        assert not result["ok"]
+        assert result["wrong"] == 60
+
+
+async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
+    """With --serve the printed environment is enough to publish, and Ctrl-C stops everything."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "local.run", "--messages", "0", "--serve"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "300"},
+    )
+    assert process.stdout is not None
+    environment: dict[str, str] = {}
+    logs = Path()
+    async with asyncio.timeout(40):
+        while not logs.name:
+            line = (await process.stdout.readline()).decode().strip()
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").partition("=")
+                environment[name] = value.strip("'")
+            if line.startswith("The logs: "):
+                logs = Path(line.removeprefix("The logs: "))
+    with (
+        ServiceBusClient.from_connection_string(environment["ServiceBusConnection"]) as client,
+        client.get_queue_sender(environment["SESSION_REVOKED_QUEUE"]) as sender,
+    ):
+        sender.send_messages(ServiceBusMessage('{"sessionId": "mine"}', message_id="m-1"))
+    async with asyncio.timeout(20):
+        while '"already_gone","session_id":"mine"' not in (logs / "host-0.log").read_text():
+            await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(20):
+        assert await process.wait() == 0
+    assert not logs.exists()

@@ -1,0 +1,153 @@
+"""The local Functions host: it completes, abandons and drains as the platform's host does."""
+
+import asyncio
+import json
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient
+
+from local.cloud import Service, ServiceFailed
+from local.host import HostError, resolve
+
+from .broker_process import BrokerProcess
+
+APP = """
+import asyncio, os, pathlib
+import azure.functions as func
+
+app = func.FunctionApp()
+seen = pathlib.Path(os.environ["SEEN"])
+
+@app.service_bus_queue_trigger(
+    arg_name="message", queue_name="%QUEUE%", connection="Connection", data_type=func.DataType.BINARY
+)
+async def work(message: func.ServiceBusMessage) -> None:
+    body = message.get_body().decode(errors="replace")
+    with seen.open("a") as file:
+        file.write(f"{body} {message.delivery_count} {message.message_id}\\n")
+    if body == "raise":
+        raise ValueError("as asked")
+    if body.startswith("sleep"):
+        await asyncio.sleep(float(body.split()[1]))
+"""
+HOST_JSON = {"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls": 2}}}
+
+
+class Hosted:
+    """A broker and a host with the app above, in a folder of its own."""
+
+    def __init__(self, folder: Path, broker: BrokerProcess) -> None:
+        self.broker = broker
+        self.seen = folder / "seen"
+        self.seen.touch()
+        self.log = folder / "host.log"
+        (folder / "function_app.py").write_text(textwrap.dedent(APP))
+        (folder / "host.json").write_text(json.dumps(HOST_JSON))
+        self.environment = {
+            "QUEUE": "session-revoked",
+            "Connection": broker.connection_string,
+            "SEEN": str(self.seen),
+        }
+        arguments = ["--app", str(folder), "--drain-seconds", "5"]
+        self.service = Service("local.host", arguments, self.log, self.environment)
+
+    async def send(self, *bodies: bytes | str) -> None:
+        async with (
+            ServiceBusClient.from_connection_string(self.broker.connection_string) as client,
+            client.get_queue_sender("session-revoked") as sender,
+        ):
+            await sender.send_messages([ServiceBusMessage(body) for body in bodies])
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [each for each in self.broker.events("session-revoked") if each["event"] == event]
+
+    async def ended(self, event: str, count: int) -> list[dict[str, Any]]:
+        """Wait until so many messages have met this event; return the events."""
+        await until(lambda: len(self.events(event)) >= count)
+        return self.events(event)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.03)
+
+
+@pytest.fixture
+async def hosted(tmp_path: Path, broker: BrokerProcess) -> AsyncIterator[Hosted]:
+    started = Hosted(tmp_path, broker)
+    await started.service.start()
+    yield started
+    await started.service.stop()
+
+
+async def test_return_completes(hosted: Hosted) -> None:
+    """What the function returns from is completed, after one delivery."""
+    await hosted.send("a", "b", "c")
+    await hosted.ended("completed", 3)
+    assert sorted(hosted.seen.read_text().split()[::3]) == ["a", "b", "c"]
+
+
+async def test_raise_abandons_until_the_broker_gives_up(hosted: Hosted) -> None:
+    """A function that raises gets the message again at once, ten times, and then it is dead."""
+    await hosted.send("raise")
+    [event] = await hosted.ended("dead_lettered", 1)
+    assert event["reason"] == "MaxDeliveryCountExceeded"
+    counts = [int(line.split()[1]) for line in hosted.seen.read_text().splitlines()]
+    assert counts == list(range(1, 11))
+
+
+async def test_lost_lock_logs_one_line_and_does_not_abandon(hosted: Hosted) -> None:
+    """When the lock is gone at the end, the host logs one error and leaves the message alone."""
+    fault = {"operation": "complete", "condition": "com.microsoft:message-lock-lost"}
+    hosted.broker.control("POST", "/faults", fault)
+    await hosted.send("a")
+    await until(lambda: "Message processing error (Action=Complete" in hosted.log.read_text())
+    assert hosted.log.read_text().count("Message processing error") == 1
+    assert not hosted.events("abandoned")
+
+
+async def test_drain_finishes_what_is_in_flight(hosted: Hosted) -> None:
+    """After SIGTERM the invocation under way ends and is completed; nothing new is begun."""
+    await hosted.send("sleep 0.7", "sleep 0.7", "c")
+    await until(lambda: len(hosted.seen.read_text().splitlines()) == 2)
+    assert await hosted.service.stop() == 0
+    assert len(hosted.events("completed")) == 2
+    assert len(hosted.seen.read_text().splitlines()) == 2
+
+
+async def test_lost_connections_are_opened_anew(hosted: Hosted) -> None:
+    """After the broker has cut every connection, messages are received as before."""
+    await hosted.send("a")
+    await hosted.ended("completed", 1)
+    hosted.broker.control("POST", "/disconnect")
+    await hosted.send("b")
+    await hosted.ended("completed", 2)
+
+
+async def test_missing_setting_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:
+    """A %SETTING% that is not set is named, and the host does not start."""
+    hosted = Hosted(tmp_path, broker)
+    del hosted.environment["QUEUE"]
+    with pytest.raises(ServiceFailed, match="%QUEUE%"):
+        await hosted.service.start()
+
+
+async def test_app_that_does_not_load_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:
+    """What the import of the app raises is shown."""
+    hosted = Hosted(tmp_path, broker)
+    (tmp_path / "function_app.py").write_text("raise ValueError('wrong settings: X')")
+    with pytest.raises(ServiceFailed, match="wrong settings: X"):
+        await hosted.service.start()
+
+
+def test_setting_names_are_resolved() -> None:
+    """%NAME% is replaced wherever it stands; one that is not set is named."""
+    assert resolve("a-%B%-%C%", {"B": "1", "C": "2"}) == "a-1-2"
+    with pytest.raises(HostError, match="%D%"):
+        resolve("%D%", {})

@@ -1,0 +1,141 @@
+"""Stand-ins for what surrounds the function, for unit tests only."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import azure.functions as func
+from azure.functions.servicebus import ServiceBusMessage
+
+from delete_session import Clock, Revoker
+from delete_session.contract import SessionRevoked
+from delete_session.decision import DeadLetter, FaceAnswer
+from delete_session.delivery import Delivery, RetryCopy
+from delete_session.settings import Settings
+
+ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TOKEN = "11111111-2222-3333-4444-555555555555"
+
+DELETED = FaceAnswer(status=200, code="HTTP 200")
+GONE = FaceAnswer(status=404, code="SessionNotFound")
+UNAVAILABLE = FaceAnswer(status=503, code="ServiceUnavailable", message="try later")
+DENIED = FaceAnswer(status=403, code="PermissionDenied")
+BAD = FaceAnswer(status=400, code="BadArgument", message="no", request_id="r-1")
+
+
+def throttled(seconds: float) -> FaceAnswer:
+    return FaceAnswer(status=429, code="429", retry_after=seconds)
+
+
+def settings(**values: str) -> Settings:
+    """Settings as deployed, but for the given environment variables."""
+    return Settings.from_environment(
+        {
+            "FACE_ENDPOINT": "https://contoso.cognitiveservices.azure.com",
+            "ServiceBusConnection__fullyQualifiedNamespace": "contoso.servicebus.windows.net",
+            "FACE_MAX_CALLS_PER_SECOND": "10000",
+            **values,
+        }
+    )
+
+
+def message(
+    body: bytes | None = None, properties: Mapping[str, Any] | None = None, **fields: Any
+) -> func.ServiceBusMessage:
+    """A message as the host's binding decodes it."""
+    values: dict[str, Any] = {
+        "message_id": "m-1",
+        "lock_token": TOKEN,
+        "delivery_count": 1,
+        "enqueued_time_utc": ENQUEUED,
+        "expires_at_utc": ENQUEUED + timedelta(hours=48),
+        "content_type": "application/json",
+        "correlation_id": "c-1",
+        "subject": "session-revoked",
+        "sequence_number": 7,
+    }
+    return ServiceBusMessage(
+        body=json.dumps({"sessionId": "s-1"}).encode() if body is None else body,
+        application_properties=dict(properties or {}),
+        user_properties=dict(properties or {}),
+        **{**values, **fields},
+    )
+
+
+class FakeTime:
+    """A clock that only sleeping moves."""
+
+    def __init__(self, wall: datetime = ENQUEUED, random: float = 0.5) -> None:
+        self.seconds = 0.0
+        self.slept: list[float] = []
+        self._wall = wall.timestamp()
+        self.clock = Clock(
+            wall=lambda: self._wall + self.seconds,
+            monotonic=lambda: self.seconds,
+            sleep=self._sleep,
+            random=lambda: random,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.slept.append(seconds)
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+class FakeFace:
+    """Answers in turn; the last answer for ever."""
+
+    def __init__(self, *answers: FaceAnswer) -> None:
+        self.answers = list(answers)
+        self.calls: list[SessionRevoked] = []
+
+    async def delete(self, revoked: SessionRevoked) -> FaceAnswer:
+        self.calls.append(revoked)
+        await asyncio.sleep(0)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class FakeSettlement:
+    """Takes down what it is asked for; raises the given errors first."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.dead_letters: list[tuple[Delivery, DeadLetter]] = []
+        self.copies: list[RetryCopy] = []
+        self.tries = 0
+
+    def _try(self, carry_out: Callable[[], None]) -> None:
+        self.tries += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        carry_out()
+
+    async def dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
+        self._try(lambda: self.dead_letters.append((delivery, decision)))
+
+    async def schedule_copy(self, copy: RetryCopy) -> None:
+        self._try(lambda: self.copies.append(copy))
+
+
+class Bench:
+    """A Revoker with everything around it faked."""
+
+    def __init__(
+        self,
+        *answers: FaceAnswer,
+        errors: tuple[Exception, ...] = (),
+        time: FakeTime | None = None,
+        **environment: str,
+    ) -> None:
+        self.time = time or FakeTime()
+        self.face = FakeFace(*(answers or (DELETED,)))
+        self.settlement = FakeSettlement(*errors)
+        self.revoker = Revoker(settings(**environment), self.time.clock)
+        self.revoker.face = self.face  # type: ignore[assignment]
+        self.revoker.settlement = self.settlement  # type: ignore[assignment]
+
+    async def handle(self, given: func.ServiceBusMessage | None = None) -> None:
+        await self.revoker.handle(given or message())

@@ -1,0 +1,340 @@
+"""The steps from a message to its one end, with everything around them faked."""
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+
+from delete_session import HOLD_SECONDS
+from delete_session.decision import FaceAnswer
+from delete_session.settlement import LockLost, SettlementFailed
+
+from .fakes import (
+    BAD,
+    DELETED,
+    DENIED,
+    ENQUEUED,
+    GONE,
+    UNAVAILABLE,
+    Bench,
+    FakeTime,
+    message,
+    throttled,
+)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> "Lines":
+    caplog.set_level(logging.INFO, "delete_session")
+    return Lines(caplog)
+
+
+class Lines:
+    """The JSON lines logged so far."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def __call__(self, **wanted: object) -> list[dict[str, object]]:
+        records = [record for record in self._caplog.records if record.name == "delete_session"]
+        parsed = [json.loads(record.getMessage()) for record in records]
+        return [
+            line for line in parsed if all(line.get(key) == value for key, value in wanted.items())
+        ]
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [(DELETED, "deleted"), (GONE, "already_gone")])
+async def test_gone_session_completes_the_message(
+    answer: FaceAnswer, outcome: str, lines: Lines
+) -> None:
+    """Success returns, so that the host completes, and logs one line."""
+    bench = Bench(answer)
+    await bench.handle()
+    assert bench.settlement.tries == 0
+    [line] = lines()
+    assert line["outcome"] == outcome
+    assert (line["session_id"], line["message_id"], line["attempts"]) == ("s-1", "m-1", 1)
+
+
+async def test_rejected_request_is_dead_lettered_with_its_code(lines: Lines) -> None:
+    """What can never work goes to the dead-letter queue, with the code as the reason."""
+    bench = Bench(BAD)
+    await bench.handle()
+    [(delivery, decision)] = bench.settlement.dead_letters
+    assert delivery.message_id == "m-1"
+    assert decision.reason == "BadArgument"
+    assert decision.description == "HTTP 400 BadArgument: no (request id r-1)"
+    [line] = lines()
+    assert (line["outcome"], line["reason"], line["status"]) == (
+        "dead_lettered",
+        "BadArgument",
+        400,
+    )
+
+
+async def test_malformed_message_is_dead_lettered_without_a_call(lines: Lines) -> None:
+    """A malformed message never reaches the Face API, and its body never reaches the log."""
+    bench = Bench()
+    await bench.handle(message(b"secret"))
+    [(_, decision)] = bench.settlement.dead_letters
+    assert decision.reason == "MalformedMessage"
+    assert not bench.face.calls
+    assert "secret" not in json.dumps(lines())
+
+
+async def test_short_wait_is_waited_in_place(lines: Lines) -> None:
+    """A retry within the in-place limit makes no copy."""
+    bench = Bench(UNAVAILABLE, UNAVAILABLE, DELETED)
+    await bench.handle()
+    assert bench.time.slept == [1.0, 2.0]  # half of 2 s, half of 4 s
+    assert not bench.settlement.copies
+    assert lines()[-1]["attempts"] == 3
+
+
+async def test_long_wait_schedules_a_copy_and_completes(lines: Lines) -> None:
+    """Beyond the in-place limit, a copy carries on and the original is completed."""
+    bench = Bench(UNAVAILABLE)
+    given = message(properties={"tenant": "blue", "Diagnostic-Id": "00-1-2-03"})
+    await bench.handle(given)
+    [copy] = bench.settlement.copies
+    assert copy.body == given.get_body()
+    assert (copy.content_type, copy.correlation_id, copy.subject) == (
+        "application/json",
+        "c-1",
+        "session-revoked",
+    )
+    assert copy.expires_at == ENQUEUED + timedelta(hours=48)
+    assert copy.properties["tenant"] == "blue"
+    assert copy.properties["Diagnostic-Id"] == "00-1-2-03"
+    assert copy.properties["revoker-root-id"] == "m-1"
+    assert copy.properties["revoker-attempt"] == 4  # 1 + 2 + 4 s in place; 8 s is too long
+    assert copy.properties["revoker-copy"] == 1
+    assert copy.properties["revoker-last-error"] == "HTTP 503 ServiceUnavailable: try later"
+    assert copy.enqueue_at == ENQUEUED + timedelta(seconds=1 + 2 + 4 + 8)
+    [line] = lines(event="revocation")
+    assert (line["outcome"], line["delay_seconds"]) == ("retry_scheduled", 8)
+
+
+async def test_copy_carries_on_where_the_original_stopped() -> None:
+    """Attempts, root and first enqueue come from the copy's properties."""
+    first = Bench(UNAVAILABLE)
+    await first.handle()
+    [copy] = first.settlement.copies
+    second = Bench(UNAVAILABLE, time=FakeTime(copy.enqueue_at))
+    await second.handle(
+        message(
+            properties=copy.properties,
+            message_id=copy.message_id,
+            enqueued_time_utc=copy.enqueue_at,
+        )
+    )
+    [next_copy] = second.settlement.copies
+    assert next_copy.properties["revoker-attempt"] == 5
+    assert next_copy.properties["revoker-copy"] == 2
+    assert next_copy.properties["revoker-root-id"] == "m-1"
+    assert next_copy.properties["revoker-first-enqueued"] == ENQUEUED.isoformat()
+    assert next_copy.message_id != copy.message_id
+
+
+async def test_same_delivery_schedules_the_same_copy() -> None:
+    """A redelivery after a crash schedules under the same message id, which the broker drops."""
+    ids = set()
+    for count in (1, 2):
+        bench = Bench(UNAVAILABLE)
+        await bench.handle(message(delivery_count=count))
+        ids.add(bench.settlement.copies[0].message_id)
+    assert len(ids) == 1
+
+
+async def test_deliveries_are_not_attempts() -> None:
+    """A message that was delivered nine times before still gets its whole effort."""
+    bench = Bench(UNAVAILABLE)
+    await bench.handle(message(delivery_count=9))
+    assert bench.settlement.copies[0].properties["revoker-attempt"] == 4
+    assert not bench.settlement.dead_letters
+
+
+async def test_retry_after_is_waited_out() -> None:
+    """A 429 that asks for a minute is retried no sooner."""
+    bench = Bench(throttled(60))
+    await bench.handle()
+    [copy] = bench.settlement.copies
+    assert copy.enqueue_at >= ENQUEUED + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("answer", [UNAVAILABLE, DENIED, throttled(1)])
+async def test_effort_ends_at_the_horizon(answer: FaceAnswer) -> None:
+    """48 hours after the first enqueue, the next failure is the last."""
+    late = ENQUEUED + timedelta(hours=48, seconds=1)
+    bench = Bench(answer, time=FakeTime(late))
+    properties = {"revoker-first-enqueued": ENQUEUED.isoformat(), "revoker-attempt": 40}
+    await bench.handle(message(properties=properties, enqueued_time_utc=late, expires_at_utc=None))
+    [(_, decision)] = bench.settlement.dead_letters
+    assert decision.reason == "RetriesExhausted"
+    assert "after 41 attempts" in decision.description
+    assert answer.code in decision.description
+
+
+async def test_effort_ends_before_the_message_expires() -> None:
+    """A message that lives for a minute only is dead-lettered by us, with the true cause."""
+    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="60")
+    await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=20)))
+    [(_, decision)] = bench.settlement.dead_letters
+    assert decision.reason == "RetriesExhausted"
+    assert bench.time.seconds <= 20
+
+
+async def test_wrong_clock_does_not_end_the_effort() -> None:
+    """A clock that is three days ahead makes no message look three days old."""
+    bench = Bench(UNAVAILABLE, time=FakeTime(ENQUEUED + timedelta(days=3)))
+    await bench.handle()
+    assert bench.settlement.copies
+    assert not bench.settlement.dead_letters
+
+
+async def test_clock_behind_the_brokers_schedules_nothing_in_the_past() -> None:
+    """A retry is scheduled after the enqueue, however late our clock is."""
+    bench = Bench(UNAVAILABLE, time=FakeTime(ENQUEUED - timedelta(hours=5)))
+    await bench.handle()
+    assert bench.settlement.copies[0].enqueue_at > ENQUEUED
+
+
+async def test_refused_settlement_holds_the_message_and_tries_again(lines: Lines) -> None:
+    """While the broker does not take it, the message is held, not abandoned."""
+    bench = Bench(BAD, errors=(SettlementFailed("no"),) * 3)
+    await bench.handle()
+    assert len(bench.settlement.dead_letters) == 1
+    assert bench.time.slept == [1.0, 2.0, 4.0]
+    assert len(bench.face.calls) == 1
+    assert lines()[-1]["outcome"] == "dead_lettered"
+
+
+@pytest.mark.parametrize("answer", [BAD, UNAVAILABLE])
+async def test_settlement_refused_for_long_abandons_the_message(
+    answer: FaceAnswer, lines: Lines
+) -> None:
+    """Before the host stops renewing the lock, the function raises, and nothing is lost."""
+    bench = Bench(answer, errors=(SettlementFailed("no"),) * 1000)
+    with pytest.raises(SettlementFailed):
+        await bench.handle()
+    assert bench.time.seconds <= HOLD_SECONDS
+    assert lines()[-1]["outcome"] == "settlement_failed"
+
+
+async def test_lost_lock_is_not_tried_again() -> None:
+    """Without the lock nothing can be settled: the message is somebody else's by now."""
+    bench = Bench(BAD, errors=(LockLost("gone"),))
+    with pytest.raises(LockLost):
+        await bench.handle()
+    assert bench.settlement.tries == 1
+
+
+async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> None:
+    """After a run of failures no call is made, and messages wait behind the cool-down."""
+    bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="3", RETRY_IN_PLACE_MAX_SECONDS="0")
+    for _ in range(10):
+        await bench.handle()
+    assert len(bench.face.calls) == 3
+    assert len(bench.settlement.copies) == 10
+    for copy in bench.settlement.copies[3:]:
+        wait = (copy.enqueue_at - ENQUEUED).total_seconds()
+        assert 30 <= wait <= 60
+        assert copy.properties["revoker-attempt"] == 0
+        assert copy.properties["revoker-last-error"] == "HTTP 503 ServiceUnavailable: try later"
+    assert len(lines(event="circuit_open")) == 1
+
+
+async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
+    """After the cool-down one message is the probe; when it works, all is as before."""
+    bench = Bench(
+        *(UNAVAILABLE, UNAVAILABLE, DELETED),
+        CIRCUIT_BREAKER_FAILURES="2",
+        RETRY_IN_PLACE_MAX_SECONDS="0",
+    )
+    await bench.handle()
+    await bench.handle()
+    bench.time.seconds += 30
+    await asyncio.gather(*(bench.handle() for _ in range(3)))
+    assert [line["event"] for line in lines() if str(line["event"]).startswith("circuit")] == [
+        "circuit_open",
+        "circuit_half_open",
+        "circuit_closed",
+    ]
+    assert len(lines(outcome="deleted")) >= 1
+
+
+async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> None:
+    """A message whose time is over while the circuit is open is given up, not sent round for ever."""
+    bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    await bench.handle()
+    late = ENQUEUED + timedelta(hours=49)
+    await bench.handle(
+        message(properties={"revoker-first-enqueued": ENQUEUED.isoformat()}, enqueued_time_utc=late)
+    )
+    [(_, decision)] = bench.settlement.dead_letters
+    assert decision.reason == "RetriesExhausted"
+    assert "503" in decision.description
+
+
+async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
+    """429 is the limiter's matter: the endpoint works."""
+    bench = Bench(throttled(1), CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    for _ in range(3):
+        await bench.handle()
+    assert not lines(event="circuit_open")
+    assert bench.revoker._limiter.rate < 10_000 / 32
+
+
+async def test_one_throttled_call_pauses_all_that_wait() -> None:
+    """While Retry-After runs, no message makes a call."""
+    bench = Bench(throttled(3), DELETED)
+    await asyncio.gather(*(bench.handle() for _ in range(5)))
+    assert bench.time.seconds >= 3
+    assert len(bench.face.calls) <= 10
+
+
+async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> None:
+    """The first line of such a fault says what to mend; the next one comes after a recovery."""
+    bench = Bench(
+        *(DENIED, DENIED, DELETED, DENIED),
+        RETRY_IN_PLACE_MAX_SECONDS="0",
+    )
+    for _ in range(4):
+        await bench.handle()
+    told = lines(event="deployment_fault")
+    assert len(told) == 2
+    assert "role" in str(told[0]["mend"])
+
+
+async def test_message_without_any_metadata_is_handled() -> None:
+    """What the host may leave out has a stand-in."""
+    bench = Bench()
+    await bench.handle(
+        message(
+            message_id=None,
+            enqueued_time_utc=None,
+            expires_at_utc=None,
+            delivery_count=None,
+            lock_token=None,
+        )
+    )
+    assert len(bench.face.calls) == 1
+
+
+async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shutdown in the middle of a call raises, so that the host does not complete."""
+    bench = Bench()
+
+    async def hang(_: object) -> FaceAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(bench.face, "delete", hang)
+    task = asyncio.create_task(bench.handle())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.settlement.tries == 0
