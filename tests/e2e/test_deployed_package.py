@@ -40,9 +40,7 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     code = "import sys, json, function_app; print(json.dumps(sorted(sys.modules)))"
     modules = json.loads(python(code).stdout)
     assert not [name for name in modules if name.startswith("azure.servicebus")]
-    assert not [
-        name for name in modules if re.match(r"(local|ops|bench|tests|proton)\b", name)
-    ]
+    assert not [name for name in modules if re.match(r"(local|ops|bench|tests|proton)\b", name)]
 
 
 def test_wrong_settings_end_the_start_with_all_problems() -> None:
