@@ -11,6 +11,7 @@ session's own token, other operations of the Face API, and per-region or per-ope
 
 import argparse
 import asyncio
+import json
 import math
 import random
 import re
@@ -233,8 +234,9 @@ class Face:
     async def _create(self, request: web.Request, kind: str) -> web.Response:
         values: dict[str, Any]
         if request.content_type == "multipart/form-data":
-            form = await request.post()
-            values = {key: value for key, value in form.items() if isinstance(value, str)}
+            # The image comes along in a part of its own, and nobody looks at it.
+            parameters = (await request.post()).get("Parameters")
+            values = json.loads(parameters) if isinstance(parameters, str) else {}
         else:
             try:
                 values = await request.json()

@@ -1,0 +1,244 @@
+"""The local Face API, by hand-made requests: paths, tokens, quota and every fault."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from local import tokens
+from local.faults import Faults, Rule
+
+from .conftest import KEY, Emulator, bearer
+
+NESTED = "/face/v1.2-preview.1/detectLivenessWithVerify/singleModal/sessions"
+FLAT = "/face/v1.2/detectLivenessWithVerify-sessions"
+
+
+class Api:
+    """A client with a good token, and the control API."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
+
+    def delete(self, session_id: str = "a", base: str = NESTED, **more: Any) -> httpx.Response:
+        return self.client.delete(f"{base}/{session_id}", **more)
+
+    def tell(self, what: str, body: Any) -> Any:
+        response = self.client.post(f"/_local/{what}", json=body)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def sessions(self) -> set[str]:
+        return {each["id"] for each in self.client.get("/_local/sessions").json()}
+
+
+@pytest.fixture
+def api(face_service: Emulator) -> Iterator[Api]:
+    headers = {"Authorization": f"Bearer {bearer()}"}
+    with httpx.Client(base_url=face_service.url, headers=headers, timeout=3) as client:
+        made = Api(client)
+        made.tell("sessions", {"ids": ["a", "b"]})
+        yield made
+
+
+def error(response: httpx.Response) -> tuple[int, str]:
+    """Status and code of a FaceError, which body and header agree on."""
+    code: str = response.json()["error"]["code"]
+    assert response.headers["x-ms-error-code"] == code
+    assert response.headers["apim-request-id"]
+    return response.status_code, code
+
+
+@pytest.mark.parametrize(
+    ("base", "status"),
+    [
+        (NESTED, 200),
+        (NESTED.replace("v1.2-preview.1", "v1.1-preview.1"), 200),
+        (FLAT, 204),
+        (FLAT.replace("v1.2", "v1.3-preview.1"), 204),
+    ],
+)
+def test_deletion_works_once_on_both_path_shapes(api: Api, base: str, status: int) -> None:
+    """The success status follows the version; then the session is not found."""
+    response = api.delete(base=base)
+    assert (response.status_code, response.content) == (status, b"")
+    assert error(api.delete(base=base)) == (404, "SessionNotFound")
+    assert api.sessions() == {"b"}
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        NESTED.replace("v1.2-preview.1", "v1.2"),
+        FLAT.replace("v1.2", "v1.2-preview.1"),
+        NESTED.replace("v1.2-preview.1", "v9"),
+        "/face/v1.2/nothing",
+        "/",
+    ],
+)
+def test_wrong_path_or_version_is_not_a_missing_session(api: Api, base: str) -> None:
+    """What the resource does not know has a code of its own."""
+    assert error(api.delete(base=base)) == (404, "404")
+
+
+def test_session_of_the_other_type_is_not_found(api: Api) -> None:
+    """The path has to be that of the session's type."""
+    other = NESTED.replace("WithVerify", "")
+    assert error(api.delete(base=other)) == (404, "SessionNotFound")
+    assert "a" in api.sessions()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": ""},
+        {"Authorization": "Basic eDp5"},
+        {"Authorization": "Bearer not-a-token"},
+        {"Authorization": f"Bearer {bearer(lifetime_seconds=-10)}"},
+        {
+            "Authorization": f"Bearer {tokens.issue('x' * 32, tokens.AUDIENCE, lifetime_seconds=9)[0]}"
+        },
+        {"Authorization": f"Bearer {tokens.issue(KEY, 'https://x', lifetime_seconds=9)[0]}"},
+    ],
+)
+def test_wrong_token_is_refused(api: Api, headers: dict[str, str]) -> None:
+    """Signature, audience and expiry have to be right."""
+    assert error(api.delete(headers=headers)) == (401, "401")
+    assert "a" in api.sessions()
+
+
+def test_token_without_the_role_may_not_delete(api: Api) -> None:
+    """Who holds no role gets PermissionDenied."""
+    headers = {"Authorization": f"Bearer {bearer(may_delete=False)}"}
+    assert error(api.delete(headers=headers)) == (403, "PermissionDenied")
+
+
+def test_key_is_refused(api: Api) -> None:
+    """Local authentication is off."""
+    assert api.delete(headers={"Ocp-Apim-Subscription-Key": "0" * 32}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("switch", "expected"),
+    [
+        ("reject_tokens", (401, "401")),
+        ("deny_role", (403, "PermissionDenied")),
+        ("feature_unsupported", (403, "UnsupportedFeature")),
+    ],
+)
+def test_deployment_can_be_made_wrong_and_right(
+    api: Api, switch: str, expected: tuple[int, str]
+) -> None:
+    """A switch refuses everyone until it is put back."""
+    api.tell("config", {switch: True})
+    assert error(api.delete()) == expected
+    api.tell("config", {switch: False})
+    assert api.delete().status_code == 200
+
+
+def test_quota_is_kept_and_says_when_to_come_back(api: Api) -> None:
+    """More than the burst in a moment is throttled, whatever else the answer would be."""
+    api.tell("config", {"rate": 5, "burst": 5})
+    time.sleep(1.1)
+    answers = [api.delete("nobody") for _ in range(12)]
+    codes = Counter(answer.status_code for answer in answers)
+    assert 5 <= codes[404] <= 7
+    throttled = answers[-1]
+    assert error(throttled) == (429, "429")
+    assert throttled.headers["Retry-After"] == "1"
+    assert "Please retry after 1 second." in throttled.json()["error"]["message"]
+    api.tell("config", {"retry_after_header": False})
+    assert "Retry-After" not in api.delete("nobody").headers
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    "fault", ["status", "disconnect", "garbage", "truncate", "huge", "html", "empty", "other_json"]
+)
+def test_fault_strikes_before_or_after_the_deletion(api: Api, fault: str, after: bool) -> None:
+    """Each fault is told to one session, so many times, before or after it takes effect."""
+    api.tell(
+        "faults",
+        {"fault": fault, "session_id": "a", "count": 1, "before": not after, "status": 503},
+    )
+    assert api.delete("b").status_code == 200
+    try:
+        assert api.delete().status_code == 503
+    except httpx.TransportError:
+        assert fault in ("disconnect", "garbage", "truncate")
+    assert ("a" in api.sessions()) is not after
+    assert api.delete().status_code == (404 if after else 200)
+
+
+def test_slow_and_silent_answers(api: Api) -> None:
+    """Latency delays the right answer; a hang gives none."""
+    api.tell("faults", {"fault": "latency", "seconds": 0.3, "session_id": "a"})
+    api.tell("faults", {"fault": "hang", "seconds": 30, "session_id": "b"})
+    started = time.monotonic()
+    assert api.delete().status_code == 200
+    assert time.monotonic() - started >= 0.3
+    with pytest.raises(httpx.ReadTimeout):
+        api.delete("b", timeout=0.3)
+
+
+def test_redirect_and_headers(api: Api) -> None:
+    """A redirect points elsewhere; Retry-After may be anything."""
+    api.tell("faults", {"fault": "redirect", "count": 1})
+    assert api.delete().is_redirect
+    api.tell("faults", {"fault": "status", "status": 429, "code": "429", "retry_after": 7})
+    assert api.delete().headers["Retry-After"] == "7"
+
+
+def test_random_faults_are_the_same_for_the_same_seed_in_any_order() -> None:
+    """Chance depends on the session and its how-manieth call, not on who comes first."""
+    ids = [f"s-{number}" for number in range(100)]
+    rule = {"fault": "random", "probability": 0.5, "kinds": ["status:500", "disconnect"]}
+
+    def struck(order: list[str], seed: int) -> dict[str, str | None]:
+        faults = Faults(seed)
+        faults.rules.append(Rule.read(rule))
+        met = {each: faults.meet("DELETE", f"/{each}", each) for each in order}
+        return {each: fault and fault.fault for each, fault in met.items()}
+
+    assert struck(ids, 1) == struck(ids[::-1], 1) != struck(ids, 2)
+    assert {"status", "disconnect", None} == set(struck(ids, 1).values())
+
+
+def test_calls_are_recorded(api: Api) -> None:
+    """Who called what when, and what came of it."""
+    api.delete()
+    api.delete("nobody")
+    [deleted, missed] = api.client.get("/_local/calls").json()
+    assert (deleted["session_id"], deleted["status"], deleted["method"]) == ("a", 200, "DELETE")
+    assert (missed["status"], missed["code"]) == (404, "SessionNotFound")
+    assert deleted["token_id"]
+    assert api.client.get("/_local/calls?after=1").json() == [missed]
+    assert api.client.get("/_local/stats").json()["calls"] == {"DELETE 200": 1, "DELETE 404": 1}
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("faults", {"fault": "explode"}),
+        ("faults", {"fault": "status", "status": 1000}),
+        ("faults", {"fault": "random"}),
+        ("faults", {"fault": "random", "kinds": ["status:x"]}),
+        ("faults", {"fault": "status", "probability": 2}),
+        ("faults", {"fault": "status", "unknown": 1}),
+        ("faults", [1]),
+        ("config", {"rate": "fast"}),
+        ("config", {"unknown": 1}),
+        ("config", []),
+        ("sessions", {"type": "face"}),
+        ("sessions", {"ids": [1]}),
+    ],
+)
+def test_wrong_control_input_is_told(api: Api, what: str, body: Any) -> None:
+    """What cannot be read is refused with the reason, and changes nothing."""
+    response = api.client.post(f"/_local/{what}", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]
+    assert api.delete().status_code == 200
