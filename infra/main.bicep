@@ -1,0 +1,291 @@
+// Everything that Liveness Session Revoker needs in Azure, in one resource group:
+//
+//   az deployment group create -g <group> -f infra/main.bicep -p infra/main.bicepparam
+//   azd up
+//
+// One identity does all the work; no key exists anywhere. See README.md beside this file.
+targetScope = 'resourceGroup'
+
+@description('Settings of the function that a deployment may change. What each one means is in the README\'s table of settings; a setting that is not given keeps the default of the code.')
+@sealed()
+type Tuning = {
+  FACE_API_VERSION: string?
+  FACE_CONNECT_TIMEOUT_SECONDS: string?
+  FACE_TOTAL_TIMEOUT_SECONDS: string?
+  TOKEN_TIMEOUT_SECONDS: string?
+  SETTLE_TIMEOUT_SECONDS: string?
+  RETRY_IN_PLACE_MAX_SECONDS: string?
+  RETRY_BACKOFF_BASE_SECONDS: string?
+  RETRY_BACKOFF_CAP_SECONDS: string?
+  RETRY_HORIZON_HOURS: string?
+  FACE_MAX_CALLS_PER_SECOND: string?
+  CIRCUIT_BREAKER_FAILURES: string?
+  CIRCUIT_BREAKER_COOL_DOWN_SECONDS: string?
+}
+
+@description('Name of this deployment, such as dev or prod. It becomes part of the unique name token and a tag.')
+@minLength(1)
+@maxLength(64)
+param environmentName string
+
+@description('Azure region of everything created here. It must offer Flex Consumption with Python 3.13 and, if a Face account is created, liveness detection.')
+@minLength(1)
+param location string = resourceGroup().location
+
+@description('Tags put on every resource, besides the ones this file sets.')
+param tags object = {}
+
+@description('Name of the Face account whose sessions are deleted. Empty: create one in this resource group.')
+@maxLength(64)
+param faceAccountName string = ''
+
+@description('Resource group (of this subscription) of the existing Face account. Empty: this one.')
+@maxLength(90)
+param faceResourceGroup string = ''
+
+@description('Calls per second that the Face account allows: 10 is the default of tier S0. Drawn as a line in the workbook; it changes no behaviour.')
+@minValue(1)
+@maxValue(1000)
+param faceCallsPerSecondQuota int = 10
+
+@description('Settings of the function that differ from its defaults, by name, as text.')
+param settings Tuning = {}
+
+@description('Memory of one instance in MB. The Functions host and the Python worker share it.')
+@allowed([
+  512
+  2048
+  4096
+])
+param instanceMemoryMB int = 2048
+
+// Two, because of the Face quota and not the platform's default of 100: one process calls at most
+// FACE_MAX_CALLS_PER_SECOND (8) times a second, and ceil(10 / 8) = 2 of them can use all that S0
+// allows. More instances would only share the same 10. A single one would do for throughput; the
+// second keeps revocations going while the first is replaced.
+//
+// The platform used to refuse less than 40. Since 2026 its documentation gives 1 as the least; a
+// region that still answers with an error takes 40. Nothing breaks then: the bound on the calls is
+// in the code (each process slows down when the Face API answers 429), not in this number.
+@description('Most instances the platform may start for the function. The default follows from the Face quota.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 2
+
+@description('Tier of the Service Bus namespace. Private networking needs, and therefore selects, Premium.')
+@allowed([
+  'Standard'
+  'Premium'
+])
+param serviceBusTier string = 'Standard'
+
+@description('Messaging units of a Premium namespace. Not used with Standard.')
+@allowed([
+  1
+  2
+  4
+  8
+  16
+])
+param serviceBusCapacity int = 1
+
+@description('Object ids of the users, groups or service principals that may publish session-revoked messages.')
+@maxLength(50)
+param publisherPrincipalIds string[] = []
+
+@description('Address that alerts are mailed to. Empty: none.')
+@maxLength(254)
+param alertEmail string = ''
+
+@description('Resource ids of existing action groups that alerts go to, such as the one that pages the engineer on call.')
+@maxLength(5)
+param actionGroupIds string[] = []
+
+@description('Alert when more messages than this wait in the queue. The default is what 8 calls a second work off in about two minutes.')
+@minValue(1)
+param activeMessagesThreshold int = 1000
+
+@description('Alert when a revocation took longer than this from its first enqueueing until the session was gone, in seconds, at the 95th percentile of 15 minutes.')
+@minValue(1)
+param revocationLatencyThresholdSeconds int = 300
+
+@description('Days that logs are kept.')
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 90
+
+@description('True: traffic to Service Bus, Storage and the Face account stays in a virtual network, and the public access of what is created here is off.')
+param privateNetworking bool = false
+
+@description('Address space of the virtual network, a /24 or larger. Only used with private networking.')
+@minLength(9)
+@maxLength(18)
+param virtualNetworkAddressPrefix string = '10.20.0.0/24'
+
+var token = uniqueString(subscription().id, resourceGroup().id, environmentName)
+var allTags = union(tags, {
+  'azd-env-name': environmentName
+  workload: 'liveness-session-revoker'
+})
+var queueName = 'session-revoked'
+var createFace = empty(faceAccountName)
+var faceName = createFace ? 'face-revoker-${token}' : faceAccountName
+var faceGroup = createFace || empty(faceResourceGroup) ? resourceGroup().name : faceResourceGroup
+
+// One identity, made first: role assignments exist before the app that needs them starts, and they
+// survive when the app is deleted and made anew.
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: 'id-revoker-${token}'
+  location: location
+  tags: allTags
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    retentionDays: logRetentionDays
+    principalId: identity.properties.principalId
+    faceCallsPerSecondQuota: faceCallsPerSecondQuota
+  }
+}
+
+module network 'modules/network.bicep' = if (privateNetworking) {
+  name: 'network-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    addressPrefix: virtualNetworkAddressPrefix
+  }
+}
+
+module serviceBus 'modules/service-bus.bicep' = {
+  name: 'service-bus-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    tier: privateNetworking ? 'Premium' : serviceBusTier
+    capacity: serviceBusCapacity
+    queueName: queueName
+    functionPrincipalId: identity.properties.principalId
+    publisherPrincipalIds: publisherPrincipalIds
+    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  name: 'storage-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    principalId: identity.properties.principalId
+    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+  }
+}
+
+module face 'modules/face.bicep' = if (createFace) {
+  name: 'face-${token}'
+  params: {
+    location: location
+    tags: allTags
+    name: faceName
+    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+  }
+}
+
+// In the resource group of the Face account, which may be another one.
+module faceAccess 'modules/face-access.bicep' = {
+  name: 'face-access-${token}'
+  scope: resourceGroup(faceGroup)
+  params: {
+    accountName: faceName
+    token: token
+    principalId: identity.properties.principalId
+    workspaceId: monitoring.outputs.workspaceId
+  }
+  dependsOn: [
+    face
+  ]
+}
+
+module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworking) {
+  name: 'private-endpoints-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    virtualNetworkId: network!.outputs.virtualNetworkId
+    subnetId: network!.outputs.endpointSubnetId
+    serviceBusId: serviceBus.outputs.namespaceId
+    storageId: storage.outputs.accountId
+    faceId: faceAccess.outputs.accountId
+  }
+}
+
+module functionApp 'modules/function-app.bicep' = {
+  name: 'function-app-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    identityId: identity.id
+    identityClientId: identity.properties.clientId
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    storageAccountName: storage.outputs.accountName
+    packageContainerUrl: storage.outputs.packageContainerUrl
+    serviceBusHostName: serviceBus.outputs.hostName
+    queueName: queueName
+    faceEndpoint: faceAccess.outputs.endpoint
+    applicationInsightsConnectionString: monitoring.outputs.connectionString
+    settings: settings
+    subnetId: privateNetworking ? network!.outputs.functionSubnetId : ''
+  }
+  dependsOn: [
+    privateEndpoints
+  ]
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts-${token}'
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    email: alertEmail
+    actionGroupIds: actionGroupIds
+    namespaceId: serviceBus.outputs.namespaceId
+    queueName: queueName
+    workspaceId: monitoring.outputs.workspaceId
+    functionAppName: functionApp.outputs.name
+    activeMessagesThreshold: activeMessagesThreshold
+    revocationLatencyThresholdSeconds: revocationLatencyThresholdSeconds
+  }
+}
+
+@description('Name of the function app.')
+output AZURE_FUNCTION_APP_NAME string = functionApp.outputs.name
+
+@description('Host name of the Service Bus namespace that publishers send to.')
+output SERVICE_BUS_HOST_NAME string = serviceBus.outputs.hostName
+
+@description('Name of the Service Bus namespace.')
+output SERVICE_BUS_NAMESPACE string = serviceBus.outputs.namespaceName
+
+@description('Queue that publishers send to.')
+output SESSION_REVOKED_QUEUE string = queueName
+
+@description('Endpoint of the Face account.')
+output FACE_ENDPOINT string = faceAccess.outputs.endpoint
+
+@description('Name of the Face account.')
+output FACE_ACCOUNT_NAME string = faceName
+
+@description('Customer id of the Log Analytics workspace, for az monitor log-analytics query.')
+output LOG_WORKSPACE_ID string = monitoring.outputs.customerId

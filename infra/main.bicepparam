@@ -1,0 +1,16 @@
+using './main.bicep'
+
+// Every value can come from the environment, so that one file serves all deployments:
+// `azd env set NAME value` for azd, `export NAME=value` for az. Lists are separated by commas.
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
+param faceAccountName = readEnvironmentVariable('FACE_ACCOUNT_NAME', '')
+param faceResourceGroup = readEnvironmentVariable('FACE_RESOURCE_GROUP', '')
+param publisherPrincipalIds = empty(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', '')) ? [] : split(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', ''), ',')
+param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
+param actionGroupIds = empty(readEnvironmentVariable('ACTION_GROUP_IDS', '')) ? [] : split(readEnvironmentVariable('ACTION_GROUP_IDS', ''), ',')
+param serviceBusTier = readEnvironmentVariable('SERVICE_BUS_TIER', 'Standard')
+param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '2'))
+param privateNetworking = bool(readEnvironmentVariable('PRIVATE_NETWORKING', 'false'))
+
+// Settings of the function that differ from its defaults, e.g. FACE_API_VERSION: 'v1.2'.
+param settings = {}

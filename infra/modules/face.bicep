@@ -1,0 +1,46 @@
+// A Face account of one's own, for who has none yet. Liveness detection is a limited-access feature:
+// Microsoft approves its use per subscription.
+
+@description('Azure region.')
+param location string
+
+@description('Tags of every resource.')
+param tags object
+
+@description('Name of the account and its subdomain, unique in the world.')
+@minLength(2)
+@maxLength(64)
+param name string
+
+@description('Whether the account is reachable from the internet.')
+@allowed([
+  'Enabled'
+  'Disabled'
+])
+param publicNetworkAccess string
+
+resource account 'Microsoft.CognitiveServices/accounts@2025-09-01' = {
+  // checkov:skip=CKV_AZURE_134:Off with the parameter privateNetworking. By default the devices and servers that run liveness checks reach the account over the internet; only Entra tokens open it.
+  // checkov:skip=CKV_AZURE_247:The account is called and calls no one: liveness sessions read no URL.
+  // checkov:skip=CKV2_AZURE_22:Sessions live 48 hours at most, encrypted with the platform's key; a key of one's own needs a key vault and an approval of its own.
+  name: name
+  location: location
+  tags: tags
+  kind: 'Face'
+  sku: {
+    name: 'S0'
+  }
+  identity: {
+    // For customer-managed keys, should they ever be wanted; it has no role anywhere.
+    type: 'SystemAssigned'
+  }
+  properties: {
+    // Entra tokens are taken only on a host name of the account's own.
+    customSubDomainName: name
+    disableLocalAuth: true
+    publicNetworkAccess: publicNetworkAccess
+    networkAcls: {
+      defaultAction: publicNetworkAccess == 'Enabled' ? 'Allow' : 'Deny'
+    }
+  }
+}

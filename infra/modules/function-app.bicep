@@ -1,0 +1,185 @@
+// The function app on Flex Consumption, and its settings.
+
+@description('Azure region.')
+param location string
+
+@description('Tags of every resource.')
+param tags object
+
+@description('Unique part of every name.')
+@minLength(13)
+@maxLength(13)
+param token string
+
+@description('Resource id of the identity that the function runs as.')
+param identityId string
+
+@description('Client id of that identity.')
+@minLength(36)
+@maxLength(36)
+param identityClientId string
+
+@description('Memory of one instance in MB.')
+@allowed([
+  512
+  2048
+  4096
+])
+param instanceMemoryMB int
+
+@description('Most instances the platform may start for the function.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int
+
+@description('Storage account of the host.')
+@minLength(3)
+@maxLength(24)
+param storageAccountName string
+
+@description('Address of the container that packages are deployed to.')
+param packageContainerUrl string
+
+@description('Host name of the Service Bus namespace.')
+param serviceBusHostName string
+
+@description('Name of the queue.')
+@minLength(1)
+param queueName string
+
+@description('Endpoint of the Face account.')
+param faceEndpoint string
+
+@description('Says where Application Insights takes telemetry.')
+param applicationInsightsConnectionString string
+
+@description('Settings of the function that differ from its defaults.')
+param settings object
+
+@description('Subnet that outgoing traffic takes. Empty: none.')
+param subnetId string
+
+resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
+  // checkov:skip=CKV_AZURE_225:A lost zone delays revocations by a scale-out elsewhere, no message is lost; zone redundancy on this plan needs instances that always run.
+  // checkov:skip=CKV_AZURE_212:The plan starts instances as messages come; the parameter maximumInstanceCount bounds them.
+  name: 'plan-revoker-${token}'
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: {
+    name: 'FC1'
+    tier: 'FlexConsumption'
+  }
+  properties: {
+    reserved: true
+  }
+}
+
+resource app 'Microsoft.Web/sites@2025-05-01' = {
+  // checkov:skip=CKV_AZURE_221:The app answers no request: its one trigger is the queue. What stays public is the deployment endpoint, which takes Entra tokens only.
+  name: 'func-revoker-${token}'
+  location: location
+  tags: union(tags, {
+    'azd-service-name': 'revoker'
+  })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identityId}': {}
+    }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    functionAppConfig: {
+      runtime: {
+        name: 'python'
+        version: '3.13'
+      }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: packageContainerUrl
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identityId
+          }
+        }
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+      }
+    }
+    siteConfig: {
+      minTlsVersion: '1.2'
+      scmMinTlsVersion: '1.2'
+      ftpsState: 'Disabled'
+    }
+  }
+}
+
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-05-01' = {
+  parent: app
+  name: 'ftp'
+  properties: {
+    allow: false
+  }
+}
+
+resource noDeploymentPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-05-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
+
+// All of them, and no other: tests/infra holds these names and defaults against the code, the
+// README's table and local.settings.sample.json. The runtime and its version stand above: this plan
+// takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
+resource appSettings 'Microsoft.Web/sites/config@2025-05-01' = {
+  parent: app
+  name: 'appsettings'
+  properties: union(
+    {
+      // The host's own storage, by identity.
+      AzureWebJobsStorage__accountName: storageAccountName
+      AzureWebJobsStorage__credential: 'managedidentity'
+      AzureWebJobsStorage__clientId: identityClientId
+
+      // Telemetry, by identity.
+      APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
+      PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
+
+      // The trigger's connection, by identity; the function's own client reads the same.
+      ServiceBusConnection__fullyQualifiedNamespace: serviceBusHostName
+      ServiceBusConnection__credential: 'managedidentity'
+      ServiceBusConnection__clientId: identityClientId
+
+      AZURE_CLIENT_ID: identityClientId
+      FACE_ENDPOINT: faceEndpoint
+      SESSION_REVOKED_QUEUE: queueName
+
+      FACE_API_VERSION: 'v1.2-preview.1'
+      FACE_CONNECT_TIMEOUT_SECONDS: '5'
+      FACE_TOTAL_TIMEOUT_SECONDS: '30'
+      TOKEN_TIMEOUT_SECONDS: '15'
+      SETTLE_TIMEOUT_SECONDS: '15'
+      RETRY_IN_PLACE_MAX_SECONDS: '5'
+      RETRY_BACKOFF_BASE_SECONDS: '2'
+      RETRY_BACKOFF_CAP_SECONDS: '900'
+      RETRY_HORIZON_HOURS: '48'
+      FACE_MAX_CALLS_PER_SECOND: '8'
+      CIRCUIT_BREAKER_FAILURES: '10'
+      CIRCUIT_BREAKER_COOL_DOWN_SECONDS: '30'
+    },
+    settings
+  )
+}
+
+@description('Name of the function app.')
+output name string = app.name

@@ -1,0 +1,120 @@
+// One private endpoint, and one private DNS zone that leads to it, for each service the function
+// speaks with. Telemetry is left out: Application Insights by private link needs an Azure Monitor
+// Private Link Scope, which a bank has once for all and not here.
+
+@description('Azure region.')
+param location string
+
+@description('Tags of every resource.')
+param tags object
+
+@description('Unique part of every name.')
+@minLength(13)
+@maxLength(13)
+param token string
+
+@description('Resource id of the virtual network.')
+param virtualNetworkId string
+
+@description('Resource id of the subnet that the endpoints stand in.')
+param subnetId string
+
+@description('Resource id of the Service Bus namespace.')
+param serviceBusId string
+
+@description('Resource id of the storage account.')
+param storageId string
+
+@description('Resource id of the Face account.')
+param faceId string
+
+var targets = [
+  {
+    name: 'service-bus'
+    resourceId: serviceBusId
+    groupId: 'namespace'
+    zone: 'privatelink.servicebus.windows.net'
+  }
+  {
+    name: 'blob'
+    resourceId: storageId
+    groupId: 'blob'
+    zone: 'privatelink.blob.${environment().suffixes.storage}'
+  }
+  {
+    name: 'table'
+    resourceId: storageId
+    groupId: 'table'
+    zone: 'privatelink.table.${environment().suffixes.storage}'
+  }
+  {
+    name: 'face'
+    resourceId: faceId
+    groupId: 'account'
+    zone: 'privatelink.cognitiveservices.azure.com'
+  }
+]
+
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
+  for target in targets: {
+    name: target.zone
+    location: 'global'
+    tags: tags
+  }
+]
+
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for (target, index) in targets: {
+    parent: zones[index]
+    name: 'revoker-${token}'
+    location: 'global'
+    tags: tags
+    properties: {
+      registrationEnabled: false
+      virtualNetwork: {
+        id: virtualNetworkId
+      }
+    }
+  }
+]
+
+resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
+  for target in targets: {
+    name: 'pe-revoker-${target.name}-${token}'
+    location: location
+    tags: tags
+    properties: {
+      subnet: {
+        id: subnetId
+      }
+      privateLinkServiceConnections: [
+        {
+          name: target.name
+          properties: {
+            privateLinkServiceId: target.resourceId
+            groupIds: [
+              target.groupId
+            ]
+          }
+        }
+      ]
+    }
+  }
+]
+
+resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [
+  for (target, index) in targets: {
+    parent: endpoints[index]
+    name: 'default'
+    properties: {
+      privateDnsZoneConfigs: [
+        {
+          name: target.name
+          properties: {
+            privateDnsZoneId: zones[index].id
+          }
+        }
+      ]
+    }
+  }
+]

@@ -1,0 +1,174 @@
+// The namespace, the queue, and who may do what with the queue.
+
+@description('Azure region.')
+param location string
+
+@description('Tags of every resource.')
+param tags object
+
+@description('Unique part of every name.')
+@minLength(13)
+@maxLength(13)
+param token string
+
+@description('Tier of the namespace.')
+@allowed([
+  'Standard'
+  'Premium'
+])
+param tier string
+
+@description('Messaging units, for Premium.')
+@allowed([
+  1
+  2
+  4
+  8
+  16
+])
+param capacity int
+
+@description('Name of the queue.')
+@minLength(1)
+@maxLength(260)
+param queueName string
+
+@description('Principal id of the identity that the function runs as.')
+@minLength(36)
+@maxLength(36)
+param functionPrincipalId string
+
+@description('Object ids of who may publish.')
+param publisherPrincipalIds string[]
+
+@description('Whether the namespace is reachable from the internet.')
+@allowed([
+  'Enabled'
+  'Disabled'
+])
+param publicNetworkAccess string
+
+@description('Resource id of the Log Analytics workspace.')
+param workspaceId string
+
+var serviceBusDataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
+var serviceBusDataSender = '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
+
+resource namespace 'Microsoft.ServiceBus/namespaces@2026-01-01' = {
+  // checkov:skip=CKV_AZURE_201:Messages carry a session id and a reason, no key material or image; encryption with the platform's key is enough, and a key of one's own needs Premium and a key vault.
+  // checkov:skip=CKV_AZURE_199:Double encryption comes with a customer-managed key only: as above.
+  // checkov:skip=CKV_AZURE_202:Nothing runs as the namespace: it has no identity because it calls no one.
+  // checkov:skip=CKV_AZURE_204:Off with the parameter privateNetworking; Standard, the default tier, has no private endpoints. Entra tokens are the only way in.
+  name: 'sbns-revoker-${token}'
+  location: location
+  tags: tags
+  sku: {
+    name: tier
+    tier: tier
+    capacity: tier == 'Premium' ? capacity : null
+  }
+  properties: {
+    disableLocalAuth: true
+    minimumTlsVersion: '1.2'
+    publicNetworkAccess: publicNetworkAccess
+  }
+}
+
+// The numbers belong together with host.json and with the retry settings of the code;
+// tests/infra holds them against each other.
+resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
+  parent: namespace
+  name: queueName
+  properties: {
+    // How long a message stays hidden when the instance that took it is killed. The host renews the
+    // lock while the function runs (up to maxAutoLockRenewalDuration), so it need not cover a call.
+    lockDuration: 'PT1M'
+
+    // Deliveries count crashes, not attempts: a failed call is retried by a scheduled copy, which
+    // starts at one again. Ten deliveries mean that the message killed the process ten times.
+    maxDeliveryCount: 10
+
+    // Face deletes a session and its data by itself 48 hours after creation, and the code gives up
+    // after RETRY_HORIZON_HOURS (48). An older message has nothing left to do. What expires
+    // unprocessed goes to the dead-letter queue: it is an outage that someone must hear of.
+    defaultMessageTimeToLive: 'P2D'
+    deadLetteringOnMessageExpiration: true
+
+    // A function that dies between scheduling a retry and completing the original schedules the same
+    // copy (same message id) again when it is redelivered. At worst each of the ten deliveries runs
+    // as long as the lock is renewed (10 min) and then waits for it to expire (1 min): 110 minutes.
+    // It also swallows what publishers resend after a timeout. 8 ids a second for two hours are
+    // 57,600: little for the broker to remember.
+    requiresDuplicateDetection: true
+    duplicateDetectionHistoryTimeWindow: 'PT2H'
+
+    // Room for an outage of 48 hours: at 8 messages a second 1.4 million messages of about 1 KB,
+    // copies included, are 1.4 GB.
+    maxSizeInMegabytes: 5120
+
+    // Revocations have no order among each other, and a message is settled by its lock token through
+    // the management link, which works on queues without sessions.
+    requiresSession: false
+
+    // A partitioned queue detects duplicates within a partition only, and Premium has none.
+    enablePartitioning: false
+  }
+}
+
+resource functionReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(queue.id, functionPrincipalId, serviceBusDataReceiver)
+  scope: queue
+  properties: {
+    principalId: functionPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', serviceBusDataReceiver)
+  }
+}
+
+// To schedule the copy of a message that is retried later.
+resource functionSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(queue.id, functionPrincipalId, serviceBusDataSender)
+  scope: queue
+  properties: {
+    principalId: functionPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', serviceBusDataSender)
+  }
+}
+
+// No principalType: users, groups and service principals may stand in one list.
+resource publishersSend 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principalId in publisherPrincipalIds: {
+    name: guid(queue.id, principalId, serviceBusDataSender)
+    scope: queue
+    properties: {
+      principalId: principalId
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', serviceBusDataSender)
+    }
+  }
+]
+
+// allLogs has the operations on the namespace and, on Premium, who sent and received what when.
+// The setting's type has no stable version.
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: namespace
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        categoryGroup: 'allLogs'
+        enabled: true
+      }
+    ]
+  }
+}
+
+@description('Resource id of the namespace.')
+output namespaceId string = namespace.id
+
+@description('Name of the namespace.')
+output namespaceName string = namespace.name
+
+@description('Host name of the namespace.')
+output hostName string = split(replace(namespace.properties.serviceBusEndpoint, 'https://', ''), ':')[0]
