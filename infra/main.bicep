@@ -91,7 +91,7 @@ param serviceBusCapacity int = 1
 
 @description('Object ids of the users, groups or service principals that may publish session-revoked messages.')
 @maxLength(50)
-param publisherPrincipalIds string[] = []
+param publisherPrincipalIds array = []
 
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
@@ -99,7 +99,7 @@ param alertEmail string = ''
 
 @description('Resource ids of existing action groups that alerts go to, such as the one that pages the engineer on call.')
 @maxLength(5)
-param actionGroupIds string[] = []
+param actionGroupIds array = []
 
 @description('Alert when more messages than this wait in the queue. The default is what 8 calls a second work off in about two minutes.')
 @minValue(1)

@@ -15,7 +15,7 @@ param token string
 param email string
 
 @description('Resource ids of existing action groups.')
-param actionGroupIds string[]
+param actionGroupIds array
 
 @description('Resource id of the Service Bus namespace.')
 param namespaceId string
@@ -56,7 +56,7 @@ resource mail 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) 
   }
 }
 
-var groupIds = concat(actionGroupIds, empty(email) ? [] : [mail.id])
+var groupIds = concat(actionGroupIds, empty(email) ? [] : [mail!.id])
 
 // What the broker counts. It has no metric for the age of the oldest message: the latency rule below
 // tells that as soon as one gets through, and the count of waiting ones if none does.

@@ -21,8 +21,6 @@ param publicNetworkAccess string
 
 resource account 'Microsoft.CognitiveServices/accounts@2025-09-01' = {
   // checkov:skip=CKV_AZURE_134:Off with the parameter privateNetworking. By default the devices and servers that run liveness checks reach the account over the internet; only Entra tokens open it.
-  // checkov:skip=CKV_AZURE_247:The account is called and calls no one: liveness sessions read no URL.
-  // checkov:skip=CKV2_AZURE_22:Sessions live 48 hours at most, encrypted with the platform's key; a key of one's own needs a key vault and an approval of its own.
   name: name
   location: location
   tags: tags

@@ -59,9 +59,48 @@ param settings object
 @description('Subnet that outgoing traffic takes. Empty: none.')
 param subnetId string
 
+// All of them, and no other: tests/infra holds these names and defaults against the code, the
+// README's table and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
+// this plan takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
+var appSettings = union(
+  {
+    // The host's own storage, by identity.
+    AzureWebJobsStorage__accountName: storageAccountName
+    AzureWebJobsStorage__credential: 'managedidentity'
+    AzureWebJobsStorage__clientId: identityClientId
+
+    // Telemetry, by identity.
+    APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
+    PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
+
+    // The trigger's connection, by identity; the function's own client reads the same.
+    ServiceBusConnection__fullyQualifiedNamespace: serviceBusHostName
+    ServiceBusConnection__credential: 'managedidentity'
+    ServiceBusConnection__clientId: identityClientId
+
+    AZURE_CLIENT_ID: identityClientId
+    FACE_ENDPOINT: faceEndpoint
+    SESSION_REVOKED_QUEUE: queueName
+
+    FACE_API_VERSION: 'v1.2-preview.1'
+    FACE_CONNECT_TIMEOUT_SECONDS: '5'
+    FACE_TOTAL_TIMEOUT_SECONDS: '30'
+    TOKEN_TIMEOUT_SECONDS: '15'
+    SETTLE_TIMEOUT_SECONDS: '15'
+    RETRY_IN_PLACE_MAX_SECONDS: '5'
+    RETRY_BACKOFF_BASE_SECONDS: '2'
+    RETRY_BACKOFF_CAP_SECONDS: '900'
+    RETRY_HORIZON_HOURS: '48'
+    FACE_MAX_CALLS_PER_SECOND: '8'
+    CIRCUIT_BREAKER_FAILURES: '10'
+    CIRCUIT_BREAKER_COOL_DOWN_SECONDS: '30'
+  },
+  settings
+)
+
 resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
   // checkov:skip=CKV_AZURE_225:A lost zone delays revocations by a scale-out elsewhere, no message is lost; zone redundancy on this plan needs instances that always run.
-  // checkov:skip=CKV_AZURE_212:The plan starts instances as messages come; the parameter maximumInstanceCount bounds them.
   name: 'plan-revoker-${token}'
   location: location
   tags: tags
@@ -76,7 +115,10 @@ resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2025-05-01' = {
-  // checkov:skip=CKV_AZURE_221:The app answers no request: its one trigger is the queue. What stays public is the deployment endpoint, which takes Entra tokens only.
+  // checkov:skip=CKV_AZURE_222:The app answers no request: its one trigger is the queue. What stays public is the deployment endpoint, which takes Entra tokens only.
+  // checkov:skip=CKV_AZURE_17:As above: there is no request that a client certificate could come with.
+  // checkov:skip=CKV_AZURE_213:As above: there is nothing to ask for its health; the queue's alerts tell when the function does not work.
+  // checkov:skip=CKV_AZURE_212:Flex Consumption starts instances as messages come and has no number that always runs.
   name: 'func-revoker-${token}'
   location: location
   tags: union(tags, {
@@ -117,6 +159,13 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       ftpsState: 'Disabled'
+      http20Enabled: true
+      appSettings: [
+        for setting in items(appSettings): {
+          name: setting.key
+          value: setting.value
+        }
+      ]
     }
   }
 }
@@ -135,50 +184,6 @@ resource noDeploymentPassword 'Microsoft.Web/sites/basicPublishingCredentialsPol
   properties: {
     allow: false
   }
-}
-
-// All of them, and no other: tests/infra holds these names and defaults against the code, the
-// README's table and local.settings.sample.json. The runtime and its version stand above: this plan
-// takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
-resource appSettings 'Microsoft.Web/sites/config@2025-05-01' = {
-  parent: app
-  name: 'appsettings'
-  properties: union(
-    {
-      // The host's own storage, by identity.
-      AzureWebJobsStorage__accountName: storageAccountName
-      AzureWebJobsStorage__credential: 'managedidentity'
-      AzureWebJobsStorage__clientId: identityClientId
-
-      // Telemetry, by identity.
-      APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
-      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
-      PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
-
-      // The trigger's connection, by identity; the function's own client reads the same.
-      ServiceBusConnection__fullyQualifiedNamespace: serviceBusHostName
-      ServiceBusConnection__credential: 'managedidentity'
-      ServiceBusConnection__clientId: identityClientId
-
-      AZURE_CLIENT_ID: identityClientId
-      FACE_ENDPOINT: faceEndpoint
-      SESSION_REVOKED_QUEUE: queueName
-
-      FACE_API_VERSION: 'v1.2-preview.1'
-      FACE_CONNECT_TIMEOUT_SECONDS: '5'
-      FACE_TOTAL_TIMEOUT_SECONDS: '30'
-      TOKEN_TIMEOUT_SECONDS: '15'
-      SETTLE_TIMEOUT_SECONDS: '15'
-      RETRY_IN_PLACE_MAX_SECONDS: '5'
-      RETRY_BACKOFF_BASE_SECONDS: '2'
-      RETRY_BACKOFF_CAP_SECONDS: '900'
-      RETRY_HORIZON_HOURS: '48'
-      FACE_MAX_CALLS_PER_SECOND: '8'
-      CIRCUIT_BREAKER_FAILURES: '10'
-      CIRCUIT_BREAKER_COOL_DOWN_SECONDS: '30'
-    },
-    settings
-  )
 }
 
 @description('Name of the function app.')

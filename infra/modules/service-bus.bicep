@@ -39,7 +39,7 @@ param queueName string
 param functionPrincipalId string
 
 @description('Object ids of who may publish.')
-param publisherPrincipalIds string[]
+param publisherPrincipalIds array
 
 @description('Whether the namespace is reachable from the internet.')
 @allowed([
@@ -55,10 +55,6 @@ var serviceBusDataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
 var serviceBusDataSender = '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
 
 resource namespace 'Microsoft.ServiceBus/namespaces@2026-01-01' = {
-  // checkov:skip=CKV_AZURE_201:Messages carry a session id and a reason, no key material or image; encryption with the platform's key is enough, and a key of one's own needs Premium and a key vault.
-  // checkov:skip=CKV_AZURE_199:Double encryption comes with a customer-managed key only: as above.
-  // checkov:skip=CKV_AZURE_202:Nothing runs as the namespace: it has no identity because it calls no one.
-  // checkov:skip=CKV_AZURE_204:Off with the parameter privateNetworking; Standard, the default tier, has no private endpoints. Entra tokens are the only way in.
   name: 'sbns-revoker-${token}'
   location: location
   tags: tags
