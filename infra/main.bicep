@@ -279,13 +279,13 @@ output SERVICE_BUS_HOST_NAME string = serviceBus.outputs.hostName
 output SERVICE_BUS_NAMESPACE string = serviceBus.outputs.namespaceName
 
 @description('Queue that publishers send to.')
-output SESSION_REVOKED_QUEUE string = queueName
+output SERVICE_BUS_QUEUE string = queueName
 
 @description('Endpoint of the Face account.')
 output FACE_ENDPOINT string = faceAccess.outputs.endpoint
 
 @description('Name of the Face account.')
-output FACE_ACCOUNT_NAME string = faceName
+output FACE_ACCOUNT string = faceName
 
 @description('Customer id of the Log Analytics workspace, for az monitor log-analytics query.')
 output LOG_WORKSPACE_ID string = monitoring.outputs.customerId

@@ -19,6 +19,8 @@ param principalId string
 @description('Resource id of the Log Analytics workspace.')
 param workspaceId string
 
+var accountGroup = resourceGroup().id
+
 resource account 'Microsoft.CognitiveServices/accounts@2025-09-01' existing = {
   name: accountName
 }
@@ -26,14 +28,14 @@ resource account 'Microsoft.CognitiveServices/accounts@2025-09-01' existing = {
 // The built-in role with this right, Cognitive Services Face Recognizer, may also create sessions
 // and read their results: faces. This one may delete sessions and nothing else.
 resource sessionDeleter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
-  name: guid(resourceGroup().id, token, 'liveness-session-deleter')
+  name: guid(accountGroup, token, 'liveness-session-deleter')
   properties: {
     // Role names are unique in a tenant.
     roleName: 'Liveness Session Deleter (${token})'
     description: 'May delete liveness sessions of a Face account. Nothing else: not create, not read.'
     type: 'CustomRole'
     assignableScopes: [
-      resourceGroup().id
+      accountGroup
     ]
     permissions: [
       {

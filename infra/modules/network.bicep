@@ -107,21 +107,23 @@ resource virtualNetwork 'Microsoft.Network/virtualNetworks@2025-05-01' = {
       }
     ]
   }
+}
 
-  resource functionSubnet 'subnets' existing = {
-    name: 'function'
-  }
+resource functionSubnet 'Microsoft.Network/virtualNetworks/subnets@2025-05-01' existing = {
+  parent: virtualNetwork
+  name: 'function'
+}
 
-  resource endpointSubnet 'subnets' existing = {
-    name: 'endpoints'
-  }
+resource endpointSubnet 'Microsoft.Network/virtualNetworks/subnets@2025-05-01' existing = {
+  parent: virtualNetwork
+  name: 'endpoints'
 }
 
 @description('Resource id of the virtual network.')
 output virtualNetworkId string = virtualNetwork.id
 
 @description('Resource id of the subnet that the function\'s traffic leaves from.')
-output functionSubnetId string = virtualNetwork::functionSubnet.id
+output functionSubnetId string = functionSubnet.id
 
 @description('Resource id of the subnet of the private endpoints.')
-output endpointSubnetId string = virtualNetwork::endpointSubnet.id
+output endpointSubnetId string = endpointSubnet.id
