@@ -78,7 +78,5 @@ def unmet(project: Project, wanted: dict[str, dict[str, bicep.Value]]) -> list[s
             for path, value in properties.items():
                 found = bicep.at(one.body, path)
                 if found != value:
-                    problems.append(
-                        f"{file.path}: {one.symbol}.{path} is {found!r}, not {value!r}"
-                    )
+                    problems.append(f"{file.path}: {one.symbol}.{path} is {found!r}, not {value!r}")
     return problems
