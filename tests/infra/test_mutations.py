@@ -144,6 +144,13 @@ MISTAKES = [
         "settings_are_the_same_everywhere",
     ),
     Mistake(
+        "a parameter that the README does not know",
+        "infra/README.md",
+        "| `alertEmail` | `ALERT_EMAIL` |",
+        "| `alertEmail` | `ALERT_MAIL` |",
+        "readme_lists_the_parameters",
+    ),
+    Mistake(
         "a default that is not the code's",
         f"{INFRA}/function-app.bicep",
         "FACE_MAX_CALLS_PER_SECOND: '8'",

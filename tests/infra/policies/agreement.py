@@ -242,3 +242,24 @@ def function_app_is_flex_consumption(project: Project) -> list[str]:
         f"{name} is refused by the plan" for name in refused & app_settings(project).keys()
     ]
     return problems
+
+
+@policy
+def readme_lists_the_parameters(project: Project) -> list[str]:
+    """infra/README.md has a row for each parameter of main.bicep, with the variable that
+    main.bicepparam reads for it."""
+    rows = dict(
+        re.findall(
+            r"^\| `(\w+)` \| (?:`(\w+)`)? ?\|", project.text("infra/README.md"), re.MULTILINE
+        )
+    )
+    text = project.text("infra/main.bicepparam")
+    variables = dict(
+        re.findall(r"^param (\w+) = .*?readEnvironmentVariable\('(\w+)'", text, re.MULTILINE)
+    )
+    wanted = {name: variables.get(name, "") for name in project.main.parameters}
+    return [
+        f"infra/README.md: {name}: {rows.get(name)!r} instead of {wanted.get(name)!r}"
+        for name in sorted(rows.keys() | wanted.keys())
+        if rows.get(name) != wanted.get(name)
+    ]
