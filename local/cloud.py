@@ -108,7 +108,7 @@ QUEUE_PROPERTIES: Mapping[str, object] = {
     "defaultMessageTimeToLive": "P2D",
     "deadLetteringOnMessageExpiration": True,
     "requiresDuplicateDetection": True,
-    "duplicateDetectionHistoryTimeWindow": "PT10M",
+    "duplicateDetectionHistoryTimeWindow": "PT2H",
 }
 
 
