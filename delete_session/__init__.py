@@ -34,6 +34,7 @@ from .pacing import BreakerState, CircuitBreaker, RateLimiter
 from .settings import CONNECTION, Settings
 from .settlement import LockLost, Settlement
 from .telemetry import log_event, log_outcome
+from .instruments import listen
 
 HOLD_SECONDS = 240
 """For so long one invocation may hold a message that waits in place or that the broker does not
@@ -84,6 +85,15 @@ class Revoker:
         self._breaker = CircuitBreaker(
             settings.breaker_failures, settings.breaker_cool_down, self._tell_breaker
         )
+        self._waiting = 0
+        self._telemetry = listen(
+            settings,
+            {
+                "rate": lambda: self._limiter.rate,
+                "waiting": lambda: self._waiting,
+                "circuit": lambda: list(BreakerState).index(self._breaker.state),
+            },
+        )
         self._last_failure = ""
         self._faults_told: set[str] = set()
 
@@ -100,6 +110,10 @@ class Revoker:
             self._settings.retry_horizon,
             self._clock.monotonic,
         )
+        with self._telemetry.message(work):
+            await self._handle(work)
+
+    async def _handle(self, work: Work) -> None:
         revoked = parse(work.delivery.body, work.delivery.content_type, work.delivery.properties)
         if isinstance(revoked, Malformed):
             return await self._dead_letter(
@@ -109,7 +123,7 @@ class Revoker:
         while True:
             match await self._attempt(work):
                 case Done(outcome):
-                    return log_outcome(outcome, work)
+                    return self._tell(outcome, work)
                 case DeadLetter() as decision:
                     return await self._dead_letter(work, decision)
                 case RetryLater(delay) if self._may_wait_in_place(work, delay):
@@ -124,9 +138,11 @@ class Revoker:
         if ticket is None:
             return self._stay_away(work)
         called_at = self._clock.monotonic()
-        answer = await self.face.delete(work.revoked)
-        now = self._clock.monotonic()
-        work.called(answer, seconds=now - called_at)
+        with self._telemetry.call():
+            answer = await self.face.delete(work.revoked)
+            now = self._clock.monotonic()
+            work.called(answer, seconds=now - called_at)
+            self._telemetry.called(answer, now - called_at)
         what = meaning(answer)
         if not what.endpoint_works:
             self._last_failure = describe(answer)
@@ -150,6 +166,13 @@ class Revoker:
 
     async def _admission(self) -> int | None:
         """Wait for a turn under the rate limit; None where no call is to be made for a while."""
+        self._waiting += 1
+        try:
+            return await self._turn_or_none()
+        finally:
+            self._waiting -= 1
+
+    async def _turn_or_none(self) -> int | None:
         async with self._turn:
             while not self._no_calls_for():
                 wait = self._limiter.wait(self._clock.monotonic())
@@ -180,12 +203,12 @@ class Revoker:
 
     async def _dead_letter(self, work: Work, decision: DeadLetter) -> None:
         await self._persist(work, lambda: self.settlement.dead_letter(work.delivery, decision))
-        log_outcome("dead_lettered", work, reason=decision.reason)
+        self._tell("dead_lettered", work, reason=decision.reason)
 
     async def _schedule_copy(self, work: Work, delay: float) -> None:
         error = work.last_error or self._last_failure
         await self._persist(work, lambda: self.settlement.schedule_copy(work.copy(delay, error)))
-        log_outcome("retry_scheduled", work, delay_seconds=delay)
+        self._tell("retry_scheduled", work, delay_seconds=delay)
 
     async def _persist(self, work: Work, operation: Callable[[], Awaitable[None]]) -> None:
         """Carry out a settlement. While the broker does not take it, hold the message: to raise
@@ -196,10 +219,21 @@ class Revoker:
                 return await operation()
             except Exception as error:
                 if isinstance(error, LockLost) or work.seconds_held + pause > HOLD_SECONDS:
-                    log_outcome("settlement_failed", work, reason=str(error))
+                    self._tell("settlement_failed", work, reason=str(error))
                     raise
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, 30.0)
+
+    def _tell(
+        self,
+        outcome: str,
+        work: Work,
+        *,
+        reason: str | None = None,
+        delay_seconds: float | None = None,
+    ) -> None:
+        log_outcome(outcome, work, reason=reason, delay_seconds=delay_seconds)
+        self._telemetry.ended(outcome, work)
 
     def _tell_breaker(self, state: BreakerState) -> None:
         facts = {"last_failure": self._last_failure} if state is BreakerState.OPEN else {}

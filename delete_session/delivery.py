@@ -133,6 +133,8 @@ class Work:
         self.answer: FaceAnswer | None = None
         self.attempts = delivery.attempts
         self.seconds_in_call = 0.0
+        self.trace: dict[str, str] = {}
+        """Trace context for the retry copy, where the publisher has given none."""
         self._monotonic = monotonic
         self._started = monotonic()
         self._effort_seconds = delivery.effort_seconds(timedelta(hours=horizon_hours))
@@ -176,6 +178,7 @@ class Work:
             correlation_id=delivery.correlation_id,
             subject=delivery.subject,
             properties={
+                **self.trace,
                 **delivery.properties,
                 ROOT_ID: delivery.root_id,
                 FIRST_ENQUEUED: delivery.first_enqueued_at.isoformat(),

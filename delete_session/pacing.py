@@ -111,8 +111,8 @@ class BreakerState(StrEnum):
     """Of a circuit breaker."""
 
     CLOSED = "closed"
-    OPEN = "open"
     HALF_OPEN = "half_open"
+    OPEN = "open"
 
 
 class CircuitBreaker:

@@ -39,7 +39,8 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     """Loading the app imports neither azure.servicebus nor anything that is not deployed."""
     code = "import sys, json, function_app; print(json.dumps(sorted(sys.modules)))"
     modules = json.loads(python(code).stdout)
-    assert not [name for name in modules if name.startswith("azure.servicebus")]
+    assert not [name for name in modules if name.startswith(("azure.servicebus", "azure.monitor"))]
+    assert "opentelemetry.sdk" not in modules
     assert not [name for name in modules if re.match(r"(local|ops|bench|tests|proton)\b", name)]
 
 
