@@ -30,11 +30,11 @@ from .decision import (
 from .delivery import Delivery, Work
 from .face import FaceClient
 from .identity import TokenSource
+from .instruments import listen
 from .pacing import BreakerState, CircuitBreaker, RateLimiter
 from .settings import CONNECTION, Settings
 from .settlement import LockLost, Settlement
 from .telemetry import log_event, log_outcome
-from .instruments import listen
 
 HOLD_SECONDS = 240
 """For so long one invocation may hold a message that waits in place or that the broker does not
