@@ -1,6 +1,6 @@
 # Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help run test infra lint format lock clean
+.PHONY: help run test infra pacing lint format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3 python; do \
@@ -43,6 +43,9 @@ infra: $(READY) $(CHECKOV_READY) ## every check of the infrastructure that needs
 	@$(CHECKOV)/bin/python -m tests.infra.property_names
 	@$(BIN)/python -m tests.infra.run_checkov $(CHECKOV)/bin/checkov
 	@$(BIN)/python -m tests.infra.run_bicep_cli
+
+pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw its curve
+	@$(BIN)/python -m bench.pacing $(ARGS)
 
 lint: $(READY) ## format, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -150,7 +150,7 @@ class Revoker:
         elif what is Meaning.THROTTLED:
             self._limiter.throttled(now, called_at, answer.retry_after or 1.0)
         else:
-            self._limiter.succeeded(now)
+            self._limiter.succeeded()
             self._faults_told.clear()
         self._breaker.report(ticket, what.endpoint_works, now, answer.retry_after or 0.0)
         decision = decide(

