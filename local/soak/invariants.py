@@ -1,0 +1,268 @@
+"""What must hold after every scenario: pure functions of the evidence.
+
+A revocation is a published message with the retry copies that descend from it. It has ended when
+one of them was dead-lettered, or was completed after the session was found deleted or gone.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+GONE = "gone"
+"""Where a revocation ends whose session does not exist any more."""
+
+WINDOW_SECONDS = 10.0
+BURST = 2
+UNDER_WAY_SECONDS = 0.25
+"""A call begun just before the breaker opened may arrive so much later, on a busy machine."""
+
+_ENDINGS = ("completed", "dead_lettered", "expired", "schedule_cancelled")
+_DONE = ("deleted", "already_gone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One published message, and where it may end."""
+
+    message_id: str
+    """Without a colon, which separates the parts of a retry copy's id."""
+    body: bytes
+    session_id: str | None = None
+    ends: tuple[str, ...] = (GONE,)
+    """`gone`, or reasons in the dead-letter queue."""
+    description: str = ""
+    """Regular expression that the description in the dead-letter queue must match."""
+    content_type: str | None = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of the function's log: which process (by host number), when, and what."""
+
+    host: int
+    time: float
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the broker, the Face API and the function's log say at the end of a scenario."""
+
+    published: Sequence[Published]
+    ledger: Sequence[Mapping[str, Any]]
+    """Of the broker: every event of the queue, in order."""
+    dead_letters: Sequence[Mapping[str, Any]]
+    in_queue: int
+    """Messages still active, scheduled or deferred."""
+    sessions: frozenset[str]
+    """Ids of the sessions that exist at the Face API."""
+    calls: Sequence[Mapping[str, Any]]
+    """Of the function, at the Face API, in order."""
+    lines: Sequence[LogLine]
+    calls_per_second: float
+    """What one process may make."""
+    processes: int
+    """At most so many at once."""
+    starts: int
+    """So many in all: each may begin with a burst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A measured value and the most that it may be."""
+
+    name: str
+    value: float
+    bound: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it holds."""
+        return self.value <= self.bound
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Where the revocations ended, and everything that is wrong about it."""
+
+    published: int = 0
+    completed: int = 0
+    dead_lettered: int = 0
+    lost: int = 0
+    stuck: int = 0
+    twice: int = 0
+    redundant: int = 0
+    """Ended once more by a redelivery after a crash, harmlessly: at-least-once delivery does that."""
+    still_existing: int = 0
+    wrong_end: int = 0
+    untrue: int = 0
+    problems: list[str] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every invariant holds."""
+        return all(bar.ok for bar in self.bars)
+
+
+def root_id(message_id: str) -> str:
+    """Id of the published message from which a message descends."""
+    return message_id.partition(":")[0]
+
+
+def check(evidence: Evidence) -> Verdict:
+    """Check the five invariants."""
+    verdict = Verdict(published=len(evidence.published))
+    events: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for event in evidence.ledger:
+        message_id = event["message_id"]
+        events[root_id(message_id)][message_id][event["event"]] += 1
+    outcomes: dict[str, str] = {}  # of each broker message, the last that was logged
+    for line in evidence.lines:
+        if line.record.get("event") == "revocation":
+            outcomes[line.record["message_id"]] = line.record["outcome"]
+    letters: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for letter in evidence.dead_letters:
+        letters[root_id(letter["message_id"])].append(letter)
+
+    known = {each.message_id for each in evidence.published}
+    for stranger in sorted(set(events) - known):
+        verdict.problems.append(f"{stranger}: nobody published it")
+    for each in evidence.published:
+        _judge(verdict, each, events[each.message_id], outcomes, letters[each.message_id], evidence)
+
+    verdict.bars = [
+        Bar("lost", verdict.lost, 0),
+        Bar("stuck", max(verdict.stuck, evidence.in_queue), 0),
+        Bar("ended twice", verdict.twice, 0),
+        Bar("messages from nowhere", len(set(events) - known), 0),
+        Bar("completed although the session exists", verdict.still_existing, 0),
+        Bar("ended where it should not", verdict.wrong_end, 0),
+        Bar("dead-lettered with an untrue reason", verdict.untrue, 0),
+        rate_bar(evidence),
+        probe_bar(evidence),
+    ]
+    return verdict
+
+
+def _judge(
+    verdict: Verdict,
+    each: Published,
+    messages: Mapping[str, Counter[str]],
+    outcomes: Mapping[str, str],
+    letters: Sequence[Mapping[str, Any]],
+    evidence: Evidence,
+) -> None:
+    def problem(text: str) -> None:
+        verdict.problems.append(f"{each.message_id}: {text}")
+
+    done = sum(
+        events["completed"] for message_id, events in messages.items()
+        if outcomes.get(message_id) in _DONE
+    )  # fmt: skip
+    unexplained = [
+        message_id
+        for message_id, events in messages.items()
+        if events["completed"] and outcomes.get(message_id) not in (*_DONE, "retry_scheduled")
+    ]
+    dead = sum(events["dead_lettered"] for events in messages.values())
+    open_ = [
+        message_id
+        for message_id, events in messages.items()
+        if (events["scheduled"] or events["enqueued"]) and not any(events[end] for end in _ENDINGS)
+    ]
+    endings_of_one = max(
+        (sum(events[end] for end in _ENDINGS) for events in messages.values()), default=0
+    )
+
+    if open_:
+        verdict.stuck += 1
+        problem(f"still in the queue: {', '.join(open_)}")
+    elif not done and not dead:
+        verdict.lost += 1
+        problem("neither completed with its session gone nor dead-lettered")
+    if unexplained:
+        # Completed, and nothing says why: as bad as lost.
+        verdict.untrue += 1
+        problem(f"completed without a word in the log: {', '.join(unexplained)}")
+    if endings_of_one > 1 or dead > 1 or (dead and done) or dead != len(letters):
+        verdict.twice += 1
+        problem(f"done {done} times, dead-lettered {dead} times, {len(letters)} dead letters")
+    verdict.redundant += max(0, done - 1)
+    if dead:
+        verdict.dead_lettered += 1
+    elif done:
+        verdict.completed += 1
+        if GONE not in each.ends:
+            verdict.wrong_end += 1
+            problem(f"completed, expected {' or '.join(each.ends)}")
+        if each.session_id in evidence.sessions:
+            verdict.still_existing += 1
+            problem("completed, but its session still exists")
+    for letter in letters:
+        reason, description = letter["reason"], letter["description"] or ""
+        if reason not in each.ends:
+            verdict.wrong_end += 1
+            problem(f"dead-lettered as {reason}, expected {' or '.join(each.ends)}: {description}")
+        elif not description or not re.search(each.description, description):
+            verdict.untrue += 1
+            problem(f"dead-lettered with the description {description!r}")
+
+
+def most_in_window(times: Iterable[float], seconds: float) -> int:
+    """The most events in any window of so many seconds; `times` in order."""
+    window: list[float] = []
+    most = first = 0
+    for time in times:
+        window.append(time)
+        while window[first] <= time - seconds:
+            first += 1
+        most = max(most, len(window) - first)
+    return most
+
+
+def rate_bar(evidence: Evidence) -> Bar:
+    """Calls in the busiest ten seconds, of all processes together."""
+    most = most_in_window((call["time"] for call in evidence.calls), WINDOW_SECONDS)
+    # What the rate allows, and one burst for each process that was started.
+    bound = evidence.processes * evidence.calls_per_second * WINDOW_SECONDS
+    return Bar("calls in the busiest 10 s", most, bound + BURST * evidence.starts)
+
+
+def probe_bar(evidence: Evidence) -> Bar:
+    """Calls that arrived while the breaker was open, but for the probes."""
+    excess = 0
+    if evidence.processes == 1:  # of several processes, whose call it was is not known
+        for opened, closed, probes in open_intervals(evidence.lines):
+            calls = [
+                call
+                for call in evidence.calls
+                if opened + UNDER_WAY_SECONDS < call["time"] < closed
+                # A token refused is asked for anew and tried once more: one probe, two calls.
+            ]
+            refused = sum(call["status"] == 401 for call in calls)
+            excess += max(0, len(calls) - refused // 2 - probes)
+    return Bar("calls while the breaker was open, but for probes", excess, 0)
+
+
+def open_intervals(lines: Sequence[LogLine]) -> list[tuple[float, float, int]]:
+    """When the breaker opened, when it closed, and how many probes it let through meanwhile."""
+    intervals: list[tuple[float, float, int]] = []
+    since: dict[int, tuple[float, int]] = {}
+    for line in lines:
+        opened, probes = since.get(line.host, (line.time, 0))
+        match line.record.get("event"):
+            case "circuit_open":
+                since[line.host] = opened, probes
+            case "circuit_half_open":
+                since[line.host] = opened, probes + 1
+            case "circuit_closed" if line.host in since:
+                del since[line.host]
+                intervals.append((opened, line.time, probes))
+    # One that never closed was open until the last word of its process.
+    for host, (opened, probes) in since.items():
+        last = max(line.time for line in lines if line.host == host)
+        intervals.append((opened, last, probes))
+    return intervals
