@@ -140,7 +140,9 @@ class Listener:
                     while not self._draining.is_set():
                         for message in await self._receive(receiver):
                             await self._handle(receiver, message)
-            except (ServiceBusError, OSError) as error:
+            except Exception as error:
+                # The platform's host goes on listening whatever happens to a link. The SDK, too,
+                # has more than its own errors: settling after its link was shut is a ValueError.
                 _logger.warning("Listener for %s: %s", self._trigger.queue, type(error).__name__)
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
