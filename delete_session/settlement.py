@@ -145,9 +145,15 @@ class Settlement:
                     raise SettlementFailed(f"{type(again).__name__}: {again}") from again
 
     async def _try(self, operation: Callable[[], Awaitable[None]]) -> None:
+        from azure.servicebus.exceptions import MessageLockLostError
+
         try:
             async with asyncio.timeout(self._timeout):
                 await operation()
+        except MessageLockLostError:
+            # An answer like any other. Opening anew takes a second, for which other messages would
+            # wait, and lose their locks in turn.
+            raise
         except BaseException:
             # Also when cancelled: a request cut short leaves its link in an unknown state.
             await self._close()
