@@ -126,17 +126,23 @@ def drain_bar(rate: float, cool_down: float) -> Callable[[Stage, Evidence], list
 
 
 async def token_endpoint_down_then_up(stage: Stage) -> None:
-    """The identity endpoint fails, then hangs, from before the first token; then it works."""
+    """The identity endpoint fails, then hangs, and the token held expires; then it works."""
+    await stage.set_identity(lifetime_seconds=4)
+    await stage.publish(stage.plan(100))
+    await stage.drained()
     await stage.set_identity(fail=True)
+    await asyncio.sleep(5)
     await stage.publish(stage.plan(100))
     await asyncio.sleep(6)
     await stage.set_identity(fail=False, hang_seconds=30)
     await asyncio.sleep(4)
-    await recover(stage, stage.set_identity(hang_seconds=0))
+    await recover(stage, stage.set_identity(hang_seconds=0, lifetime_seconds=3600))
 
 
 async def tokens_refused_then_accepted(stage: Stage) -> None:
     """The Face API refuses every token (401), then the role (403), then accepts them."""
+    await stage.publish(stage.plan(100))
+    await stage.drained()
     await stage.face("POST", "/_local/config", {"reject_tokens": True})
     await stage.publish(stage.plan(100))
     await asyncio.sleep(6)
@@ -362,7 +368,6 @@ async def poison_kills_process(stage: Stage) -> None:
         1, ends=("MaxDeliveryCountExceeded",), description="could not be consumed after 10 "
     )
     await stage.publish([*stage.plan(40), poison, *stage.plan(40)])
-    stage.most_hosts = 1
     assert poison.session_id is not None
     host = await stage.add_host("local.soak.fatal_host", FATAL_SESSION_ID=poison.session_id)
 
@@ -546,13 +551,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="token_endpoint_down_then_up",
         play=token_endpoint_down_then_up,
         limit=60,
-        bars=drain_bar(100, COOL_DOWN),
+        settings=with_settings(FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE),
+        bars=drain_bar(OUTAGE_RATE, COOL_DOWN),
     ),
     Scenario(
         name="tokens_refused_then_accepted",
         play=tokens_refused_then_accepted,
         limit=60,
-        bars=drain_bar(100, COOL_DOWN),
+        settings=with_settings(FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE),
+        bars=drain_bar(OUTAGE_RATE, COOL_DOWN),
     ),
     Scenario(
         name="host_killed",

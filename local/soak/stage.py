@@ -290,4 +290,4 @@ class Stage:
 async def open_stage(options: Options, chance: random.Random) -> AsyncIterator[Stage]:
     """A stage on a fresh cloud, which is stopped in the end."""
     async with Cloud(options) as cloud:
-        yield Stage(cloud, chance, most_hosts=options.hosts, starts=options.hosts)
+        yield Stage(cloud, chance, most_hosts=max(1, options.hosts), starts=options.hosts)
