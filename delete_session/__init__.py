@@ -85,6 +85,7 @@ class Revoker:
         self._breaker = CircuitBreaker(
             settings.breaker_failures, settings.breaker_cool_down, self._tell_breaker
         )
+        self._wall_offset = float("inf")  # from monotonic to Unix time
         self._waiting = 0
         self._telemetry = listen(
             settings,
@@ -104,12 +105,7 @@ class Revoker:
             LockLost: the message is no longer ours; it has been or will be delivered anew.
             SettlementFailed: the broker did not take the message's end; the host abandons it.
         """
-        received_at = datetime.fromtimestamp(self._clock.wall(), UTC)
-        work = Work(
-            Delivery.from_trigger(message, received_at),
-            self._settings.retry_horizon,
-            self._clock.monotonic,
-        )
+        work = Work(self._delivery(message), self._settings.retry_horizon, self._clock.monotonic)
         with self._telemetry.message(work):
             await self._handle(work)
 
@@ -130,6 +126,19 @@ class Revoker:
                     await self._clock.sleep(delay)
                 case RetryLater(delay):
                     return await self._schedule_copy(work, delay)
+
+    def _delivery(self, message: func.ServiceBusMessage) -> Delivery:
+        """Read what the host hands over, by the broker's time as far as it can be told.
+
+        A wall clock that steps ahead is not followed: it would have copies enqueued that much too
+        late. One that steps back is, but never to before what the broker has stamped.
+        """
+        monotonic = self._clock.monotonic()
+        self._wall_offset = min(self._wall_offset, self._clock.wall() - monotonic)
+        now = datetime.fromtimestamp(self._wall_offset + monotonic, UTC)
+        delivery = Delivery.from_trigger(message, now)
+        self._wall_offset = delivery.received_at.timestamp() - monotonic
+        return delivery
 
     async def _attempt(self, work: Work) -> Decision:
         """Make one call when its turn comes, unless none is to be made now, and decide."""
