@@ -62,6 +62,10 @@ class Scenario:
         return Options(seed=seed, settings=self.settings, **values)
 
 
+COPIES = 0.02
+"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, for the sake of what can happen to them."""
+
+
 def with_settings(**changes: float) -> dict[str, str]:
     """The scaled settings, some of them changed."""
     return {**SCALED, **{name: f"{value:g}" for name, value in changes.items()}}
@@ -447,8 +451,9 @@ def locks_bar(_: Stage, evidence: Evidence) -> list[Bar]:
 async def scheduling_refused(stage: Stage) -> None:
     """The broker refuses to schedule retry copies for 8 s, then performs some without an answer."""
     messages = stage.plan(60)
-    busy = {"fault": "status", "status": 503, "code": "ServerBusy", "retry_after": 1, "count": 2}
-    await stage.break_face(*({**busy, "session_id": each.session_id} for each in messages))
+    conflict = {"fault": "status", "status": 409, "code": "ConcurrentOperationConflict"}
+    later = {**conflict, "retry_after": 1, "count": 2}
+    await stage.break_face(*({**later, "session_id": each.session_id} for each in messages))
     await stage.break_broker(
         operation="schedule-message", count=None, condition="com.microsoft:server-busy"
     )
@@ -565,11 +570,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="host_killed",
         play=host_killed,
         limit=90,
+        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
     ),
     Scenario(
         name="broker_restarted",
         play=broker_restarted,
         limit=90,
+        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
         options={"durable_broker": True},
     ),
     Scenario(
@@ -588,9 +595,21 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(name="scheduling_refused", play=scheduling_refused, limit=90),
     Scenario(name="dead_letter_refused", play=dead_letter_refused, limit=90),
-    Scenario(name="clock_step", play=clock_step, limit=60, options={"hosts": 0}),
+    Scenario(
+        name="clock_step",
+        play=clock_step,
+        limit=60,
+        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        options={"hosts": 0},
+    ),
     Scenario(name="malformed_500", play=malformed_500, limit=60),
-    Scenario(name="two_instances", play=two_instances, limit=60, options={"hosts": 2}),
+    Scenario(
+        name="two_instances",
+        play=two_instances,
+        limit=60,
+        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        options={"hosts": 2},
+    ),
     Scenario(
         name="drain_on_sigterm",
         play=drain_on_sigterm,
