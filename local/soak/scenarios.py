@@ -63,7 +63,7 @@ class Scenario:
 
 
 COPIES = 0.02
-"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, for the sake of what can happen to them."""
+"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, so that something can befall them."""
 
 
 def with_settings(**changes: float) -> dict[str, str]:
