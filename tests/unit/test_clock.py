@@ -34,7 +34,7 @@ class Message(func.ServiceBusMessage):
     delivery_count = 1
     sequence_number = 1
     content_type = correlation_id = subject = expires_at_utc = None
-    application_properties = user_properties = {}  # type: ignore[assignment]  # noqa: RUF012
+    application_properties = user_properties = {}  # noqa: RUF012
 
     @property
     def enqueued_time_utc(self) -> datetime:
