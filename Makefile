@@ -1,6 +1,6 @@
 # Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help run soak test infra pacing lint format lock clean
+.PHONY: help run soak test infra pacing lint format lock clean bench
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3 python; do \
@@ -25,6 +25,9 @@ run: $(READY) ## the whole job on this machine: ARGS="--messages 200 --serve ...
 
 soak: $(READY) ## every failure, played and checked: ARGS="--scenario NAME --json FILE --list ..."
 	@$(BIN)/python -m local.soak $(ARGS)
+
+bench: $(READY) ## how fast, cheap and small, next to the alternatives: ARGS=--quick
+	@$(BIN)/python -m bench $(ARGS)
 
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint

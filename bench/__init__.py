@@ -1,1 +1,5 @@
-"""Measurements: commands, never timed tests."""
+"""Measurements: this function side by side with what people would use instead.
+
+Every variant is a function app that the production runtime loads and invokes; only `pacing` knows the
+function from inside, as it simulates its rate limiter. Nothing deployed imports any of this.
+"""

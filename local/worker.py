@@ -79,12 +79,12 @@ async def invoke(
         str(uuid.uuid4()),
         function.id,
         [(parameter, Datum(body, "bytes" if isinstance(body, bytes) else "string"))],
-        {name: _datum(value) for name, value in metadata.items() if value is not None},
+        {name: datum(value) for name, value in metadata.items() if value is not None},
     )
     return None if ok else f"{error}\n{trace}"
 
 
-def _datum(value: object) -> Datum:
+def datum(value: object) -> Datum:
     match value:
         case str():
             return Datum(value, "string")

@@ -1,0 +1,155 @@
+"""Starts the loopback server and the measured processes, and says where a figure came from."""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+OURS = "this function"
+PEERS = {
+    "azure-ai-vision-face (aio)": "bench/peers/azure_sdk",
+    "httpx, its own transport": "bench/peers/httpx_default",
+    "requests, synchronous": "bench/peers/requests_sync",
+}
+FLOORS = {"bare aiohttp, no runtime": "aiohttp", "raw asyncio streams": "streams"}
+ARGUMENTS = {
+    OURS: ["--app", "."],
+    **{name: ["--app", folder] for name, folder in PEERS.items()},
+    **{name: ["--floor", kind] for name, kind in FLOORS.items()},
+}
+_LINE = 1 << 24
+
+
+@dataclass(slots=True)
+class Subject:
+    """A process that runs batches of one variant."""
+
+    process: asyncio.subprocess.Process
+    rss_at_start: int
+
+    async def run(self, messages: int, concurrency: int, times: int = 1) -> dict[str, Any]:
+        """Run batches; return what each took, as `bench.subject` tells it.
+
+        Raises:
+            RuntimeError: an invocation failed, so that the figures mean nothing.
+        """
+        order = {"messages": messages, "concurrency": concurrency, "times": times}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        answer = await _line(self.process)
+        failures = sum(batch["failures"] for batch in answer["batches"])
+        if failures:
+            raise RuntimeError(f"{failures} invocations failed")
+        return answer
+
+
+@dataclass(slots=True)
+class Server:
+    """The loopback Face API and identity endpoint."""
+
+    endpoint: str
+    process: asyncio.subprocess.Process
+
+    async def latency(self, milliseconds: float) -> None:
+        """Answer after so long."""
+        host, _, port = self.endpoint.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"POST /latency/{milliseconds} HTTP/1.1\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """App settings for a variant: all as deployed, but for the pacing, which is opened up."""
+        return {
+            **os.environ,
+            "FACE_ENDPOINT": self.endpoint,
+            "FACE_API_VERSION": "v1.2-preview.1",
+            "FACE_MAX_CALLS_PER_SECOND": "10000",
+            "SESSION_REVOKED_QUEUE": "session-revoked",
+            "ServiceBusConnection": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=k;"
+            "SharedAccessKey=c2Vj;UseDevelopmentEmulator=true;",
+            "IDENTITY_ENDPOINT": f"{self.endpoint}/msi/token",
+            "IDENTITY_HEADER": "bench",
+        }
+
+    @contextlib.asynccontextmanager
+    async def subject(self, variant: str) -> AsyncIterator[Subject]:
+        """Start a variant's process; end it afterwards."""
+        process = await _start(["bench.subject", *ARGUMENTS[variant]], self.environment)
+        try:
+            yield Subject(process, (await _line(process))["rss_bytes"])
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def serve() -> AsyncIterator[Server]:
+    """Start the loopback server; end it afterwards."""
+    process = await _start(["bench.server"], dict(os.environ))
+    try:
+        yield Server((await _line(process))["endpoint"], process)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _start(module: list[str], environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *module),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=environment,
+        cwd=ROOT,
+        limit=_LINE,
+    )
+
+
+async def _line(process: asyncio.subprocess.Process) -> Any:
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if not line:
+        raise RuntimeError("a measured process ended; what it said is above")
+    return json.loads(line)
+
+
+def median(samples: Sequence[float]) -> float:
+    """Of the samples."""
+    return statistics.median(samples)
+
+
+def spread(samples: Sequence[float]) -> float:
+    """Interquartile range as a part of the median."""
+    if len(samples) < 2:
+        return 0.0
+    quarters = statistics.quantiles(samples, n=4, method="inclusive")
+    return (quarters[2] - quarters[0]) / statistics.median(samples)
+
+
+def provenance(arguments: Sequence[str]) -> dict[str, Any]:
+    """Where and how the figures were measured."""
+    packages = ("azure-functions-runtime", "azure-functions", "httpx", "httpx-aiohttp", "aiohttp")
+    peers = ("azure-ai-vision-face", "requests", "azure-identity", "msgspec")
+    shown = " ".join(arguments)
+    return {
+        "command": f'make bench ARGS="{shown}"' if shown else "make bench",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in (*packages, *peers)},
+    }

@@ -1,0 +1,83 @@
+"""A Face API and an identity endpoint that cost next to nothing, so that the client is measured.
+
+`DELETE …` is answered with 200 and no body, at once or after a latency; `GET /msi/token…` with a
+token; `POST /latency/MILLISECONDS` changes the latency. It checks nothing: `local/face.py` is the
+one that behaves like the real one.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+from local.service import announce, stopped
+
+_DELETED = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+    b"apim-request-id: 0f8e1f7a-7c2d-4f21-9a4e-5a0a7f3f2b11\r\n"
+    b"x-envoy-upstream-service-time: 12\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
+)
+
+
+class Server(asyncio.Protocol):
+    """One connection: requests without a body, one after the other."""
+
+    latency = 0.0
+    """Seconds before a DELETE is answered; of all connections."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that is complete."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            line, self._buffer = (
+                self._buffer[: self._buffer.index(b"\r\n")],
+                self._buffer[end + 4 :],
+            )
+            self._answer(line)
+
+    def _answer(self, request_line: bytes) -> None:
+        method, path, _ = request_line.split(b" ")
+        if method == b"DELETE":
+            if Server.latency:
+                asyncio.get_running_loop().call_later(
+                    Server.latency, self._transport.write, _DELETED
+                )
+            else:
+                self._transport.write(_DELETED)
+            return
+        body = b"{}"
+        if path.startswith(b"/latency/"):
+            Server.latency = float(path.rpartition(b"/")[2]) / 1000
+        else:
+            expires = int(time.time()) + 86_400
+            token = "e" * 1200  # as long as a real one: it goes into every request
+            body = json.dumps(
+                {
+                    "access_token": token,
+                    "expires_on": str(expires),
+                    "resource": "https://cognitiveservices.azure.com",
+                    "token_type": "Bearer",
+                }
+            ).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        self._transport.write(head.encode() + b"\r\n\r\n" + body)
+
+
+async def main() -> int:
+    """Serve until SIGTERM or SIGINT."""
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    announce("bench-server", port=port, endpoint=f"http://127.0.0.1:{port}")
+    await stopped()
+    server.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,172 @@
+"""One variant in a process of its own: it runs batches on demand and tells what they cost.
+
+    python -m bench.subject (--app DIRECTORY | --floor NAME)
+
+A line of JSON on standard input, `{"messages": 4000, "concurrency": 16}`, runs a batch; the answer
+is a line of JSON with `seconds`, `cpu_seconds`, `rss_bytes`, `instructions` where known, and
+`failures`. A function app is loaded and invoked by the production runtime, the way that the
+platform's native worker does it: the trigger metadata arrive as ready `Datum` values.
+"""
+
+import argparse
+import asyncio
+import gc
+import itertools
+import json
+import logging
+import os
+import resource
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+DISTINCT = 256
+"""So many different messages take turns: what is measured is the function, not their making."""
+
+
+def metadata(number: int) -> dict[str, object]:
+    """Trigger metadata as the platform's host gives them for a plainly published message."""
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    properties = {"tenant": "retail", "traceparent": f"00-{number:032x}-{number:016x}-01"}
+    return {
+        "MessageId": str(uuid.UUID(int=number, version=4)),
+        "LockToken": str(uuid.UUID(int=number + 1, version=4)),
+        "DeliveryCount": 1,
+        "EnqueuedTimeUtc": now,
+        "ExpiresAtUtc": "9999-12-31T23:59:59.9999999",
+        "SequenceNumber": number + 1,
+        "CorrelationId": str(uuid.UUID(int=number + 2, version=4)),
+        "ContentType": "application/json",
+        "Subject": "session-revoked",
+        "Label": "session-revoked",
+        "ApplicationProperties": properties,
+        "UserProperties": properties,
+    }
+
+
+def session_id(number: int) -> str:
+    """Of the message with this number."""
+    return str(uuid.UUID(int=number << 64 | number, version=4))
+
+
+async def app(directory: Path) -> Callable[[int], Awaitable[bool]]:
+    """Index the app; return what invokes its one function with a message and says if it worked."""
+    from azure_functions_runtime import native_invocation
+
+    from local import worker
+
+    os.chdir(directory)
+    sys.path.insert(0, str(directory))
+    [function] = await worker.index(directory)
+    [binding] = [each for each in function.bindings if each["type"] == "serviceBusTrigger"]
+    kind = "bytes" if str(binding.get("dataType", "")).upper() == "BINARY" else "string"
+    inputs = []
+    for number in range(DISTINCT):
+        text = json.dumps({"sessionId": session_id(number), "reason": "signed out"})
+        body = worker.Datum(text.encode() if kind == "bytes" else text, kind)
+        datums = {name: worker.datum(value) for name, value in metadata(number).items()}
+        inputs.append(([(binding["name"], body)], datums))
+
+    async def invoke(number: int) -> bool:
+        body, datums = inputs[number % DISTINCT]
+        ok, _, _, error, _ = await native_invocation.invocation_request_native(
+            f"{number:032x}", function.id, body, datums
+        )
+        if not ok:
+            sys.stderr.write(f"{error}\n")
+        return bool(ok)
+
+    return invoke
+
+
+async def floor(name: str) -> Callable[[int], Awaitable[bool]]:
+    """The same for a bare call."""
+    from bench.floor import CALLS
+
+    call = await CALLS[name]()
+    ids = [session_id(number) for number in range(DISTINCT)]
+
+    async def invoke(number: int) -> bool:
+        await call(ids[number % DISTINCT])
+        return True
+
+    return invoke
+
+
+async def batch(
+    invoke: Callable[[int], Awaitable[bool]], messages: int, concurrency: int
+) -> dict[str, Any]:
+    """Run so many messages, so many at a time; return what it took."""
+    numbers: Iterator[int] = iter(range(messages))
+    failures = 0
+
+    async def lane() -> None:
+        nonlocal failures
+        for number in numbers:
+            if not await invoke(number):
+                failures += 1
+
+    cpu, start = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(lane() for _ in range(concurrency)))
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "messages": messages,
+        "concurrency": concurrency,
+        "failures": failures,
+    }
+
+
+def resident_bytes() -> int:
+    """Resident memory now; where the system does not tell, the most there has been."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+    return pages * resource.getpagesize()
+
+
+def quiet_logging() -> None:
+    """Log as on the platform, at INFO, but to nowhere.
+
+    The HTTP clients' own lines for every request are off for all variants alike. This favours the
+    peers: on the platform they are on unless somebody turns them off.
+    """
+    logging.basicConfig(stream=Path(os.devnull).open("w"), level=logging.INFO)  # noqa: SIM115
+    for chatty in ("azure", "httpx", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+async def main() -> int:
+    """Run batches until standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m bench.subject", description=__doc__)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--app", type=Path)
+    kind.add_argument("--floor")
+    options = parser.parse_args()
+    quiet_logging()
+    invoke = await (app(options.app.resolve()) if options.app else floor(options.floor))
+    loop = asyncio.get_running_loop()
+    _tell({"ready": True, "rss_bytes": resident_bytes()})
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        order = json.loads(line)
+        gc.collect()
+        results = []
+        for _ in itertools.repeat(None, order.get("times", 1)):
+            results.append(await batch(invoke, order["messages"], order["concurrency"]))
+        _tell({"batches": results, "rss_bytes": resident_bytes()})
+    return 0
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
