@@ -46,7 +46,7 @@ class Subject:
         order = {"messages": messages, "concurrency": concurrency, "times": times}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        answer = await _line(self.process)
+        answer: dict[str, Any] = await _line(self.process)
         failures = sum(batch["failures"] for batch in answer["batches"])
         if failures:
             raise RuntimeError(f"{failures} invocations failed")

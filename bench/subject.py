@@ -56,6 +56,7 @@ def session_id(number: int) -> str:
 async def app(directory: Path) -> Callable[[int], Awaitable[bool]]:
     """Index the app; return what invokes its one function with a message and says if it worked."""
     from azure_functions_runtime import native_invocation
+    from azure_functions_runtime.bindings.datumdef import Datum
 
     from local import worker
 
@@ -67,7 +68,7 @@ async def app(directory: Path) -> Callable[[int], Awaitable[bool]]:
     inputs = []
     for number in range(DISTINCT):
         text = json.dumps({"sessionId": session_id(number), "reason": "signed out"})
-        body = worker.Datum(text.encode() if kind == "bytes" else text, kind)
+        body = Datum(text.encode() if kind == "bytes" else text, kind)
         datums = {name: worker.datum(value) for name, value in metadata(number).items()}
         inputs.append(([(binding["name"], body)], datums))
 

@@ -22,8 +22,8 @@ async def measure(server: Server, rounds: int) -> dict[str, Any]:
             await subject.run(_WARM_UP.get(variant, 200), 64)
             [trial] = (await subject.run(200, 16))["batches"]
             sizes[variant] = max(100, round(_SECONDS * 200 / trial["seconds"]))
-            empty = {"per_second": [], "cpu_microseconds": []}
-            samples[variant] = {str(c): {k: [] for k in empty} for c in CONCURRENCIES}
+            kinds = ("per_second", "cpu_microseconds")
+            samples[variant] = {str(c): {kind: [] for kind in kinds} for c in CONCURRENCIES}
         for _ in range(rounds):
             for concurrency in CONCURRENCIES:
                 for variant, subject in subjects.items():
