@@ -29,6 +29,7 @@ from .decision import (
 )
 from .delivery import Delivery, Work
 from .face import FaceClient
+from .host_times import read_quickly
 from .identity import TokenSource
 from .instruments import listen
 from .pacing import BreakerState, CircuitBreaker, RateLimiter
@@ -43,6 +44,7 @@ take: well within maxAutoLockRenewalDuration and functionTimeout of host.json.""
 
 def create_blueprint(settings: Settings) -> func.Blueprint:
     """The trigger, bound to the one Revoker of this process."""
+    read_quickly()
     blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
     revoker = Revoker(settings)
 
