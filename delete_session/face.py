@@ -142,6 +142,8 @@ def _answer(response: httpx.Response, body: bytes) -> FaceAnswer:
 
 def _face_error(body: bytes) -> tuple[str, str]:
     """Code and message of a FaceErrorResponse; empty where the body is something else."""
+    if not body:  # as of every deletion
+        return "", ""
     try:
         error = json.loads(body)["error"]
         code, message = error["code"], error.get("message", "")

@@ -10,6 +10,7 @@ from datetime import datetime
 from .delivery import Work
 
 _logger = logging.getLogger("delete_session")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # Their INFO lines tell every request, with its URL, and every settlement: a line per message is ours.
 for _name in ("httpx", "azure.core", "azure.identity", "azure.servicebus"):
@@ -62,4 +63,4 @@ def _milliseconds(since: datetime, now: datetime) -> float:
 
 def _log(level: int, record: dict[str, object]) -> None:
     present = {name: value for name, value in record.items() if value is not None}
-    _logger.log(level, "%s", json.dumps(present, separators=(",", ":")))
+    _logger.log(level, "%s", _encode(present))
