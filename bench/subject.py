@@ -53,7 +53,7 @@ def session_id(number: int) -> str:
     return str(uuid.UUID(int=number << 64 | number, version=4))
 
 
-async def app(directory: Path) -> Callable[[int], Awaitable[bool]]:
+async def app(directory: Path, distinct: int = DISTINCT) -> Callable[[int], Awaitable[bool]]:
     """Index the app; return what invokes its one function with a message and says if it worked."""
     from azure_functions_runtime import native_invocation
     from azure_functions_runtime.bindings.datumdef import Datum
@@ -66,14 +66,14 @@ async def app(directory: Path) -> Callable[[int], Awaitable[bool]]:
     [binding] = [each for each in function.bindings if each["type"] == "serviceBusTrigger"]
     kind = "bytes" if str(binding.get("dataType", "")).upper() == "BINARY" else "string"
     inputs = []
-    for number in range(DISTINCT):
+    for number in range(distinct):
         text = json.dumps({"sessionId": session_id(number), "reason": "signed out"})
         body = Datum(text.encode() if kind == "bytes" else text, kind)
         datums = {name: worker.datum(value) for name, value in metadata(number).items()}
         inputs.append(([(binding["name"], body)], datums))
 
     async def invoke(number: int) -> bool:
-        body, datums = inputs[number % DISTINCT]
+        body, datums = inputs[number % distinct]
         ok, _, _, error, _ = await native_invocation.invocation_request_native(
             f"{number:032x}", function.id, body, datums
         )
@@ -132,6 +132,14 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
+def as_deployed() -> None:
+    """Hide what is installed here for development and would be loaded just because it is there.
+
+    httpx imports the parts of its command line, 8 MiB of them, where `rich` is installed.
+    """
+    sys.modules["rich"] = None  # type: ignore[assignment]
+
+
 def quiet_logging() -> None:
     """Log as on the platform, at INFO, but to nowhere.
 
@@ -150,6 +158,7 @@ async def main() -> int:
     kind.add_argument("--app", type=Path)
     kind.add_argument("--floor")
     options = parser.parse_args()
+    as_deployed()
     quiet_logging()
     invoke = await (app(options.app.resolve()) if options.app else floor(options.floor))
     loop = asyncio.get_running_loop()

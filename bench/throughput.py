@@ -8,12 +8,11 @@ from bench.harness import ARGUMENTS, FLOORS, OURS, Server, median
 CONCURRENCIES = (1, 16, 64)
 # The rate limiter starts slowly, also when opened up, and rises with each success.
 _WARM_UP = {OURS: 10_000}
-_SECONDS = 0.7
-"""Aim of one batch."""
 
 
-async def measure(server: Server, rounds: int) -> dict[str, Any]:
+async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
     """Samples by variant and concurrency: messages per second, CPU microseconds per message."""
+    rounds, batch_seconds = (3, 0.25) if quick else (9, 0.6)
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
     async with contextlib.AsyncExitStack() as stack:
         subjects, sizes = {}, {}
@@ -21,7 +20,7 @@ async def measure(server: Server, rounds: int) -> dict[str, Any]:
             subject = subjects[variant] = await stack.enter_async_context(server.subject(variant))
             await subject.run(_WARM_UP.get(variant, 200), 64)
             [trial] = (await subject.run(200, 16))["batches"]
-            sizes[variant] = max(100, round(_SECONDS * 200 / trial["seconds"]))
+            sizes[variant] = max(100, round(batch_seconds * 200 / trial["seconds"]))
             kinds = ("per_second", "cpu_microseconds")
             samples[variant] = {str(c): {kind: [] for kind in kinds} for c in CONCURRENCIES}
         for _ in range(rounds):
