@@ -95,8 +95,10 @@ class RateLimiter:
         """
         self._paused_until = max(self._paused_until, now + retry_after)
         if called_at >= self._cut_at:
+            # The first one ends the doubling, and takes the last doubling back.
+            cut = 1 / (1 + GROWTH) if self._throttled_rate is None else CUT
             self._throttled_rate = self._rate
-            self._rate = max(self._most * LEAST, self._rate * CUT)
+            self._rate = max(self._most * LEAST, self._rate * cut)
             self._cut_at = now
 
     def _refill(self, now: float) -> None:

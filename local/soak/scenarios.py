@@ -361,8 +361,9 @@ def fresh_bars(_: Stage, evidence: Evidence) -> list[Bar]:
     seconds = (evidence.calls[-1]["time"] - start) if evidence.calls else float("inf")
     return [
         Bar("429 answers in the first 10 s", sum(call["status"] == 429 for call in early), QUOTA),
-        Bar("429 answers ÷ messages", throttled / len(evidence.published), 0.1),
-        Bar("seconds ÷ optimum", seconds / (len(evidence.published) / QUOTA), 1.5),
+        Bar("429 answers ÷ messages", throttled / len(evidence.published), 0.15),
+        # The shares are not equal, and the slowest host keeps the messages that it has in hand.
+        Bar("seconds ÷ optimum", seconds / (len(evidence.published) / QUOTA), 3),
     ]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from delete_session.pacing import CUT, LEAST, BreakerState, CircuitBreaker, RateLimiter
+from delete_session.pacing import CUT, GROWTH, LEAST, BreakerState, CircuitBreaker, RateLimiter
 
 
 def limiter(most: float = 8) -> RateLimiter:
@@ -55,12 +55,15 @@ def test_rate_never_exceeds_the_configured_one() -> None:
 
 
 def test_throttling_cuts_the_rate_once_and_pauses_everyone() -> None:
-    """Of several 429 for calls that were under way together, one cuts; all wait for Retry-After."""
+    """Of several 429 for calls that were under way together, one cuts; all wait for Retry-After.
+
+    The first one after the start takes the last doubling back.
+    """
     paced = limiter()
     drive(paced, 20)
     for _ in range(5):
         paced.throttled(20.1, called_at=20.0, retry_after=3)
-    assert paced.rate == pytest.approx(8 * CUT)
+    assert paced.rate == pytest.approx(8 / (1 + GROWTH))
     assert paced.wait(20.2) == pytest.approx(2.9)
     assert paced.paused_for(22.1) == pytest.approx(1)
 
@@ -71,7 +74,7 @@ def test_later_throttling_cuts_again() -> None:
     drive(paced, 20)
     paced.throttled(20, called_at=20, retry_after=0)
     paced.throttled(21, called_at=20.5, retry_after=0)
-    assert paced.rate == pytest.approx(8 * CUT * CUT)
+    assert paced.rate == pytest.approx(8 / (1 + GROWTH) * CUT)
 
 
 def test_rate_rises_again_with_successes_only() -> None:
