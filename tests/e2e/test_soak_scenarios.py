@@ -1,0 +1,220 @@
+"""The fault suite's checker, which must be able to fail, and a few of its scenarios."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.soak.__main__ import main, play
+from local.soak.invariants import (
+    GONE,
+    Evidence,
+    LogLine,
+    Published,
+    check,
+    most_in_window,
+    open_intervals,
+)
+from local.soak.scenarios import SCENARIOS, SHORT, Scenario
+
+NAMES = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def event(message_id: str, what: str) -> dict[str, Any]:
+    return {"message_id": message_id, "event": what}
+
+
+def outcome(message_id: str, what: str, time: float = 0.0) -> LogLine:
+    record = {"event": "revocation", "message_id": message_id, "outcome": what}
+    return LogLine(0, time, record)
+
+
+def call(time: float, status: int | None = 200) -> dict[str, Any]:
+    return {"time": time, "status": status}
+
+
+GOOD = Evidence(
+    published=[
+        Published(message_id="a", body=b"", session_id="A"),
+        Published(message_id="b", body=b"", session_id="B"),
+        Published(message_id="c", body=b"", ends=("MalformedMessage",), description="^body: "),
+    ],
+    ledger=[
+        *(event("a", "enqueued"), event("a", "completed")),
+        # b was tried, and a copy of it brought it to its end.
+        *(event("b", "enqueued"), event("b:1:1", "scheduled"), event("b", "completed")),
+        *(event("b:1:1", "enqueued"), event("b:1:1", "completed")),
+        *(event("c", "enqueued"), event("c", "dead_lettered")),
+    ],
+    dead_letters=[{"message_id": "c", "reason": "MalformedMessage", "description": "body: bad"}],
+    in_queue=0,
+    sessions=frozenset({"of another"}),
+    calls=[call(1), call(2, 503), call(3)],
+    lines=[
+        outcome("a", "deleted"),
+        outcome("b", "retry_scheduled"),
+        outcome("b:1:1", "already_gone"),
+        outcome("c", "dead_lettered"),
+    ],
+    calls_per_second=1,
+    processes=1,
+    starts=1,
+)
+
+
+def test_checker_accepts_what_is_right() -> None:
+    """Evidence in which every revocation ended once, at the right place, passes."""
+    verdict = check(GOOD)
+    assert verdict.ok, verdict.problems
+    assert (verdict.published, verdict.completed, verdict.dead_lettered) == (3, 2, 1)
+    assert not verdict.problems
+
+
+def without(evidence: Evidence, message_id: str, what: str) -> Evidence:
+    kept = [each for each in evidence.ledger if each != event(message_id, what)]
+    return replace(evidence, ledger=kept)
+
+
+def also(evidence: Evidence, message_id: str, what: str) -> Evidence:
+    return replace(evidence, ledger=[*evidence.ledger, event(message_id, what)])
+
+
+def letter(evidence: Evidence, **changes: str | None) -> Evidence:
+    return replace(evidence, dead_letters=[{**evidence.dead_letters[0], **changes}])
+
+
+DOCTORED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
+    "vanished": ("lost", lambda e: replace(e, ledger=e.ledger[2:])),
+    "copy never made": (
+        "lost",
+        lambda e: replace(e, ledger=[x for x in e.ledger if x["message_id"] != "b:1:1"]),
+    ),
+    "copy dropped by the broker": (
+        "lost",
+        lambda e: also(without(e, "b:1:1", "completed"), "b:1:1", "expired"),
+    ),
+    "still queued": ("stuck", lambda e: without(e, "a", "completed")),
+    "copy still queued": ("stuck", lambda e: without(e, "b:1:1", "completed")),
+    "queue not empty": ("stuck", lambda e: replace(e, in_queue=1)),
+    "completed twice": ("ended twice", lambda e: also(e, "a", "completed")),
+    "completed and dead-lettered": ("ended twice", lambda e: also(e, "c:1:1", "dead_lettered")),
+    "dead-lettered as well": ("ended twice", lambda e: also(e, "a:1:1", "dead_lettered")),
+    "dead letter removed": ("ended twice", lambda e: replace(e, dead_letters=[])),
+    "message from nowhere": ("messages from nowhere", lambda e: also(e, "x", "enqueued")),
+    "not deleted": (
+        "completed although the session exists",
+        lambda e: replace(e, sessions=frozenset({"B"})),
+    ),
+    "given up, though transient": (
+        "ended where it should not",
+        lambda e: replace(e, published=[*e.published[:2], replace(e.published[2], ends=(GONE,))]),
+    ),
+    "wrong reason": (
+        "ended where it should not",
+        lambda e: letter(e, reason="MaxDeliveryCountExceeded"),
+    ),
+    "completed, though malformed": (
+        "ended where it should not",
+        lambda e: replace(e, published=[replace(e.published[0], ends=("X",)), *e.published[1:]]),
+    ),
+    "wrong description": (
+        "dead-lettered with an untrue reason",
+        lambda e: letter(e, description="something"),
+    ),
+    "no description": (
+        "dead-lettered with an untrue reason",
+        lambda e: letter(e, description=None),
+    ),
+    "completed without a word": (
+        "dead-lettered with an untrue reason",
+        lambda e: replace(e, lines=e.lines[1:]),
+    ),
+    "too many calls": (
+        "calls in the busiest 10 s",
+        lambda e: replace(e, calls=[call(5 + number / 2) for number in range(20)]),
+    ),
+    "calls while open": (
+        "calls while the breaker was open, but for probes",
+        lambda e: replace(
+            e,
+            lines=[
+                *e.lines,
+                LogLine(0, 0.5, {"event": "circuit_open"}),
+                LogLine(0, 1.9, {"event": "circuit_half_open"}),
+                LogLine(0, 2.5, {"event": "circuit_closed"}),
+            ],
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOCTORED)
+def test_checker_finds_what_is_wrong(name: str) -> None:
+    """Evidence with one thing wrong fails, by the bar that is about it."""
+    bar, doctor = DOCTORED[name]
+    verdict = check(doctor(GOOD))
+    assert not verdict.ok
+    assert bar in {each.name for each in verdict.bars if not each.ok}
+
+
+def test_redundant_end_after_a_crash_is_harmless() -> None:
+    """A copy that finds its session gone, after its original had deleted it, is counted and allowed."""
+    again = replace(
+        also(also(GOOD, "a:1:1", "scheduled"), "a:1:1", "completed"),
+        lines=[*GOOD.lines, outcome("a:1:1", "already_gone")],
+    )
+    verdict = check(again)
+    assert verdict.ok, verdict.problems
+    assert verdict.redundant == 1
+
+
+def test_busiest_window_is_found() -> None:
+    """The window slides: a burst across a full second counts as one."""
+    assert most_in_window([0.0, 0.9, 1.0, 1.1, 5.0], 1.0) == 3
+    assert most_in_window([], 1.0) == 0
+
+
+def test_open_breaker_ends_with_its_process() -> None:
+    """An opening without a closing lasts until the last line of that process."""
+    lines = [
+        LogLine(0, 1.0, {"event": "circuit_open"}),
+        LogLine(1, 1.5, {"event": "circuit_open"}),
+        LogLine(1, 2.0, {"event": "circuit_half_open"}),
+        LogLine(1, 2.5, {"event": "circuit_closed"}),
+        LogLine(0, 9.0, {"event": "revocation"}),
+    ]
+    assert sorted(open_intervals(lines)) == [(1.0, 9.0, 0), (1.5, 2.5, 1)]
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [SHORT, NAMES["malformed_500"], NAMES["lock_expiry_during_hang"]],
+    ids=lambda scenario: scenario.name,
+)
+async def test_scenario_holds(scenario: Scenario) -> None:
+    """Played against the real processes, no revocation is lost, stuck, or ended twice."""
+    result = await play(scenario, seed=1)
+    assert result.ok, (result.problems, [bar for bar in result.bars if not bar.ok])
+
+
+async def test_scenario_out_of_time_is_a_failure() -> None:
+    """A scenario that does not come to its end within its limit is not ok, and says what is stuck."""
+
+    async def never(stage: Any) -> None:
+        await stage.break_face({"fault": "hang", "seconds": 30})
+        await stage.publish(stage.plan(3))
+        await asyncio.sleep(60)
+
+    result = await play(Scenario(name="never", play=never, limit=2), seed=1)
+    assert not result.ok
+    assert result.verdict.stuck == 3
+    assert result.as_json()["ok"] is False
+
+
+async def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--list` says what each scenario does, and plays none."""
+    assert await main(["--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name[:20] in shown for name in NAMES)
