@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def show_bars(bars: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-SHOW = {
+SHOW: dict[str, Callable[[Any], Table]] = {
     "throughput": show_throughput,
     "scaling": show_scaling,
     "drain": show_drain,

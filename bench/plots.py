@@ -72,10 +72,10 @@ def line_chart(
     for name, points in lines.items():
         kind = "ideal" if name in dashed else "line"
         colour = colour if name in dashed else next(colours)
-        at = [place(point) for point in points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+        placed = [place(point) for point in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
         parts.append(f'<polyline class="{kind}" stroke="{colour}" points="{path}"/>')
-        parts.append(_text(at[-1][0] + 8, at[-1][1] + 4, name))
+        parts.append(_text(placed[-1][0] + 8, placed[-1][1] + 4, name))
     return _svg(width, height, parts)
 
 

@@ -135,9 +135,9 @@ def resident_bytes() -> int:
 def as_deployed() -> None:
     """Hide what is installed here for development and would be loaded just because it is there.
 
-    httpx imports the parts of its command line, 8 MiB of them, where `rich` is installed.
+    httpx imports the parts of its command line, 8 MiB of them, where `click` is installed.
     """
-    sys.modules["rich"] = None  # type: ignore[assignment]
+    sys.modules["click"] = None  # type: ignore[assignment]
 
 
 def quiet_logging() -> None:
