@@ -1,0 +1,48 @@
+"""What a message costs, in counts: no clock, so that a busy machine cannot make them fail."""
+
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from typing import Any
+
+import pytest
+
+from bench.harness import ROOT, serve
+
+# Counted when last tuned; raise them only with a reason in the commit.
+CALLS = 533
+AWAITS = 144
+TOLERANCE = 1.05
+
+# A latency keeps the pace below the rate limiter's first one, so that no message waits for a turn.
+LATENCY_MILLISECONDS = 5
+
+
+async def count(app: str) -> dict[str, Any]:
+    async with serve() as server:
+        await server.latency(LATENCY_MILLISECONDS)
+        process = await create_subprocess_exec(
+            *(sys.executable, "-m", "bench.count", "--app", app),
+            stdout=PIPE,
+            env={**os.environ, **server.environment},
+            cwd=ROOT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0
+        found: dict[str, Any] = json.loads(output)
+        return found
+
+
+async def test_a_message_costs_what_it_did_when_last_tuned() -> None:
+    """Calls and suspensions stay within 5 %; a saving of over 10 % has the bounds lowered."""
+    found = await count(".")
+    why = found["calls_by_package"]
+    assert CALLS * 0.9 <= found["calls"] <= CALLS * TOLERANCE, why
+    assert AWAITS * 0.9 <= found["awaits"] <= AWAITS * TOLERANCE, why
+
+
+@pytest.mark.parametrize("peer", ["azure_sdk", "httpx_default"])
+async def test_the_same_job_on_another_client_costs_twice_as_much(peer: str) -> None:
+    """Each peer makes more than twice the calls per message."""
+    assert (await count(f"bench/peers/{peer}"))["calls"] > 2 * CALLS
