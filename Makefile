@@ -1,6 +1,6 @@
 # Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help run soak test infra pacing lint format lock clean bench
+.PHONY: help run soak test infra pacing lint format lock clean bench ops
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3 python; do \
@@ -28,6 +28,9 @@ soak: $(READY) ## every failure, played and checked: ARGS="--scenario NAME --jso
 
 bench: $(READY) ## how fast, cheap and small, next to the alternatives: ARGS=--quick
 	@$(BIN)/python -m bench $(ARGS)
+
+ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--help"
+	@$(BIN)/python -m ops $(ARGS)
 
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint
@@ -66,7 +69,7 @@ format: $(READY) ## format the code
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line
 lock: $(READY) ## pin the dependencies named in pyproject.toml: ARGS=--upgrade for newer ones
 	@$(COMPILE) $(ARGS) --output-file=requirements.txt pyproject.toml
-	@$(COMPILE) $(ARGS) --extra=dev --constraint=requirements.txt --output-file=requirements-dev.txt pyproject.toml
+	@$(COMPILE) $(ARGS) --extra=dev --extra=ops --constraint=requirements.txt --output-file=requirements-dev.txt pyproject.toml
 
 clean: ## remove all that make made
 	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info

@@ -28,6 +28,12 @@ _NESTED_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1")
 _PATH_SEGMENT = {"livenessWithVerify": "detectLivenessWithVerify", "liveness": "detectLiveness"}
 
 
+def collection_url(endpoint: str, api_version: str, session_type: str) -> str:
+    """The address that a session's id is appended to."""
+    shape = _NESTED if api_version in _NESTED_VERSIONS else _FLAT
+    return f"{endpoint}/face/{api_version}/{shape.format(type=_PATH_SEGMENT[session_type])}/"
+
+
 class FaceClient:
     """Deletes liveness sessions over one connection pool.
 
@@ -39,10 +45,9 @@ class FaceClient:
     def __init__(self, settings: Settings, tokens: TokenSource) -> None:
         self._tokens = tokens
         self._total_timeout = settings.total_timeout
-        shape = _NESTED if settings.face_api_version in _NESTED_VERSIONS else _FLAT
-        base = f"{settings.face_endpoint}/face/{settings.face_api_version}"
         self._collections = {
-            kind: f"{base}/{shape.format(type=segment)}/" for kind, segment in _PATH_SEGMENT.items()
+            kind: collection_url(settings.face_endpoint, settings.face_api_version, kind)
+            for kind in _PATH_SEGMENT
         }
         # aiohttp under httpx: six times the calls per second of httpx's own transport at a sixth of
         # the CPU time. And without httpx.AsyncClient on top, whose redirects, cookies and merging of
@@ -101,7 +106,7 @@ class FaceClient:
             body = await _read(response.stream)
         finally:
             await response.stream.aclose()
-        return _answer(response, body)
+        return read_answer(response, body)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -123,7 +128,8 @@ async def _read(stream: httpx.AsyncByteStream) -> bytes:
     return body
 
 
-def _answer(response: httpx.Response, body: bytes) -> FaceAnswer:
+def read_answer(response: httpx.Response, body: bytes) -> FaceAnswer:
+    """What a response says."""
     code, message = _face_error(body)
     headers = response.headers
     return FaceAnswer(

@@ -194,7 +194,7 @@ class Settings:
             except ValueError as error:
                 problems.append(f"{setting.name} {error}")
         try:
-            values["service_bus"] = _service_bus(environment)
+            values["service_bus"] = service_bus_connection(environment)
         except ValueError as error:
             problems.append(str(error))
         if not problems and values["connect_timeout"] > values["total_timeout"]:
@@ -216,7 +216,13 @@ def _what_is_right(setting: Setting[Any]) -> str:
     raise AssertionError(setting.name)  # a required setting refuses the empty text
 
 
-def _service_bus(environment: Mapping[str, str]) -> ServiceBusConnection:
+def service_bus_connection(environment: Mapping[str, str]) -> ServiceBusConnection:
+    """Read how to reach Service Bus.
+
+    Raises:
+        ValueError: it is missing or wrong; the text names the setting and what would be right.
+    """
+
     def read(name: str) -> str | None:
         return environment.get(name, "").strip() or None
 

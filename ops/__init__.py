@@ -1,0 +1,1 @@
+"""The command line of operators and publishers: `revoker`. It is not deployed."""

@@ -1,0 +1,5 @@
+"""`python -m ops` is `revoker`."""
+
+from ops.cli import main
+
+main()

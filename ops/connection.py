@@ -1,0 +1,149 @@
+"""Where the commands connect to: options first, then the function's own environment variables."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from azure.servicebus import ServiceBusSubQueue
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+
+from delete_session.identity import credential
+from delete_session.settings import CONNECTION, TABLE, ServiceBusConnection, service_bus_connection
+from ops import failure
+from ops.failure import Exit, Failure
+
+RETRIES = 2
+OPERATION_SECONDS = 30.0
+
+type Right = Literal["Send", "Listen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about where to connect; None: as in the environment."""
+
+    namespace: str | None = None
+    queue: str | None = None
+    face_endpoint: str | None = None
+    api_version: str | None = None
+
+    def applied(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The environment as these options change it."""
+        values = dict(environment)
+        if self.namespace is not None:
+            values[f"{CONNECTION}__fullyQualifiedNamespace"] = self.namespace
+            values.pop(CONNECTION, None)
+        for name, value in (
+            (TABLE["queue"].name, self.queue),
+            (TABLE["face_endpoint"].name, self.face_endpoint),
+            (TABLE["face_api_version"].name, self.api_version),
+        ):
+            if value is not None:
+                values[name] = value
+        return values
+
+
+def setting(field: str, environment: Mapping[str, str]) -> str:
+    """One text setting of the function, by its field in Settings.
+
+    Raises:
+        Failure: it is missing or wrong.
+    """
+    row = TABLE[field]
+    text = environment.get(row.name, "").strip() or row.default
+    try:
+        if text is not None:
+            return str(row.parse(text))
+        row.parse("")
+    except ValueError as error:
+        missing = "is not set; it " if text is None else ""
+        raise Failure(
+            f"{row.name} {missing}{error}.",
+            f"Set {row.name}, or give the option for it (--help).",
+            Exit.USAGE,
+        ) from None
+    raise AssertionError(field)  # a required setting refuses the empty text
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAddress:
+    """One queue of one namespace, and how to log in there."""
+
+    connection: ServiceBusConnection
+    queue: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read it from the function's settings.
+
+        Raises:
+            Failure: it is missing or wrong.
+        """
+        try:
+            connection = service_bus_connection(environment)
+        except ValueError as error:
+            raise Failure(
+                f"{error}.", "Set it, or give --namespace (and log in with 'az login').", Exit.USAGE
+            ) from None
+        return cls(connection, setting("queue", environment))
+
+    @property
+    def where(self) -> str:
+        """The namespace, for people; never a key."""
+        if self.connection.fully_qualified_namespace:
+            return self.connection.fully_qualified_namespace
+        parts = (self.connection.connection_string or "").split(";")
+        named = dict(part.strip().partition("=")[::2] for part in parts)
+        endpoint = next((v for k, v in named.items() if k.lower() == "endpoint"), "")
+        return endpoint.removeprefix("sb://").strip("/")
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[ServiceBusClient]:
+        """A client that logs in as the function does."""
+        connection = self.connection
+        async with AsyncExitStack() as stack:
+            if connection.connection_string:
+                client = ServiceBusClient.from_connection_string(
+                    connection.connection_string, retry_total=RETRIES
+                )
+            else:
+                assert connection.fully_qualified_namespace is not None
+                login = credential(connection.client_id)
+                stack.push_async_callback(login.close)
+                client = ServiceBusClient(
+                    connection.fully_qualified_namespace, login, retry_total=RETRIES
+                )
+            yield await stack.enter_async_context(client)
+
+    @asynccontextmanager
+    async def explained(self, right: Right) -> AsyncIterator[None]:
+        """Turn the SDK's errors into a Failure that names the cause and the cure."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, Failure):
+                raise
+            raise failure.of_service_bus(error, self.where, self.queue, right) from error
+
+    @asynccontextmanager
+    async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:
+        """An open receiver; it takes no message before it is told to. Needs the right Listen."""
+        sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
+        async with (
+            self.explained("Listen"),
+            self.client() as client,
+            client.get_queue_receiver(self.queue, sub_queue=sub_queue) as receiver,
+        ):
+            yield receiver
+
+    @asynccontextmanager
+    async def sender(self) -> AsyncIterator[ServiceBusSender]:
+        """An open sender. Needs the right Send."""
+        async with (
+            self.explained("Send"),
+            self.client() as client,
+            client.get_queue_sender(self.queue) as sender,
+        ):
+            yield sender
