@@ -314,6 +314,89 @@ def discard(
         _tell("discarded", outcome, as_json, record=str(path))
 
 
+@app.command(epilog=EPILOG)
+def doctor(
+    namespace: Namespace = None,
+    queue: Queue = None,
+    face_endpoint: FaceEndpoint = None,
+    api_version: ApiVersion = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole chain, and say what is wrong and how to mend it.
+
+    Settings, names, TLS, tokens, the queue and the rights on it, the Face API, its version and the
+    right to delete, the clock. It sends no message and deletes no session: it asks the Face API to
+    delete a random session id, which must be answered with SessionNotFound. With your own login,
+    the rights checked are yours; with the app's settings and identity, the app's.
+    """
+    from ops.doctor import State
+    from ops.doctor import doctor as examine
+
+    options = _options(
+        namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
+    )
+    with _reporting(as_json):
+        checks = _run(examine(options.applied()))
+        wrong = sum(check.state is State.WRONG for check in checks)
+        if as_json:
+            _json({"healthy": not wrong, "checks": [asdict(check) for check in checks]})
+        else:
+            colours = {State.OK: "green", State.WRONG: "red", State.SKIPPED: "dim"}
+            for check in checks:
+                mark = f"[{colours[check.state]}]{check.state:>7}[/]"
+                out.print(f"{mark}  {check.name}: {_plain(check.detail)}")
+                if check.cure:
+                    out.print(f"         → {_plain(check.cure)}")
+            out.print(
+                f"{wrong} of {len(checks)} checks found something wrong." if wrong else "Well."
+            )
+        if wrong:
+            raise typer.Exit(1)
+
+
+@app.command(epilog=EPILOG)
+def session(
+    session_id: Annotated[str, typer.Argument(metavar="ID")],
+    kind: Annotated[Kind | None, typer.Option("--type", help="Default: ask for both.")] = None,
+    face_endpoint: FaceEndpoint = None,
+    api_version: ApiVersion = None,
+    as_json: AsJson = False,
+) -> None:
+    """Does this session still exist, as far as the Face API tells?
+
+    Exit code 0: it is gone (deleted, expired or never there); 1: it exists; 3: cannot tell. Your
+    login needs the right to read sessions, which the function itself has not.
+    """
+    from ops.connection import setting
+    from ops.face import Existence
+    from ops.face import session as ask
+    from ops.publish import read_ids
+
+    options = _options(face_endpoint=face_endpoint, api_version=api_version)
+    with _reporting(as_json):
+        (session_id,) = read_ids([session_id], [])
+        environment = options.applied()
+        endpoint = setting("face_endpoint", environment)
+        version = setting("face_api_version", environment)
+        client_id = environment.get("AZURE_CLIENT_ID", "").strip() or None
+        told = _run(ask(endpoint, version, client_id, session_id, kind))
+        if as_json:
+            _json(
+                {
+                    "session_id": session_id,
+                    "existence": told.existence.value,
+                    "session_type": told.session_type,
+                    "at": told.at,
+                }
+            )
+        elif told.existence is Existence.EXISTS:
+            out.print(f"{session_id} exists ({told.session_type}).")
+        else:
+            out.print(f"{session_id} is gone: deleted, expired, or never there.")
+        if told.existence is Existence.EXISTS:
+            raise typer.Exit(1)
+
+
 def main() -> None:
     """The entry point."""
     app()
