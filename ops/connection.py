@@ -1,8 +1,9 @@
 """Where the commands connect to: options first, then the function's own environment variables."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -131,19 +132,27 @@ class QueueAddress:
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:
         """An open receiver; it takes no message before it is told to. Needs the right Listen."""
         sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
-        async with (
-            self.explained("Listen"),
-            self.client() as client,
-            client.get_queue_receiver(self.queue, sub_queue=sub_queue) as receiver,
-        ):
-            yield receiver
+        async with self.explained("Listen"), self.client() as client:
+            receiver = client.get_queue_receiver(self.queue, sub_queue=sub_queue)
+            try:
+                yield await receiver.__aenter__()
+            finally:
+                await _close(receiver)
 
     @asynccontextmanager
     async def sender(self) -> AsyncIterator[ServiceBusSender]:
         """An open sender. Needs the right Send."""
-        async with (
-            self.explained("Send"),
-            self.client() as client,
-            client.get_queue_sender(self.queue) as sender,
-        ):
-            yield sender
+        async with self.explained("Send"), self.client() as client:
+            sender = client.get_queue_sender(self.queue)
+            try:
+                yield await sender.__aenter__()
+            finally:
+                await _close(sender)
+
+
+async def _close(link: ServiceBusReceiver | ServiceBusSender) -> None:
+    # Everything is confirmed by now. After its last frame the SDK sleeps for half a second: cut
+    # short, it only skips the other side's goodbye.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await link.close()

@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 from azure.servicebus import ServiceBusMessage
@@ -86,12 +85,13 @@ def new_traceparent(environment: Mapping[str, str] = os.environ) -> str:
     return f"00-{trace}-{secrets.token_hex(8)}-01"
 
 
-@dataclass(frozen=True, slots=True)
 class Interrupted(Exception):
     """Publishing ended early: so many were confirmed by the broker before."""
 
-    confirmed: int
-    failure: Failure
+    def __init__(self, confirmed: int, failure: Failure) -> None:
+        super().__init__(failure.cause)
+        self.confirmed = confirmed
+        self.failure = failure
 
 
 async def publish(

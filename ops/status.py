@@ -1,61 +1,59 @@
 """`revoker status`: what is in the queue and in its dead-letter queue, by peeking."""
 
+import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops.connection import QueueAddress
 from ops.messages import Seen, peek
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Counts of messages; `complete` is False where there are more than were looked at."""
+    """Counts of messages; `complete` is False where there may be more than were looked at."""
 
-    active: int = 0
-    scheduled: int = 0
-    deferred: int = 0
-    dead_lettered: int = 0
-    oldest_seconds: float | None = None
+    active: int
+    scheduled: int
+    deferred: int
+    dead_lettered: int
+    oldest_seconds: float | None
     """Age of the oldest revocation that is not done, from its first enqueue; None: there is none."""
-    oldest_dead_letter_seconds: float | None = None
-    waiting_because: dict[str, int] = field(default_factory=dict)
+    oldest_dead_letter_seconds: float | None
+    waiting_because: dict[str, int]
     """What stood in the way of the retry copies last: HTTP status and code."""
-    dead_letter_reasons: dict[str, int] = field(default_factory=dict)
-    complete: bool = True
+    dead_letter_reasons: dict[str, int]
+    complete: bool
 
 
 async def status(address: QueueAddress, limit: int) -> Status:
     """Look at up to `limit` messages of each of the two queues."""
-    result = Status()
-    now = datetime.now(UTC)
-    because: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    async with address.receiver() as receiver:
-        async for message in peek(receiver, limit=limit):
-            seen = Seen.read(message)
-            match seen.state:
-                case "scheduled":
-                    result.scheduled += 1
-                case "deferred":
-                    result.deferred += 1
-                case _:
-                    result.active += 1
-            result.oldest_seconds = _older(result.oldest_seconds, seen, now)
-            if seen.last_error:
-                because[seen.last_error.partition(":")[0]] += 1
-    async with address.receiver(dead_letters=True) as receiver:
-        async for message in peek(receiver, limit=limit):
-            seen = Seen.read(message)
-            result.dead_lettered += 1
-            reasons[seen.reason] += 1
-            result.oldest_dead_letter_seconds = _older(result.oldest_dead_letter_seconds, seen, now)
-    result.waiting_because, result.dead_letter_reasons = dict(because), dict(reasons)
-    waiting = result.active + result.scheduled + result.deferred
-    result.complete = max(waiting, result.dead_lettered) < limit
-    return result
+    waiting, dead = await asyncio.gather(
+        _look(address, limit, dead_letters=False), _look(address, limit, dead_letters=True)
+    )
+    states = Counter(seen.state for seen in waiting)
+    because = Counter(seen.last_error.partition(":")[0] for seen in waiting if seen.last_error)
+    return Status(
+        active=states["active"],
+        scheduled=states["scheduled"],
+        deferred=states["deferred"],
+        dead_lettered=len(dead),
+        oldest_seconds=_oldest(waiting),
+        oldest_dead_letter_seconds=_oldest(dead),
+        waiting_because=dict(because),
+        dead_letter_reasons=dict(Counter(seen.reason for seen in dead)),
+        complete=max(len(waiting), len(dead)) < limit,
+    )
 
 
-def _older(age: float | None, seen: Seen, now: datetime) -> float:
-    seconds = max(0.0, (now - seen.first_enqueued_at).total_seconds())
-    return round(max(age or 0.0, seconds), 1)
+async def _look(address: QueueAddress, limit: int, *, dead_letters: bool) -> list[Seen]:
+    async with address.receiver(dead_letters=dead_letters) as receiver:
+        return [Seen.read(message) async for message in peek(receiver, limit=limit)]
+
+
+def _oldest(messages: Sequence[Seen]) -> float | None:
+    if not messages:
+        return None
+    first = min(seen.first_enqueued_at for seen in messages)
+    return round(max(0.0, (datetime.now(UTC) - first).total_seconds()), 1)

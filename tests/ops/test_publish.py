@@ -1,0 +1,130 @@
+"""`revoker publish` and what every verb shares."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from delete_session.contract import SessionRevoked, parse
+from ops.publish import message_id, new_traceparent, read_ids
+from tests.ops.conftest import OneQueue, revoker
+
+
+def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    """Every id of the arguments and of the file becomes one message that the contract allows."""
+    ids = [str(uuid4()) for _ in range(250)]
+    file = tmp_path / "ids.txt"
+    file.write_text("# from the incident\n\n" + "\n".join([*ids, ids[3]]) + "\n")
+    ran = queue.revoker("publish", "one", "--file", str(file), "--reason", "fraud", "--json")
+    assert (ran.code, ran.json["published"]) == (0, 251)
+    messages = queue.messages()
+    assert [each["message_id"] for each in messages] == ["one", *ids]
+    assert {each["properties"]["subject"] for each in messages} == {"session-revoked"}
+    traces = {each["application_properties"]["traceparent"] for each in messages}
+    assert len(traces) == 251
+
+
+def test_publishing_twice_is_harmless(queue: OneQueue) -> None:
+    """The queue drops what was published before; another type is another session."""
+    assert queue.revoker("publish", "a", "b").code == 0
+    assert queue.revoker("publish", "b", "a").code == 0
+    assert queue.counts["active"] == 2
+    assert queue.revoker("publish", "a", "--type", "liveness").code == 0
+    assert queue.counts["active"] == 3
+
+
+def test_publishes_nothing_where_one_id_is_wrong(queue: OneQueue) -> None:
+    """A typing error in one of many ids must not leave the work half done."""
+    ran = queue.revoker("publish", "--file", "-", stdin="good\n../bad\n")
+    assert ran.code == 2
+    assert "../bad" in ran.err
+    assert "Nothing was published" in ran.err
+    assert queue.counts["active"] == 0
+
+
+def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> None:
+    """Where a later batch is not taken, it says how many were, and that it may be run again."""
+    ids = "\n".join(str(uuid4()) for _ in range(150))
+    queue.broker.control(
+        "POST",
+        "/faults",
+        {
+            "operation": "send",
+            "queue": queue.name,
+            "count": None,
+            "condition": "com.microsoft:argument-error",
+            "probability": 1,
+        },
+    )
+    ran = queue.revoker("publish", "--file", "-", stdin=ids)
+    queue.broker.control("DELETE", "/faults")
+    assert ran.code == 3
+    assert queue.revoker("publish", "--file", "-", stdin=ids).code == 0
+    assert queue.counts["active"] == 150
+
+
+@pytest.mark.parametrize("verb", [["status"], ["publish", "a"], ["dead-letters", "list"]])
+def test_names_the_setting_that_is_missing(verb: list[str]) -> None:
+    """Without a connection, every verb ends with 2 and names what to set."""
+    ran = revoker({}, *verb)
+    assert ran.code == 2
+    assert "ServiceBusConnection" in ran.err
+
+
+def test_needs_no_setting_that_the_verb_does_not_use(queue: OneQueue) -> None:
+    """status works without FACE_ENDPOINT, and whatever else the function needs."""
+    assert queue.revoker("status").code == 0
+
+
+def test_cannot_connect_ends_with_3_and_never_shows_the_key(queue: OneQueue) -> None:
+    """A closed port is told with the name of the namespace, without the connection string."""
+    closed = "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=n;SharedAccessKey=c2VjcmV0;"
+    environment = {"ServiceBusConnection": closed + "UseDevelopmentEmulator=true;"}
+    ran = revoker(environment, "publish", "a", "--json")
+    assert ran.code == 3
+    assert "127.0.0.1:9" in ran.json["error"]
+    assert "c2VjcmV0" not in ran.out + ran.err
+
+
+def test_the_right_that_is_missing_is_named(queue: OneQueue) -> None:
+    """Who may only listen is told that publishing needs the right to send."""
+    environment = queue.environment | {
+        "ServiceBusConnection": queue.broker.with_key("listener", "c2Vj")
+    }
+    ran = revoker(environment, "publish", "a")
+    assert ran.code == 3
+    assert "no right to Send" in ran.err
+    assert revoker(environment, "status").code == 0
+
+
+def test_an_option_goes_before_the_environment(queue: OneQueue) -> None:
+    """--queue names another queue than SESSION_REVOKED_QUEUE does."""
+    ran = queue.revoker("status", "--queue", "nowhere")
+    assert ran.code == 3
+    assert "The queue nowhere does not exist" in ran.err
+
+
+def test_message_ids_are_never_too_long() -> None:
+    """Service Bus takes 128 characters."""
+    assert message_id("a" * 128, "livenessWithVerify") == "a" * 128
+    long = message_id("a" * 128, "liveness")
+    assert len(long) <= 128
+    assert long != message_id("b" * 128, "liveness")
+
+
+def test_the_callers_trace_goes_on() -> None:
+    """TRACEPARENT names the trace that the messages belong to."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    mine = new_traceparent({"TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert mine.split("-")[1] == trace
+    assert new_traceparent({"TRACEPARENT": "nonsense"}) != new_traceparent({})
+
+
+def test_what_is_published_is_what_the_contract_reads() -> None:
+    """Ids are read the way that the function reads them."""
+    assert read_ids([" a ", "a"], ["b\n", "# c", ""]) == ["a", "b"]
+    assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json", {}) == (
+        SessionRevoked("a", "liveness")
+    )
