@@ -57,10 +57,8 @@ def _wrong(name: str, failure: Failure) -> Check:
 
 async def doctor(environment: Mapping[str, str]) -> list[Check]:
     """Check everything that can be checked with these settings."""
-    checks = [_settings(environment)]
-    checks += await _service_bus(environment)
-    checks += await _face(environment)
-    return checks
+    bus, face = await asyncio.gather(_service_bus(environment), _face(environment))
+    return [_settings(environment), *bus, *face]
 
 
 def _settings(environment: Mapping[str, str]) -> Check:
@@ -101,9 +99,11 @@ async def _service_bus(environment: Mapping[str, str]) -> list[Check]:
         checks.append(await _token(names[2], SERVICE_BUS_SCOPE, connection.client_id))
     if _any_wrong(checks):
         return checks + _skip(names[3:], "no token")
-    checks.append(await _may_receive(names[3], address, dead_letters=False))
-    checks.append(await _may_receive(names[4], address, dead_letters=True))
-    checks.append(await _may_send(names[5], address))
+    checks += await asyncio.gather(
+        _may_receive(names[3], address, dead_letters=False),
+        _may_receive(names[4], address, dead_letters=True),
+        _may_send(names[5], address),
+    )
     return checks
 
 

@@ -1,0 +1,302 @@
+"""`revoker doctor` and `revoker session`: seeded faults, and what each is told as."""
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ops.doctor import _read_token
+from tests.ops.clouds import CloudThread
+from tests.ops.conftest import OneQueue, Ran, revoker
+
+
+def examined(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit code, and the checks that found something wrong by name."""
+    ran = revoker(environment, "doctor", "--json", *arguments)
+    checks = ran.json["checks"]
+    return ran.code, {each["name"]: each for each in checks if each["state"] == "wrong"}
+
+
+def the_fault(environment: dict[str, str], *arguments: str) -> tuple[str, str, str]:
+    """Name, detail and cure of the only check that found something wrong."""
+    code, wrong = examined(environment, *arguments)
+    assert (code, len(wrong)) == (1, 1), wrong
+    (check,) = wrong.values()
+    return check["name"], check["detail"], check["cure"]
+
+
+def test_finds_nothing_wrong_where_all_is_well(cloud: CloudThread) -> None:
+    """Exit code 0; no message was sent, and nothing but sessions that cannot exist was deleted."""
+    (existing,) = cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", {"count": 1})
+    before = cloud.ask(cloud.cloud.broker, "GET", "/queues")
+    ran = revoker(cloud.cloud.environment, "doctor")
+    assert ran.code == 0, ran.out
+    assert cloud.ask(cloud.cloud.broker, "GET", "/queues") == before
+    sessions = cloud.ask(cloud.cloud.face, "GET", "/_local/sessions")
+    assert existing in [each["id"] for each in sessions]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "cause"),
+    [
+        ("FACE_ENDPOINT", "https://westeurope.api.cognitive.microsoft.com", "regional endpoint"),
+        ("FACE_ENDPOINT", "", "FACE_ENDPOINT is not set"),
+        ("FACE_API_VERSION", "2024-01-01", "must look like v1.2"),
+        ("FACE_MAX_CALLS_PER_SECOND", "many", "must be a number"),
+    ],
+)
+def test_names_each_setting_that_is_wrong(
+    cloud: CloudThread, variable: str, value: str, cause: str
+) -> None:
+    """A regional endpoint, a missing, a misspelt and a wrong setting are told by name."""
+    name, detail, _ = the_fault(cloud.cloud.environment | {variable: value})
+    assert name == "settings"
+    assert variable in detail
+    assert cause in detail
+
+
+def test_names_an_endpoint_that_does_not_exist(cloud: CloudThread) -> None:
+    """A wrong endpoint shows as a name that is not found."""
+    name, detail, cure = the_fault(
+        cloud.cloud.environment, "--face-endpoint", "https://no-such-resource.invalid"
+    )
+    assert (name, "no-such-resource.invalid" in detail) == ("Face name", True)
+    assert "FACE_ENDPOINT" in cure
+
+
+def test_names_an_endpoint_that_is_no_face_api(cloud: CloudThread) -> None:
+    """An endpoint that answers, but knows no version of the API, is the wrong one."""
+    with serving(lambda _: web.Response(status=404)) as endpoint:
+        name, detail, cure = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
+    assert name == "API version"
+    assert "knows no version" in detail
+    assert "FACE_ENDPOINT is the wrong one" in cure
+
+
+def test_names_the_api_versions_that_the_resource_knows(cloud: CloudThread) -> None:
+    """A version that the resource does not know is told with those it knows."""
+    name, detail, cure = the_fault(cloud.cloud.environment, "--api-version", "v9.9")
+    assert name == "API version"
+    assert "v9.9" in detail
+    assert "v1.2-preview.1, v1.2" in cure
+
+
+def test_names_the_role_that_is_missing(cloud: CloudThread) -> None:
+    """PermissionDenied is told as the missing role, with the data action that is needed."""
+    with cloud.configured(cloud.cloud.face, deny_role=True):
+        name, detail, cure = the_fault(cloud.cloud.environment)
+    assert name == "Face right to delete"
+    assert "role to delete sessions is missing" in detail
+    assert "sessions/delete" in cure
+
+
+def test_names_a_resource_that_is_not_approved(cloud: CloudThread) -> None:
+    """UnsupportedFeature is no missing role."""
+    with cloud.configured(cloud.cloud.face, feature_unsupported=True):
+        _, detail, cure = the_fault(cloud.cloud.environment)
+    assert "not approved" in detail
+    assert "limited access" in cure
+
+
+def test_names_a_token_that_has_expired(cloud: CloudThread) -> None:
+    """The token itself tells when it expired, and the Face API that it is not accepted."""
+    with cloud.configured(cloud.cloud.identity, issue="expired"):
+        code, wrong = examined(cloud.cloud.environment)
+    assert (code, set(wrong)) == (1, {"Face token", "Face right to delete"})
+    assert "expired" in wrong["Face token"]["detail"]
+    assert "clock" in wrong["Face token"]["cure"]
+    assert "not accepted" in wrong["Face right to delete"]["detail"]
+
+
+def test_names_a_token_for_something_else(cloud: CloudThread) -> None:
+    """A token with another audience is told with both audiences."""
+    with cloud.configured(cloud.cloud.identity, issue="wrong_audience"):
+        _, wrong = examined(cloud.cloud.environment)
+    assert "for https://management.azure.com" in wrong["Face token"]["detail"]
+
+
+def test_names_an_identity_that_gives_no_token(cloud: CloudThread) -> None:
+    """Where the identity endpoint fails, the token is what is missing, not a right."""
+    with cloud.configured(cloud.cloud.identity, fail=True, fail_status=400):
+        name, detail, cure = the_fault(cloud.cloud.environment)
+    assert name == "Face token"
+    assert "No Microsoft Entra token" in detail
+    assert "az login" in cure
+
+
+def test_names_a_queue_that_is_missing(cloud: CloudThread) -> None:
+    """A missing queue is told as such, not as a missing right."""
+    code, wrong = examined(cloud.cloud.environment, "--queue", "nowhere")
+    assert code == 1
+    assert all("nowhere does not exist" in each["detail"] for each in wrong.values())
+    assert set(wrong) == {
+        *("queue, right to receive", "dead letters, right to receive", "queue, right to send"),
+    }
+
+
+def test_names_the_right_to_send_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:
+    """Who may listen only can delete, but neither retry nor publish."""
+    listener = queue.broker.with_key("listener", "c2Vj")
+    environment = cloud.cloud.environment | queue.environment | {"ServiceBusConnection": listener}
+    name, detail, cure = the_fault(environment)
+    assert name == "queue, right to send"
+    assert "no right to Send" in detail
+    assert "Azure Service Bus Data Sender" in cure
+
+
+def test_names_the_right_to_receive_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:
+    """Who may send only is told about the queue and about its dead letters."""
+    sender = queue.broker.with_key("sender", "c2Vj")
+    environment = cloud.cloud.environment | queue.environment | {"ServiceBusConnection": sender}
+    _, wrong = examined(environment)
+    assert set(wrong) == {"queue, right to receive", "dead letters, right to receive"}
+    assert all("Azure Service Bus Data Receiver" in each["cure"] for each in wrong.values())
+
+
+def test_names_a_namespace_that_cannot_be_reached(cloud: CloudThread) -> None:
+    """A closed port is told with the port to open; the Face API is examined all the same."""
+    name, detail, cure = the_fault(
+        cloud.cloud.environment
+        | {
+            "ServiceBusConnection": "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=k;"
+            "SharedAccessKey=c2Vj;UseDevelopmentEmulator=true;"
+        }
+    )
+    assert (name, "127.0.0.1:9" in detail, "port 9" in cure) == ("Service Bus TLS", True, True)
+
+
+def test_names_who_intercepts_tls(cloud: CloudThread, tmp_path: Path) -> None:
+    """A certificate that is not trusted is told with its issuer."""
+    context = self_signed("Example Corp Proxy", tmp_path)
+    with serving(lambda _: web.Response(status=404), context) as endpoint:
+        name, detail, cure = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
+    assert name == "Face TLS"
+    assert "Example Corp Proxy" in detail
+    assert "a proxy intercepts TLS" in cure
+
+
+def test_names_a_clock_that_is_off(cloud: CloudThread) -> None:
+    """The Face API's Date header shows by how much, and in which direction."""
+
+    def an_hour_ahead(_: web.Request) -> web.Response:
+        return web.json_response(
+            {"error": {"code": "SessionNotFound", "message": ""}},
+            status=404,
+            headers={"Date": formatdate(time() + 3600, usegmt=True)},
+        )
+
+    with serving(an_hour_ahead) as endpoint:
+        name, detail, cure = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
+    assert name == "clock"
+    assert re.search(r"(3599|360\d) s behind", detail)
+    assert "NTP" in cure
+
+
+def test_reads_no_more_from_a_token_than_is_in_it() -> None:
+    """A token that is no JSON Web Token is no fault by itself."""
+    assert _read_token("x", "opaque", "https://a/.default").state == "ok"
+    assert _read_token("x", "a.b.c", "https://a/.default").state == "ok"
+
+
+# ---- revoker session ----
+
+
+def ask(cloud: CloudThread, *arguments: str) -> Ran:
+    return revoker(cloud.cloud.environment, "session", *arguments)
+
+
+def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
+    """1: it exists, under either type; 0: it is gone; 3: the API does not tell."""
+    body = {"ids": ["a-session"], "type": "liveness"}
+    cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", body)
+    found = ask(cloud, "a-session", "--json")
+    assert (found.code, found.json["existence"]) == (1, "exists")
+    assert found.json["session_type"] == "liveness"
+    gone = ask(cloud, "another")
+    assert (gone.code, "is gone" in gone.out) == (0, True)
+    with cloud.configured(cloud.cloud.face, deny_role=True):
+        unknown = ask(cloud, "a-session")
+    assert unknown.code == 3
+    assert "may not read sessions" in unknown.err
+    assert ask(cloud, "a/b").code == 2
+    assert revoker({}, "session", "a").code == 2
+
+
+# ---- servers that are not what they should be ----
+
+
+def self_signed(issuer: str, folder: Path) -> ssl.SSLContext:
+    """A server's TLS context with a certificate of an authority that nobody trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = folder / "server.pem"
+    file.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        + certificate.public_bytes(pem)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+@contextlib.contextmanager
+def serving(
+    answer: Callable[[web.Request], web.Response], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """An HTTP server that gives one answer to everything; the value is its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+    async def start() -> web.AppRunner:
+        async def handle(request: web.Request) -> web.Response:
+            return answer(request)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        return runner
+
+    runner = run(start())
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        run(runner.cleanup())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -1,0 +1,100 @@
+"""The on-call engineer's story, from the outage to the last session gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from local.cloud import Options
+from tests.ops.clouds import CloudThread
+from tests.ops.conftest import revoker
+
+MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "150"))
+DEADLINE_SECONDS = 30 + MESSAGES / 10
+SETTINGS = {
+    "FACE_MAX_CALLS_PER_SECOND": "1000",
+    "RETRY_HORIZON_HOURS": "0.0002",  # 0.7 s: the outage outlasts it
+    "RETRY_BACKOFF_BASE_SECONDS": "0.05",
+    "RETRY_BACKOFF_CAP_SECONDS": "0.2",
+    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "0.1",
+}
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition; fails when it does not come true in time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen: {what}"
+        time.sleep(0.05)
+
+
+def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
+    """The role breaks, all messages are dead-lettered, the role is mended, and resubmit --all,
+    killed half-way and run again, makes every session go: none lost, none doubled."""
+    options = Options(settings=SETTINGS, queue_properties={"lockDuration": "PT5S"})
+    with CloudThread.running(options) as cloud:
+        face, broker = cloud.cloud.face, cloud.cloud.broker
+        environment = cloud.cloud.environment
+
+        def counts() -> dict[str, int]:
+            found: dict[str, int] = cloud.ask(broker, "GET", "/queues")[cloud.cloud.options.queue]
+            return found
+
+        cloud.ask(face, "POST", "/_local/config", {"deny_role": True})
+        ids = cloud.ask(face, "POST", "/_local/sessions", {"count": MESSAGES})
+        ran = revoker(environment, "publish", "--file", "-", stdin="\n".join(ids))
+        assert ran.code == 0, ran.err
+        until(lambda: counts()["dead_lettered"] == MESSAGES, "all dead-lettered")
+
+        seen = revoker(environment, "status", "--json")
+        assert seen.code == 1
+        assert seen.json["dead_letter_reasons"] == {"RetriesExhausted": MESSAGES}
+        listed = revoker(environment, "dead-letters", "list", "--limit", "1", "--json").json
+        assert "PermissionDenied" in listed["dead_letters"][0]["description"]
+        diagnosis = revoker(environment, "doctor", "--json").json
+        wrong = [each["name"] for each in diagnosis["checks"] if each["state"] == "wrong"]
+        assert wrong == ["Face right to delete"]
+
+        cloud.ask(face, "POST", "/_local/config", {"deny_role": False})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops", "dead-letters", "resubmit", "--all"],
+            env={**os.environ, **environment},
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        until(lambda: counts()["dead_lettered"] <= MESSAGES * 0.6, "half of it resubmitted")
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        left = counts()["dead_lettered"]
+        assert left > 0, "it was killed too late"
+
+        again = revoker(environment, "dead-letters", "resubmit", "--all", "--json", "--wait", "15")
+        assert (again.code, again.json["resubmitted"]) == (0, left)
+        until(lambda: not any(counts().values()), "the queue is empty")
+        assert cloud.ask(face, "GET", "/_local/sessions") == []
+        assert revoker(environment, "status").code == 0
+
+        of_each = _outcomes(cloud)
+        assert {root: of_each[root]["completed"] for root in ids} == dict.fromkeys(ids, 1)
+        deleted = Counter(
+            line["root_id"]
+            for line in cloud.cloud.log_lines()
+            if line.get("outcome") in ("deleted", "already_gone")
+        )
+        assert deleted == dict.fromkeys(ids, 1)
+
+
+def _outcomes(cloud: CloudThread) -> dict[str, Counter[str]]:
+    """By session, what the broker's ledger says of its resubmitted copies."""
+    ledger: list[dict[str, Any]] = cloud.ask(cloud.cloud.broker, "GET", "/ledger")
+    found: dict[str, Counter[str]] = {}
+    for event in ledger:
+        root, resubmitted, _ = (event["message_id"] or "").partition(":resubmit:")
+        if resubmitted and not event["queue"].endswith("deadletterqueue"):
+            found.setdefault(root, Counter())[event["event"]] += 1
+    return found
