@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import azure.functions as func
@@ -34,7 +34,7 @@ from .identity import TokenSource
 from .instruments import listen
 from .pacing import BreakerState, CircuitBreaker, RateLimiter
 from .settings import CONNECTION, Settings
-from .settlement import LockLost, Settlement
+from .settlement import LockLost, Settlement, Unsendable
 from .telemetry import log_event, log_outcome
 
 HOLD_SECONDS = 240
@@ -145,7 +145,7 @@ class Revoker:
     async def _attempt(self, work: Work) -> Decision:
         """Make one call when its turn comes, unless none is to be made now, and decide."""
         assert work.revoked is not None
-        ticket = await self._admission()
+        ticket = await self._admission(work)
         if ticket is None:
             return self._stay_away(work)
         called_at = self._clock.monotonic()
@@ -156,14 +156,16 @@ class Revoker:
             self._telemetry.called(answer, now - called_at)
         what = meaning(answer)
         if not what.endpoint_works:
-            self._last_failure = describe(answer)
+            # Told of other messages, too: without the request id, which is of this one.
+            self._last_failure = describe(replace(answer, request_id=None))
             self._tell_fault(answer.code, remedy(answer))
         elif what is Meaning.THROTTLED:
-            self._limiter.throttled(now, called_at, answer.retry_after or 1.0)
+            self._limiter.throttled(now, called_at, self._stand_down(answer.retry_after or 1.0))
         else:
             self._limiter.succeeded()
             self._faults_told.clear()
-        self._breaker.report(ticket, what.endpoint_works, now, answer.retry_after or 0.0)
+        stand_down = self._stand_down(answer.retry_after or 0.0)
+        self._breaker.report(ticket, what.endpoint_works, now, stand_down)
         decision = decide(
             answer,
             attempt=work.attempts,
@@ -172,25 +174,33 @@ class Revoker:
             policy=self._policy,
         )
         if isinstance(decision, RetryLater) and self._breaker.closed_for_calls(now) > 0:
-            return self._stay_away(work)
+            return self._stay_away(work, at_least=answer.retry_after or 0.0)
         return decision
 
-    async def _admission(self) -> int | None:
+    def _stand_down(self, retry_after: float) -> float:
+        """For how long one answer may stop all calls: an absurd one stops its own message only."""
+        return min(retry_after, self._settings.backoff_cap)
+
+    async def _admission(self, work: Work) -> int | None:
         """Wait for a turn under the rate limit; None where no call is to be made for a while."""
         self._waiting += 1
         try:
-            return await self._turn_or_none()
+            async with asyncio.timeout(max(0.0, HOLD_SECONDS - work.seconds_held)), self._turn:
+                return await self._turn_or_none(work)
+        except TimeoutError:
+            return None
         finally:
             self._waiting -= 1
 
-    async def _turn_or_none(self) -> int | None:
-        async with self._turn:
-            while not self._no_calls_for():
-                wait = self._limiter.wait(self._clock.monotonic())
-                if not wait:
-                    self._limiter.take(self._clock.monotonic())
-                    return self._breaker.admit(self._clock.monotonic())
-                await self._clock.sleep(wait)
+    async def _turn_or_none(self, work: Work) -> int | None:
+        while not self._no_calls_for():
+            wait = self._limiter.wait(self._clock.monotonic())
+            if not wait:
+                self._limiter.take(self._clock.monotonic())
+                return self._breaker.admit(self._clock.monotonic())
+            if work.seconds_held + wait > HOLD_SECONDS:
+                return None
+            await self._clock.sleep(min(wait, 1.0))  # the rate may have changed by then
         return None
 
     def _no_calls_for(self) -> float:
@@ -200,12 +210,20 @@ class Revoker:
         worth_it = paused <= self._settings.retry_in_place_max
         return max(self._breaker.closed_for_calls(now), 0.0 if worth_it else paused)
 
-    def _stay_away(self, work: Work) -> Decision:
-        """Come back some time after the end of the cool-down, not all at once."""
+    def _stay_away(self, work: Work, at_least: float = 0.0) -> Decision:
+        """Come back some time after calls are made again, not all at once."""
         if work.seconds_left <= 0:
-            return exhausted(work.attempts, self._last_failure or work.last_error)
+            return exhausted(work.attempts, self._obstacle(work))
         jitter = self._clock.random() * self._settings.breaker_cool_down
-        return RetryLater(min(self._no_calls_for() + jitter, work.seconds_left))
+        return RetryLater(min(max(self._no_calls_for() + jitter, at_least), work.seconds_left))
+
+    def _obstacle(self, work: Work) -> str:
+        """What stood in this message's way last: its own last error, or why no call was made."""
+        if work.last_error:
+            return work.last_error
+        if self._breaker.state is BreakerState.CLOSED:
+            return "no call was made: the rate limit left no turn for it"
+        return f"no call was made: circuit open after {self._last_failure}"
 
     def _may_wait_in_place(self, work: Work, delay: float) -> bool:
         return (
@@ -217,8 +235,15 @@ class Revoker:
         self._tell("dead_lettered", work, reason=decision.reason)
 
     async def _schedule_copy(self, work: Work, delay: float) -> None:
-        error = work.last_error or self._last_failure
-        await self._persist(work, lambda: self.settlement.schedule_copy(work.copy(delay, error)))
+        error = self._obstacle(work)
+        try:
+            await self._persist(
+                work, lambda: self.settlement.schedule_copy(work.copy(delay, error))
+            )
+        except Unsendable:
+            # The publisher's properties and ours together are too much, or cannot be encoded.
+            bare = work.copy(delay, error, bare=True)
+            await self._persist(work, lambda: self.settlement.schedule_copy(bare))
         self._tell("retry_scheduled", work, delay_seconds=delay)
 
     async def _persist(self, work: Work, operation: Callable[[], Awaitable[None]]) -> None:
@@ -229,6 +254,8 @@ class Revoker:
             try:
                 return await operation()
             except Exception as error:
+                if isinstance(error, Unsendable):
+                    raise
                 if isinstance(error, LockLost) or work.seconds_held + pause > HOLD_SECONDS:
                     self._tell("settlement_failed", work, reason=str(error))
                     raise

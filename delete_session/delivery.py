@@ -19,6 +19,7 @@ COPY = "revoker-copy"
 LAST_ERROR = "revoker-last-error"
 
 _MAX_MESSAGE_ID = 128  # characters, by Service Bus
+_MAX_ERROR = 500  # characters: all properties together may have 64 KiB
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last instant of the year 9999
 
 
@@ -51,9 +52,8 @@ class Delivery:
         """Read what the host hands over at the time `now`."""
         properties = message.application_properties or message.user_properties or {}
         enqueued_at = _utc(message.enqueued_time_utc) or now
-        # Anything may be in a publisher's properties: what does not make sense counts as not there.
-        root_id = properties.get(ROOT_ID)
         message_id = message.message_id or f"sequence-{message.sequence_number}"
+        history = _History.of(properties, message_id) or _History(message_id, enqueued_at, 0, 0)
         expires_at = _utc(message.expires_at_utc)
         return cls(
             body=message.get_body(),
@@ -68,12 +68,10 @@ class Delivery:
             received_at=max(now, enqueued_at),
             enqueued_at=enqueued_at,
             expires_at=expires_at if expires_at and expires_at < _NEVER else None,
-            root_id=root_id if isinstance(root_id, str) and root_id else message_id,
-            first_enqueued_at=min(
-                enqueued_at, _time(properties.get(FIRST_ENQUEUED)) or enqueued_at
-            ),
-            attempts=_count(properties.get(ATTEMPT)),
-            copies=_count(properties.get(COPY)),
+            root_id=history.root_id,
+            first_enqueued_at=min(enqueued_at, history.first_enqueued_at),
+            attempts=history.attempts,
+            copies=history.copies,
         )
 
     def effort_seconds(self, horizon: timedelta) -> float:
@@ -95,11 +93,39 @@ class Delivery:
         The same for every delivery of this message, so that duplicate detection makes a repeated
         scheduling harmless; another one for another message that the publisher gave the same id.
         """
-        suffix = f":{int(self.first_enqueued_at.timestamp() * 1000)}:{self.copies + 1}"
-        root = self.root_id
-        if len(root) + len(suffix) > _MAX_MESSAGE_ID:
-            root = hashlib.sha256(root.encode()).hexdigest()
-        return root + suffix
+        return _copy_id(self.root_id, self.first_enqueued_at, self.copies + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What a retry copy tells of the attempts before it."""
+
+    root_id: str
+    first_enqueued_at: datetime
+    attempts: int
+    copies: int
+
+    @classmethod
+    def of(cls, properties: Mapping[str, object], message_id: str) -> Self | None:
+        """Read it; None where there is none, or where it is not this message's.
+
+        It is the message's own if the message id follows from it. A dead letter that somebody sends
+        again with all its properties, under an id of its own, begins anew.
+        """
+        root_id, first = properties.get(ROOT_ID), _time(properties.get(FIRST_ENQUEUED))
+        copies = _count(properties.get(COPY))
+        if not isinstance(root_id, str) or first is None or not copies:
+            return None
+        if message_id != _copy_id(root_id, first, copies):
+            return None
+        return cls(root_id, first, _count(properties.get(ATTEMPT)), copies)
+
+
+def _copy_id(root_id: str, first_enqueued_at: datetime, number: int) -> str:
+    suffix = f":{int(first_enqueued_at.timestamp() * 1000)}:{number}"
+    if len(root_id) + len(suffix) > _MAX_MESSAGE_ID:
+        root_id = hashlib.sha256(root_id.encode("utf-8", "replace")).hexdigest()
+    return root_id + suffix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +194,17 @@ class Work:
         earlier = self.delivery.properties.get(LAST_ERROR)
         return earlier if isinstance(earlier, str) else ""
 
-    def copy(self, delay_seconds: float, error: str) -> RetryCopy:
-        """The copy that carries on with this revocation after a delay."""
+    def copy(self, delay_seconds: float, error: str, *, bare: bool = False) -> RetryCopy:
+        """The copy that carries on with this revocation after a delay.
+
+        Args:
+            delay_seconds: until it is enqueued; it is never enqueued after the end of the effort, so
+                that there is a last attempt before the message expires.
+            error: what stood in the way.
+            bare: without the publisher's application properties.
+        """
         delivery = self.delivery
+        end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._effort_seconds))
         return RetryCopy(
             body=delivery.body,
             message_id=delivery.copy_id(),
@@ -179,14 +213,14 @@ class Work:
             subject=delivery.subject,
             properties={
                 **self.trace,
-                **delivery.properties,
+                **({} if bare else delivery.properties),
                 ROOT_ID: delivery.root_id,
                 FIRST_ENQUEUED: delivery.first_enqueued_at.isoformat(),
                 ATTEMPT: self.attempts,
                 COPY: delivery.copies + 1,
-                LAST_ERROR: error,
+                LAST_ERROR: error[:_MAX_ERROR],
             },
-            enqueue_at=self.now + timedelta(seconds=delay_seconds),
+            enqueue_at=min(self.now + timedelta(seconds=delay_seconds), end),
             expires_at=delivery.expires_at,
         )
 

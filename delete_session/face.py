@@ -138,7 +138,8 @@ def read_answer(response: httpx.Response, body: bytes) -> FaceAnswer:
         or _one_line(headers.get("x-ms-error-code", ""))
         or f"HTTP {response.status_code}",
         message=message,
-        request_id=headers.get("apim-request-id") or headers.get("x-ms-request-id"),
+        request_id=_one_line(headers.get("apim-request-id") or headers.get("x-ms-request-id") or "")
+        or None,
         retry_after=retry_after_seconds(
             headers.get("retry-after"), headers.get("retry-after-ms"), message, time.time()
         ),

@@ -12,8 +12,9 @@ from enum import StrEnum
 # throttling cuts it by one. Found with bench/pacing.py, which simulates this limiter against a
 # bucket of ten calls a second with live traffic of five: deeper cuts waste the quota, shallower
 # ones and faster rises take it from the live traffic. docs/decisions.md has the curve.
-START = 1 / 32
-"""Rate with which a new process starts: twenty new ones make five calls a second, not 160."""
+START = 1 / 32, 0.25
+"""Rate with which a new process starts: twenty new ones make five calls a second, not 160;
+and in calls per second, what it is at least."""
 GROWTH = 1.0
 """Part by which each success raises the rate until the first throttling: it doubles."""
 CUT = 0.8
@@ -22,8 +23,8 @@ RISE = 0.03
 """Part by which each success raises the rate, away from where it was throttled last."""
 CAREFUL_RISE = 0.0012
 """The same, near where it was throttled last."""
-LEAST = 1 / 160
-"""The rate is never cut below."""
+LEAST = 1 / 160, 0.05
+"""The rate is never cut below; and in calls per second."""
 NEAR = (0.9, 1.1)
 """What is near, as factors of the rate that was throttled last."""
 
@@ -42,7 +43,7 @@ class RateLimiter:
     def __init__(self, most: float, random: Callable[[], float] = random.random) -> None:
         self._most = most
         self._random = random
-        self._rate = most * START
+        self._rate = self._at_least(START)
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(2.0, most * 0.05)
         self._tokens = 1.0
@@ -98,8 +99,12 @@ class RateLimiter:
             # The first one ends the doubling, and takes the last doubling back.
             cut = 1 / (1 + GROWTH) if self._throttled_rate is None else CUT
             self._throttled_rate = self._rate
-            self._rate = max(self._most * LEAST, self._rate * cut)
+            self._rate = max(self._at_least(LEAST), self._rate * cut)
             self._cut_at = now
+
+    def _at_least(self, part_and_rate: tuple[float, float]) -> float:
+        part, rate = part_and_rate
+        return min(self._most, max(self._most * part, rate))
 
     def _refill(self, now: float) -> None:
         if self._at is not None:

@@ -8,6 +8,7 @@ message that one receiver locked can be settled by another one with nothing but 
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -29,6 +30,7 @@ MAX_TEXT = 4096
 """Characters that Service Bus allows in a dead-letter reason and in its description."""
 
 _CLOSE_SECONDS = 2
+_WAITS = 4  # times the time that one operation may take
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +41,11 @@ class LockLost(Exception):
 
 class SettlementFailed(Exception):
     """The broker did not carry out what it was asked for; the message is where it was."""
+
+
+class Unsendable(Exception):
+    """The SDK cannot encode what it is asked to send, or the broker does not take its size: trying
+    again is of no use."""
 
 
 class Settlement:
@@ -98,6 +105,7 @@ class Settlement:
 
         Raises:
             SettlementFailed: the broker refused, or cannot be reached.
+            Unsendable: the copy cannot be sent as it is.
         """
 
         async def operation() -> None:
@@ -112,7 +120,10 @@ class Settlement:
                 content_type=copy.content_type,
                 correlation_id=copy.correlation_id,
                 subject=copy.subject,
-                application_properties=dict(copy.properties),  # type: ignore[arg-type]
+                application_properties={
+                    name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
+                    for name, value in copy.properties.items()
+                },
                 # A scheduled message begins to live when it is enqueued.
                 time_to_live=max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
                 if copy.expires_at
@@ -128,21 +139,27 @@ class Settlement:
         The broker closes what was idle for some minutes, so that a failure is often the first sign
         of a connection long gone. Both operations may be repeated: see above.
         """
-        from azure.servicebus.exceptions import MessageLockLostError
+        from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
 
-        async with self._lock:
-            try:
-                await self._try(operation)
-            except MessageLockLostError as error:
-                raise LockLost("MessageLockLost") from error
-            except Exception as error:
-                _logger.info("Service Bus connection is opened anew after %s", type(error).__name__)
+        permanent = (TypeError, ValueError, OverflowError, MessageSizeExceededError)
+        try:
+            # For the wait, too: a broker that hangs must not hold back one message after another.
+            async with asyncio.timeout(_WAITS * self._timeout), self._lock:
                 try:
                     await self._try(operation)
-                except MessageLockLostError as again:
-                    raise LockLost("MessageLockLost") from again
-                except Exception as again:
-                    raise SettlementFailed(f"{type(again).__name__}: {again}") from again
+                except MessageLockLostError:
+                    raise
+                except Exception as error:
+                    _logger.info(
+                        "Service Bus connection opened anew after %s", type(error).__name__
+                    )
+                    await self._try(operation)
+        except MessageLockLostError as error:
+            raise LockLost("MessageLockLost") from error
+        except permanent as error:  # on a new connection, so that it is not the connection's fault
+            raise Unsendable(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise SettlementFailed(f"{type(error).__name__}: {error}") from error
 
     async def _try(self, operation: Callable[[], Awaitable[None]]) -> None:
         from azure.servicebus.exceptions import MessageLockLostError
@@ -190,3 +207,17 @@ class Settlement:
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(_CLOSE_SECONDS):
                         await resource.close()
+
+
+def _as_amqp(value: object) -> "str | int | float | bool | None":
+    """A property that came through the host's JSON, as the SDK can send it.
+
+    It sends every int as one of 32 bits: a larger one, e.g. Unix milliseconds, is sent as text.
+    """
+    match value:
+        case int() if not -(2**31) <= value < 2**31:
+            return str(value)
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return json.dumps(value, default=str)

@@ -5,9 +5,9 @@ It does what the platform's host does with a Service Bus queue trigger: peek-loc
 returns, abandon when it raises, one error line and no abandon when the lock is gone.
 
 It does not emulate: gRPC and the worker as a process of its own, scaling out, other triggers and
-bindings, batches, sessions, `autoCompleteMessages: false`, function-level retries, the HTTP
-endpoints, extension bundles, Key Vault references, and connections by identity (the local broker
-has no TLS; use a connection string).
+bindings, batches, sessions, `functionTimeout`, `autoCompleteMessages: false`, function-level
+retries, the HTTP endpoints, extension bundles, Key Vault references, and connections by identity
+(the local broker has no TLS; use a connection string).
 """
 
 import argparse
@@ -216,7 +216,7 @@ class Listener:
 def metadata(message: ServiceBusReceivedMessage) -> dict[str, object]:
     """Trigger metadata under the names and in the forms that the platform's host gives them."""
     properties = {
-        _text(name): value.decode() if isinstance(value, bytes) else value
+        _text(name): value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for name, value in (message.application_properties or {}).items()
     }
     return {

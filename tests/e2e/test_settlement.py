@@ -48,7 +48,7 @@ class Desk:
             message_id=received.message_id,
             enqueued_time_utc=received.enqueued_time_utc,
             expires_at_utc=received.expires_at_utc,
-            properties={"tenant": "blue", "count": 3},
+            properties={"tenant": "blue", "count": 3, "at": 2**63, "tags": ["a"], "none": None},
         )
         return received, Delivery.from_trigger(given, datetime.now(UTC))
 
@@ -155,6 +155,8 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
     properties = copy.application_properties or {}
     assert properties[b"tenant"] == b"blue"
     assert properties[b"count"] == 3
+    assert properties[b"at"] == str(2**63).encode()  # the SDK sends no int beyond 32 bits
+    assert properties[b"tags"] == b'["a"]'
     assert properties[b"revoker-root-id"] == b"m-1"
     assert properties[b"revoker-last-error"] == b"HTTP 503"
     assert copy.expires_at_utc is not None

@@ -64,6 +64,20 @@ def message(
     )
 
 
+def retry_copy(
+    first_enqueued: datetime, *, attempts: int = 0, copies: int = 1, **fields: Any
+) -> func.ServiceBusMessage:
+    """A retry copy of the message m-1, as the function schedules it."""
+    history = {
+        "revoker-root-id": "m-1",
+        "revoker-first-enqueued": first_enqueued.isoformat(),
+        "revoker-attempt": attempts,
+        "revoker-copy": copies,
+    }
+    message_id = f"m-1:{int(first_enqueued.timestamp() * 1000)}:{copies}"
+    return message(properties=history, message_id=message_id, **fields)
+
+
 class FakeTime:
     """A clock that only sleeping moves."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delete_session.delivery import Delivery, Work
 
-from .fakes import ENQUEUED, message
+from .fakes import ENQUEUED, message, retry_copy
 
 
 def delivery(**fields: Any) -> Delivery:
@@ -71,11 +71,10 @@ def test_effort_never_outlasts_horizon_or_message(
 ) -> None:
     """The effort ends at the horizon at the latest, and before the message expires."""
     now = ENQUEUED + waited
-    read = delivery(
-        properties={"revoker-first-enqueued": ENQUEUED.isoformat()},
-        enqueued_time_utc=now,
-        expires_at_utc=now + lifetime if lifetime else None,
+    given = retry_copy(
+        ENQUEUED, enqueued_time_utc=now, expires_at_utc=now + lifetime if lifetime else None
     )
+    read = Delivery.from_trigger(given, now)
     seconds = read.effort_seconds(timedelta(hours=horizon_hours))
     assert seconds <= horizon_hours * 3600 - waited.total_seconds() + 1e-3
     if lifetime:

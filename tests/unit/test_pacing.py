@@ -119,14 +119,14 @@ def test_rate_stays_between_the_least_and_the_most(history: list[tuple[float, st
     for pause, outcome in history:
         now += pause
         wait = paced.wait(now)
-        assert 0 <= wait <= 2 / (8 * LEAST) + 2
+        assert 0 <= wait <= 2 / (8 * LEAST[0]) + 2
         now += wait
         paced.take(now)
         if outcome == "ok":
             paced.succeeded()
         else:
             paced.throttled(now, now, 2)
-        assert 8 * LEAST <= paced.rate <= 8
+        assert 8 * LEAST[0] <= paced.rate <= 8
 
 
 def breaker(changes: list[BreakerState] | None = None) -> CircuitBreaker:

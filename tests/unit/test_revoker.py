@@ -9,7 +9,7 @@ import pytest
 
 from delete_session import HOLD_SECONDS
 from delete_session.decision import FaceAnswer
-from delete_session.settlement import LockLost, SettlementFailed
+from delete_session.settlement import LockLost, SettlementFailed, Unsendable
 
 from .fakes import (
     BAD,
@@ -21,6 +21,7 @@ from .fakes import (
     Bench,
     FakeTime,
     message,
+    retry_copy,
     throttled,
 )
 
@@ -169,8 +170,9 @@ async def test_effort_ends_at_the_horizon(answer: FaceAnswer) -> None:
     """48 hours after the first enqueue, the next failure is the last."""
     late = ENQUEUED + timedelta(hours=48, seconds=1)
     bench = Bench(answer, time=FakeTime(late))
-    properties = {"revoker-first-enqueued": ENQUEUED.isoformat(), "revoker-attempt": 40}
-    await bench.handle(message(properties=properties, enqueued_time_utc=late, expires_at_utc=None))
+    await bench.handle(
+        retry_copy(ENQUEUED, attempts=40, enqueued_time_utc=late, expires_at_utc=None)
+    )
     [(_, decision)] = bench.settlement.dead_letters
     assert decision.reason == "RetriesExhausted"
     assert "after 41 attempts" in decision.description
@@ -242,7 +244,9 @@ async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> Non
         wait = (copy.enqueue_at - ENQUEUED).total_seconds()
         assert 30 <= wait <= 60
         assert copy.properties["revoker-attempt"] == 0
-        assert copy.properties["revoker-last-error"] == "HTTP 503 ServiceUnavailable: try later"
+        assert copy.properties["revoker-last-error"] == (
+            "no call was made: circuit open after HTTP 503 ServiceUnavailable: try later"
+        )
     assert len(lines(event="circuit_open")) == 1
 
 
@@ -270,9 +274,7 @@ async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> N
     bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
     await bench.handle()
     late = ENQUEUED + timedelta(hours=49)
-    await bench.handle(
-        message(properties={"revoker-first-enqueued": ENQUEUED.isoformat()}, enqueued_time_utc=late)
-    )
+    await bench.handle(retry_copy(ENQUEUED, enqueued_time_utc=late))
     [(_, decision)] = bench.settlement.dead_letters
     assert decision.reason == "RetriesExhausted"
     assert "503" in decision.description
@@ -293,6 +295,74 @@ async def test_one_throttled_call_pauses_all_that_wait() -> None:
     await asyncio.gather(*(bench.handle() for _ in range(5)))
     assert bench.time.seconds >= 3
     assert len(bench.face.calls) <= 10
+
+
+async def test_resubmitted_message_begins_anew(lines: Lines) -> None:
+    """A dead letter that somebody sends again with all its properties gets its whole effort."""
+    late = ENQUEUED + timedelta(days=9)
+    bench = Bench(UNAVAILABLE, time=FakeTime(late))
+    old = retry_copy(ENQUEUED, attempts=99).application_properties
+    await bench.handle(
+        message(properties=old, message_id="again", enqueued_time_utc=late, expires_at_utc=None)
+    )
+    [copy] = bench.settlement.copies
+    assert copy.properties["revoker-root-id"] == "again"
+    assert copy.properties["revoker-attempt"] == 4
+
+
+async def test_last_copy_is_enqueued_before_the_message_expires() -> None:
+    """However long the message waited in the queue, its last attempt comes before its expiry."""
+    expiry = ENQUEUED + timedelta(minutes=10)
+    bench = Bench(throttled(120), time=FakeTime(ENQUEUED + timedelta(minutes=9, seconds=30)))
+    await bench.handle(message(expires_at_utc=expiry))
+    [copy] = bench.settlement.copies
+    assert copy.enqueue_at < expiry
+
+
+async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
+    """A Retry-After of thirty years holds up its own message, and the rest for the cap at most."""
+    bench = Bench(throttled(1e9), DELETED, RETRY_BACKOFF_CAP_SECONDS="60")
+    await bench.handle()
+    bench.time.seconds += 61
+    await bench.handle()
+    assert len(bench.face.calls) == 2
+
+
+async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
+    """Retry-After is a floor, also for the message that meets an open circuit."""
+    asks = FaceAnswer(status=503, code="x", retry_after=300)
+    bench = Bench(asks, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    await bench.handle()
+    assert bench.settlement.copies[0].enqueue_at >= ENQUEUED + timedelta(seconds=300)
+
+
+async def test_no_invocation_waits_for_its_turn_for_longer_than_it_may_hold() -> None:
+    """With a tiny quota, messages that wait in line give way to a copy before the host's limit."""
+    bench = Bench(throttled(1), FACE_MAX_CALLS_PER_SECOND="0.1")
+    await asyncio.gather(*(bench.handle() for _ in range(16)))
+    assert bench.time.seconds <= HOLD_SECONDS + 60
+    assert bench.settlement.copies
+
+
+async def test_unsendable_properties_are_left_out_of_the_copy() -> None:
+    """What cannot be sent with the publisher's properties is sent without them: the job goes on."""
+    bench = Bench(throttled(60), errors=(Unsendable("too large"),))
+    await bench.handle(message(properties={"big": "x"}))
+    [copy] = bench.settlement.copies
+    assert "big" not in copy.properties
+    assert copy.properties["revoker-attempt"] == 1
+
+
+async def test_reason_told_is_never_another_messages() -> None:
+    """A message that was never called about says so, without another's request id."""
+    bench = Bench(
+        FaceAnswer(status=503, code="x", request_id="another"), CIRCUIT_BREAKER_FAILURES="1"
+    )
+    await bench.handle()
+    await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
+    [(_, decision)] = bench.settlement.dead_letters
+    assert "no call was made: circuit open" in decision.description
+    assert "another" not in decision.description
 
 
 async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> None:
