@@ -150,7 +150,7 @@ class Revoker:
             return self._stay_away(work)
         called_at = self._clock.monotonic()
         with self._telemetry.call():
-            answer = await self.face.delete(work.revoked)
+            answer = await self.face.delete(work.revoked, lambda: self._breaker.holds(ticket))
             now = self._clock.monotonic()
             work.called(answer, seconds=now - called_at)
             self._telemetry.called(answer, now - called_at)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 import aiohttp
 import httpx
@@ -66,10 +67,16 @@ class FaceClient:
             "accept-encoding": "identity",  # so that the bound on the answer is one on memory
         }
 
-    async def delete(self, revoked: SessionRevoked) -> FaceAnswer:
+    async def delete(
+        self, revoked: SessionRevoked, may_ask_again: Callable[[], bool] = lambda: True
+    ) -> FaceAnswer:
         """Delete the session; never raises, whatever comes back or does not.
 
         A 401 drops the token and asks once more with a new one: keys roll over, caches lag.
+
+        Args:
+            revoked: the session.
+            may_ask_again: asked after a 401; no where the circuit has opened meanwhile.
         """
         try:
             async with asyncio.timeout(self._total_timeout):
@@ -77,6 +84,7 @@ class FaceClient:
                 answer = await self._send(revoked, token)
                 if answer.status == 401:
                     self._tokens.drop(token)
+                if answer.status == 401 and may_ask_again():
                     answer = await self._send(revoked, await self._tokens.get())
                 return answer
         except (TimeoutError, httpx.TimeoutException) as error:

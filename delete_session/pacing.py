@@ -165,6 +165,10 @@ class CircuitBreaker:
             self._change(BreakerState.HALF_OPEN)
         return self._generation
 
+    def holds(self, ticket: int) -> bool:
+        """Whether the state is still that in which the ticket was given."""
+        return ticket == self._generation
+
     def report(self, ticket: int, works: bool, now: float, retry_after: float = 0.0) -> None:
         """Tell the result of a call.
 
@@ -175,7 +179,7 @@ class CircuitBreaker:
             now: when the answer came.
             retry_after: seconds that the failure asks to stay away, if longer than the cool-down.
         """
-        if ticket != self._generation:
+        if not self.holds(ticket):
             return
         if works:
             self._run = 0

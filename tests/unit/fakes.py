@@ -106,7 +106,9 @@ class FakeFace:
         self.answers = list(answers)
         self.calls: list[SessionRevoked] = []
 
-    async def delete(self, revoked: SessionRevoked) -> FaceAnswer:
+    async def delete(
+        self, revoked: SessionRevoked, may_ask_again: Callable[[], bool]
+    ) -> FaceAnswer:
         self.calls.append(revoked)
         await asyncio.sleep(0)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

@@ -218,6 +218,13 @@ async def test_refused_token_is_replaced_and_tried_once_more() -> None:
         assert len(server.requests) == 2
 
 
+async def test_refused_token_is_not_tried_again_behind_an_open_circuit() -> None:
+    """When others have opened the circuit meanwhile, the second call is not made."""
+    async with served(always(401)) as (client, server):
+        assert (await client.delete(SESSION, lambda: False)).status == 401
+        assert len(server.requests) == 1
+
+
 async def test_no_token_means_no_call() -> None:
     """Without a token nothing is sent."""
     tokens = FakeTokens()

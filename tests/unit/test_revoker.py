@@ -397,7 +397,7 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     """A shutdown in the middle of a call raises, so that the host does not complete."""
     bench = Bench()
 
-    async def hang(_: object) -> FaceAnswer:
+    async def hang(*_: object) -> FaceAnswer:
         await asyncio.Event().wait()
         raise AssertionError
 
