@@ -1,0 +1,17 @@
+using Azure.Messaging.ServiceBus;
+
+// One client for the life of your process, made with your managed identity:
+// new ServiceBusClient("<namespace>.servicebus.windows.net", new DefaultAzureCredential())
+
+static async Task Revoke(ServiceBusClient client, string sessionId)
+{
+    var body = BinaryData.FromObjectAsJson(new { sessionId });
+    var message = new ServiceBusMessage(body)
+    {
+        MessageId = sessionId,
+        Subject = "session-revoked",
+        ContentType = "application/json",
+    };
+    await using var sender = client.CreateSender("session-revoked");
+    await sender.SendMessageAsync(message);
+}
