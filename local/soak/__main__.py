@@ -53,16 +53,19 @@ class Result:
             "stuck": verdict.stuck,
             "twice": verdict.twice,
             "seconds": round(self.seconds, 1),
-            "bars": [
-                {
-                    "name": bar.name,
-                    "value": round(bar.value, 4) if bar.value < float("inf") else None,
-                    "bound": round(bar.bound, 4),
-                    "ok": bar.ok,
-                }
-                for bar in self.bars
-            ],
         }
+
+    def bars_as_json(self) -> list[dict[str, Any]]:
+        """Its bars, the invariants first, each under a name that begins with the scenario's."""
+        return [
+            {
+                "name": f"{self.name}: {bar.name}",
+                "value": round(bar.value, 4) if bar.value < float("inf") else None,
+                "bound": round(bar.bound, 4),
+                "ok": bar.ok,
+            }
+            for bar in self.bars
+        ]
 
 
 async def play(scenario: Scenario, seed: int) -> Result:
@@ -211,6 +214,7 @@ async def main(arguments: list[str] | None = None) -> int:
             "seed": options.seed,
             "seconds": round(seconds, 1),
             "scenarios": [result.as_json() for result in results],
+            "bars": [bar for result in results for bar in result.bars_as_json()],
             "figures": {result.name: result.figures for result in results},
         }
         options.json.write_text(json.dumps(document, indent=2) + "\n")

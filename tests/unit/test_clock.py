@@ -67,7 +67,7 @@ async def enqueue_delays(
     revoker = Revoker(Settings.from_environment(ENVIRONMENT), clock)
     copies: list[RetryCopy] = []
 
-    async def delete(_: SessionRevoked) -> FaceAnswer:
+    async def delete(*_: object) -> FaceAnswer:
         return FaceAnswer(status=409, code="ConcurrentOperationConflict", retry_after=60)
 
     async def schedule_copy(copy: RetryCopy) -> None:
