@@ -109,25 +109,22 @@ class Revoker:
         """
         work = Work(self._delivery(message), self._settings.retry_horizon, self._clock.monotonic)
         with self._telemetry.message(work):
-            await self._handle(work)
-
-    async def _handle(self, work: Work) -> None:
-        revoked = parse(work.delivery.body, work.delivery.content_type, work.delivery.properties)
-        if isinstance(revoked, Malformed):
-            return await self._dead_letter(
-                work, DeadLetter("MalformedMessage", revoked.description)
-            )
-        work.revoked = revoked
-        while True:
-            match await self._attempt(work):
-                case Done(outcome):
-                    return self._tell(outcome, work)
-                case DeadLetter() as decision:
-                    return await self._dead_letter(work, decision)
-                case RetryLater(delay) if self._may_wait_in_place(work, delay):
-                    await self._clock.sleep(delay)
-                case RetryLater(delay):
-                    return await self._schedule_copy(work, delay)
+            delivery = work.delivery
+            revoked = parse(delivery.body, delivery.content_type, delivery.properties)
+            if isinstance(revoked, Malformed):
+                malformed = DeadLetter("MalformedMessage", revoked.description)
+                return await self._dead_letter(work, malformed)
+            work.revoked = revoked
+            while True:
+                match await self._attempt(work):
+                    case Done(outcome):
+                        return self._tell(outcome, work)
+                    case DeadLetter() as decision:
+                        return await self._dead_letter(work, decision)
+                    case RetryLater(delay) if self._may_wait_in_place(work, delay):
+                        await self._clock.sleep(delay)
+                    case RetryLater(delay):
+                        return await self._schedule_copy(work, delay)
 
     def _delivery(self, message: func.ServiceBusMessage) -> Delivery:
         """Read what the host hands over, by the broker's time as far as it can be told.
@@ -183,6 +180,9 @@ class Revoker:
 
     async def _admission(self, work: Work) -> int | None:
         """Wait for a turn under the rate limit; None where no call is to be made for a while."""
+        if not self._turn.locked():
+            async with self._turn:
+                return await self._turn_or_none(work)
         self._waiting += 1
         try:
             async with asyncio.timeout(max(0.0, HOLD_SECONDS - work.seconds_held)), self._turn:

@@ -171,5 +171,6 @@ def _face_error(body: bytes) -> tuple[str, str]:
 
 
 def _one_line(text: str) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:MAX_MESSAGE_CHARACTERS]
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(text.split())[:MAX_MESSAGE_CHARACTERS]

@@ -7,7 +7,6 @@ import azure.functions as func
 import pytest
 
 from delete_session import Clock, Revoker
-from delete_session.contract import SessionRevoked
 from delete_session.decision import FaceAnswer
 from delete_session.delivery import RetryCopy
 from delete_session.settings import Settings
