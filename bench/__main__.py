@@ -113,14 +113,19 @@ def show_drain(found: dict[str, Any]) -> Table:
 def show_cold(found: dict[str, Any]) -> Table:
     """Milliseconds from the start of the process, medians."""
     shown = table(
-        "Cold start, ms since the process started", "variant", "runtime loaded", "indexed", "done"
+        "Cold start, ms since the process started",
+        "variant",
+        "runtime loaded",
+        "indexed",
+        "done",
+        "CPU",
     )
     for variant, samples in found["samples"].items():
         cells = [
             f"{median([sample[mark] for sample in samples]) * 1000:.0f}"
             if mark in samples[0]
             else ""
-            for mark in ("runtime", "indexed", "done")
+            for mark in ("runtime", "indexed", "done", "cpu")
         ]
         shown.add_row(variant, *cells)
     return shown

@@ -49,6 +49,7 @@ async def main(arguments: Sequence[str]) -> int:
         if not await invoke(0):
             return 1
         marks["done"] = time.monotonic() - started
+    marks["cpu"] = time.process_time()
     marks["too_early"] = [name for name in LATER if name in sys.modules]
     sys.stdout.write(json.dumps(marks) + "\n")
     return 0
@@ -104,7 +105,7 @@ def _package(module: str) -> str:
 
 
 def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What must hold. Ratios are of one round, in which the variants ran right after each other."""
+    """What must hold, in CPU time: nearly all of a cold start is, and it is fair on a busy machine."""
     samples = found["samples"]
     pairs = list(zip(samples["this function"], samples["bare imports"], strict=True))
 
@@ -114,8 +115,8 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
     early = {name for sample in samples["this function"] for name in sample["too_early"]}
     return [
         {
-            "name": "cold start to first message done ÷ bare imports, both with the runtime",
-            "value": median([ours["done"] / bare["done"] for ours, bare in pairs]),
+            "name": "CPU time to the first message done ÷ bare imports, both with the runtime",
+            "value": median([ours["cpu"] / bare["cpu"] for ours, bare in pairs]),
             "bound": 1.25,
             "at": "most",
         },

@@ -12,7 +12,7 @@ _WARM_UP = {OURS: 10_000}
 
 async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
     """Samples by variant and concurrency: messages per second, CPU microseconds per message."""
-    rounds, batch_seconds = (3, 0.25) if quick else (9, 0.6)
+    rounds, batch_seconds = (3, 0.25) if quick else (7, 0.4)
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
     async with contextlib.AsyncExitStack() as stack:
         subjects, sizes = {}, {}
