@@ -15,8 +15,7 @@ from delete_session.settings import CONNECTION, TABLE, ServiceBusConnection, ser
 from ops import failure
 from ops.failure import Exit, Failure
 
-RETRIES = 2
-OPERATION_SECONDS = 30.0
+RETRIES = 1
 
 type Right = Literal["Send", "Listen"]
 

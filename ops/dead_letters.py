@@ -236,8 +236,9 @@ async def _received(
 ) -> AsyncIterator[ServiceBusReceivedMessage]:
     """Dead letters as they come, while some of `left` are left and none has been long in coming."""
     until = time.monotonic() + patience
-    while left and time.monotonic() < until:
-        for message in await receiver.receive_messages(_BATCH, max_wait_time=_RECEIVE_SECONDS):
+    while left and (seconds := until - time.monotonic()) > 0:
+        seconds = min(seconds, _RECEIVE_SECONDS)
+        for message in await receiver.receive_messages(_BATCH, max_wait_time=seconds):
             if message.sequence_number in left:
                 until = time.monotonic() + patience
             yield message

@@ -18,7 +18,9 @@ from tests.local.broker_process import BrokerProcess
 from tests.ops.clouds import CloudThread
 
 QUEUES = 10
-SEEDED = 8
+SEEDED = 7
+LONG_LOCKS = "long-locks"
+"""A seeded queue whose messages stay locked for five minutes; the others: two seconds."""
 LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
 """Session id (and message id) and reason of the dead letters in each seeded queue."""
 KEYS = {"listener": ["Listen"], "sender": ["Send"], "both": ["Send", "Listen"]}
@@ -56,7 +58,7 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     """A broker with a few queues alike, and keys with different rights."""
     properties = {
-        "lockDuration": "PT5S",
+        "lockDuration": "PT2S",
         "defaultMessageTimeToLive": "P2D",
         "requiresDuplicateDetection": True,
     }
@@ -70,7 +72,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
                         *(f"q{n}" for n in range(QUEUES)),
                         *(f"dead{n}" for n in range(SEEDED)),
                     ]
-                ],
+                ]
+                + [{"name": LONG_LOCKS, "properties": properties | {"lockDuration": "PT5M"}}],
                 "authorizationRules": [
                     {"keyName": name, "key": "c2Vj", "rights": rights}
                     for name, rights in KEYS.items()
@@ -127,7 +130,7 @@ def queue(broker: BrokerProcess, _unused_queues: Iterator[str]) -> OneQueue:
 @pytest.fixture(scope="module")
 def _seeded(broker: BrokerProcess) -> Iterator[str]:
     """Names of queues with dead letters; all at once, because opening a link takes its time."""
-    names = [f"dead{n}" for n in range(SEEDED)]
+    names = [LONG_LOCKS, *(f"dead{n}" for n in range(SEEDED))]
 
     async def seed_all() -> None:
         connection_string = broker.with_key("both", "c2Vj")
@@ -135,7 +138,7 @@ def _seeded(broker: BrokerProcess) -> Iterator[str]:
             await asyncio.gather(*(_seed(client, name) for name in names))
 
     asyncio.run(seed_all())
-    return iter(names)
+    return iter(names[1:])
 
 
 async def _seed(client: ServiceBusClient, name: str) -> None:
@@ -167,6 +170,11 @@ async def _seed(client: ServiceBusClient, name: str) -> None:
 def desk(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
     """A queue of its own for one test, with the four dead letters of LETTERS."""
     return OneQueue(broker, next(_seeded))
+
+
+@pytest.fixture
+def desk_with_long_locks(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
+    return OneQueue(broker, LONG_LOCKS)
 
 
 @pytest.fixture(scope="module")

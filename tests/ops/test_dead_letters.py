@@ -1,6 +1,8 @@
 """`revoker status` and `revoker dead-letters`."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -112,21 +114,33 @@ def test_resubmit_does_not_double_what_was_sent_before_an_interruption(desk: One
     assert [each["event"] for each in desk.events].count("duplicate_dropped") == 1
 
 
-def test_resubmit_waits_for_what_somebody_else_has_locked(desk: OneQueue) -> None:
-    """What an earlier run that was killed holds comes free when its lock expires."""
+@contextlib.contextmanager
+def one_locked(desk: OneQueue) -> Iterator[int]:
+    """The first dead letter is locked by somebody else; the value is its number."""
     connection_string = desk.environment["ServiceBusConnection"]
     with (
         ServiceBusClient.from_connection_string(connection_string) as client,
         client.get_queue_receiver(desk.name, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as other,
     ):
-        (locked,) = other.receive_messages(1, max_wait_time=5)
-        other.renew_message_lock(locked)
-        impatient = ("dead-letters", "resubmit", "--session", "a", "--json", "--wait", "1")
-        early = desk.revoker(*impatient)
-        assert early.code == 1
-        assert "locked" in early.json["kept"][str(locked.sequence_number)]
+        (message,) = other.receive_messages(1, max_wait_time=5)
+        yield message.sequence_number or 0
+
+
+def test_resubmit_waits_for_what_somebody_else_has_locked(desk: OneQueue) -> None:
+    """What an earlier run that was killed holds comes free when its lock expires."""
+    with one_locked(desk):
         assert desk.revoker("dead-letters", "resubmit", "--all", "--wait", "10").code == 0
     assert (desk.counts["active"], desk.counts["dead_lettered"]) == (4, 0)
+
+
+def test_resubmit_says_what_it_could_not_have(desk_with_long_locks: OneQueue) -> None:
+    """What stays locked is left, with its number, and the exit code says that work is left."""
+    desk = desk_with_long_locks
+    with one_locked(desk) as number:
+        ran = desk.revoker("dead-letters", "resubmit", "--all", "--wait", "1", "--json")
+    assert (ran.code, ran.json["resubmitted"]) == (1, 3)
+    assert "locked" in ran.json["kept"][str(number)]
+    assert (desk.counts["active"], desk.counts["dead_lettered"]) == (3, 1)
 
 
 def test_a_message_without_bytes_is_left_where_it_is(queue: OneQueue) -> None:
