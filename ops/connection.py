@@ -105,9 +105,17 @@ class QueueAddress:
         connection = self.connection
         async with AsyncExitStack() as stack:
             if connection.connection_string:
-                client = ServiceBusClient.from_connection_string(
-                    connection.connection_string, retry_total=RETRIES
-                )
+                try:
+                    client = ServiceBusClient.from_connection_string(
+                        connection.connection_string, retry_total=RETRIES
+                    )
+                except ValueError:  # whose text might repeat some of it
+                    raise Failure(
+                        f"{CONNECTION} is no connection string that can be used.",
+                        "Take it anew from where it is kept; or set "
+                        f"{CONNECTION}__fullyQualifiedNamespace and log in with 'az login'.",
+                        Exit.USAGE,
+                    ) from None
             else:
                 assert connection.fully_qualified_namespace is not None
                 login = credential(connection.client_id)

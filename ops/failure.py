@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
     MessagingEntityNotFoundError,
@@ -10,7 +10,6 @@ from azure.servicebus.exceptions import (
     ServiceBusAuthorizationError,
     ServiceBusCommunicationError,
     ServiceBusConnectionError,
-    ServiceBusError,
 )
 
 
@@ -50,6 +49,10 @@ def of_service_bus(error: Exception, where: str, queue: str, right: str) -> Fail
         right: that the operation needs: Send or Listen.
     """
     role = {"Send": "Sender", "Listen": "Receiver"}[right]
+    if isinstance(error, AzureError):
+        inner = error.inner_exception
+        if isinstance(inner, ClientAuthenticationError | OSError):
+            error = inner  # the credential's or the socket's, which the SDK wraps
     match error:
         case MessagingEntityNotFoundError():
             return Failure(
@@ -79,7 +82,7 @@ def of_service_bus(error: Exception, where: str, queue: str, right: str) -> Fail
                 f"{where} cannot be reached: {first_line(error)}",
                 "Check the name, and that port 5671 is open from here; 'revoker doctor' tells more.",
             )
-        case ServiceBusError():
+        case AzureError():
             return Failure(
                 f"{where} failed: {type(error).__name__}: {first_line(error)}",
                 "Try again; if it stays, see 'revoker doctor'.",

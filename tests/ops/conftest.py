@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.amqp import AmqpAnnotatedMessage
 from typer.testing import CliRunner
 
 from local.cloud import Options
@@ -20,7 +21,8 @@ from tests.ops.clouds import CloudThread
 QUEUES = 10
 SEEDED = 7
 LONG_LOCKS = "long-locks"
-"""A seeded queue whose messages stay locked for five minutes; the others: two seconds."""
+"""A seeded queue whose messages stay locked for five minutes; the others: two seconds. It has one
+more dead letter, without bytes."""
 LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
 """Session id (and message id) and reason of the dead letters in each seeded queue."""
 KEYS = {"listener": ["Listen"], "sender": ["Send"], "both": ["Send", "Listen"]}
@@ -159,7 +161,11 @@ async def _seed(client: ServiceBusClient, name: str) -> None:
                     },
                 )
             )
-        for reason in LETTERS.values():
+        reasons = list(LETTERS.values())
+        if name == LONG_LOCKS:
+            await sender.send_messages(AmqpAnnotatedMessage(value_body="a text"))
+            reasons.append("MalformedMessage")
+        for reason in reasons:
             (message,) = await receiver.receive_messages(1, max_wait_time=10)
             await receiver.dead_letter_message(
                 message, reason=reason, error_description=f"why: {reason}"
@@ -173,7 +179,7 @@ def desk(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
 
 
 @pytest.fixture
-def desk_with_long_locks(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
+def desk_with_a_rest(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
     return OneQueue(broker, LONG_LOCKS)
 
 

@@ -20,7 +20,7 @@ SETTINGS = {
     # A new process starts with a small part of its rate, and raises it with successes only.
     "FACE_MAX_CALLS_PER_SECOND": "10000",
     "CIRCUIT_BREAKER_FAILURES": "1000",
-    "RETRY_HORIZON_HOURS": "0.0002",  # 0.7 s: the outage outlasts it
+    "RETRY_HORIZON_HOURS": "0.0001",  # 0.4 s: the outage outlasts it
     "RETRY_BACKOFF_BASE_SECONDS": "0.05",
     "RETRY_BACKOFF_CAP_SECONDS": "0.2",
 }
@@ -55,8 +55,6 @@ def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
         seen = revoker(environment, "status", "--json")
         assert seen.code == 1
         assert seen.json["dead_letter_reasons"] == {"RetriesExhausted": MESSAGES}
-        listed = revoker(environment, "dead-letters", "list", "--limit", "1", "--json").json
-        assert "PermissionDenied" in listed["dead_letters"][0]["description"]
         diagnosis = revoker(environment, "doctor", "--json").json
         wrong = [each["name"] for each in diagnosis["checks"] if each["state"] == "wrong"]
         assert wrong == ["Face right to delete"]

@@ -1,12 +1,22 @@
 """`revoker publish` and what every verb shares."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from azure.identity import CredentialUnavailableError
+from azure.servicebus.exceptions import (
+    MessagingEntityDisabledError,
+    ServiceBusAuthorizationError,
+    ServiceBusError,
+    ServiceBusServerBusyError,
+)
 
 from delete_session.contract import SessionRevoked, parse
+from ops.failure import Exit, of_service_bus
 from ops.publish import message_id, new_traceparent, read_ids
+from tests.local.broker_process import until
 from tests.ops.conftest import OneQueue, revoker
 
 
@@ -45,24 +55,26 @@ def test_publishes_nothing_where_one_id_is_wrong(queue: OneQueue) -> None:
 
 
 def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> None:
-    """Where a later batch is not taken, it says how many were, and that it may be run again."""
-    ids = "\n".join(str(uuid4()) for _ in range(150))
-    queue.broker.control(
-        "POST",
-        "/faults",
-        {
-            "operation": "send",
-            "queue": queue.name,
-            "count": None,
-            "condition": "com.microsoft:argument-error",
-            "probability": 1,
-        },
-    )
-    ran = queue.revoker("publish", "--file", "-", stdin=ids)
+    """Where a later batch is not taken, it says how many were, and running it again does the rest."""
+    ids = "\n".join(str(uuid4()) for _ in range(3000))
+    fault = {"operation": "send", "queue": queue.name, "count": None}
+    refused = {"condition": "com.microsoft:argument-error"}
+
+    def refuse_once_begun() -> None:
+        until(lambda: queue.counts["active"] > 0, "the first batch")
+        queue.broker.control("POST", "/faults", fault | refused)
+
+    with ThreadPoolExecutor(1) as pool:
+        refusing = pool.submit(refuse_once_begun)
+        ran = queue.revoker("publish", "--file", "-", stdin=ids)
+        refusing.result()
     queue.broker.control("DELETE", "/faults")
     assert ran.code == 3
+    confirmed = queue.counts["active"]
+    assert 0 < confirmed < 3000
+    assert f"{confirmed} of 3000 were published" in ran.err
     assert queue.revoker("publish", "--file", "-", stdin=ids).code == 0
-    assert queue.counts["active"] == 150
+    assert queue.counts["active"] == 3000
 
 
 @pytest.mark.parametrize("verb", [["status"], ["publish", "a"], ["dead-letters", "list"]])
@@ -71,6 +83,38 @@ def test_names_the_setting_that_is_missing(verb: list[str]) -> None:
     ran = revoker({}, *verb)
     assert ran.code == 2
     assert "ServiceBusConnection" in ran.err
+
+
+def test_a_connection_string_that_is_none_is_told_without_it() -> None:
+    """Half a connection string is a wrong setting; what is in it is not repeated."""
+    ran = revoker({"ServiceBusConnection": "Endpoint=sb://x;SharedAccessKeyName=secret"}, "status")
+    assert ran.code == 2
+    assert "ServiceBusConnection is no connection string" in ran.err
+    assert "secret" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "cure"),
+    [
+        (
+            ServiceBusError("x", error=CredentialUnavailableError("Please run 'az login'")),
+            "No Microsoft Entra token",
+            "az login",
+        ),
+        (ServiceBusError("it broke"), "it broke", "doctor"),
+        (ServiceBusServerBusyError(message="busy"), "ServiceBusServerBusyError", "doctor"),
+        (MessagingEntityDisabledError(message="off"), "is disabled", "Active"),
+        (ServiceBusAuthorizationError(message="no"), "no right to Send", "Data Sender"),
+    ],
+)
+def test_an_error_of_service_bus_is_told_with_its_cure(
+    error: Exception, cause: str, cure: str
+) -> None:
+    """A login that is missing is told as such, though the SDK wraps it into an error of its own."""
+    failure = of_service_bus(error, "ns", "q", "Send")
+    assert cause in failure.cause
+    assert cure in failure.cure
+    assert failure.code is Exit.UNREACHABLE
 
 
 def test_needs_no_setting_that_the_verb_does_not_use(queue: OneQueue) -> None:
