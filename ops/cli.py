@@ -99,7 +99,7 @@ def publish(
     """Ask for sessions to be deleted: one message each.
 
     Publishing the same session twice is harmless: the message id follows from the session id, the
-    queue drops a second one within its duplicate detection window (10 minutes), and what comes
+    queue drops a second one within its duplicate detection window (two hours), and what comes
     later finds the session gone. If it is interrupted, run it again.
     """
     from ops.connection import QueueAddress
@@ -254,7 +254,7 @@ def resubmit(
 
     No message is lost: each is sent, confirmed, and only then taken out of the dead letters. Its
     effort starts anew. It may be interrupted and run again: what was sent already is dropped as a
-    duplicate (within the queue's duplicate detection window, 10 minutes).
+    duplicate (within the queue's duplicate detection window, two hours).
     """
     from ops.connection import QueueAddress
     from ops.dead_letters import resubmit as put_back
