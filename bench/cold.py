@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-NEEDED = ("azure.functions", "httpx", "httpx_aiohttp", "azure.identity.aio", "msgspec")
-"""What the first message cannot be done without (httpx_aiohttp brings aiohttp)."""
+NEEDED = ("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec")
+"""What the first message cannot be done without."""
 LATER = ("azure.servicebus", "uamqp")
 """What the first message does not need."""
 _STARTED = "BENCH_STARTED"

@@ -142,8 +142,8 @@ def spread(samples: Sequence[float]) -> float:
 
 def provenance(arguments: Sequence[str]) -> dict[str, Any]:
     """Where and how the figures were measured."""
-    packages = ("azure-functions-runtime", "azure-functions", "httpx", "httpx-aiohttp", "aiohttp")
-    peers = ("azure-ai-vision-face", "requests", "azure-identity", "msgspec")
+    packages = ("azure-functions-runtime", "azure-functions", "httpx", "aiohttp", "msgspec")
+    peers = ("azure-ai-vision-face", "requests", "azure-identity")
     shown = " ".join(arguments)
     return {
         "command": f'make bench ARGS="{shown}"' if shown else "make bench",

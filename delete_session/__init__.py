@@ -8,10 +8,11 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import azure.functions as func
+from msgspec.structs import replace
 
 from .contract import Malformed, parse
 from .decision import (

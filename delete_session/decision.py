@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaceAnswer:
+
+class FaceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one call: an HTTP response, or the reason why there was none."""
 
     status: int | None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import azure.functions as func
+import msgspec
 
 from .contract import SessionRevoked
 from .decision import FaceAnswer, describe
@@ -23,8 +24,7 @@ _MAX_ERROR = 500  # characters: all properties together may have 64 KiB
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last instant of the year 9999
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One delivery of a message. Times are aware, in UTC."""
 
     body: bytes

@@ -4,27 +4,26 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from .contract import SessionRevoked
 from .decision import FaceAnswer, retry_after_seconds
 from .identity import TokenSource, TokenUnavailable
 from .settings import VERSION, Settings
+from .transport import AiohttpTransport
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 1000
-
-# Idle connections are dropped before Azure's load balancers forget them (240 s).
-_KEEP_ALIVE_SECONDS = 60
 
 # By API version, facts from azure-rest-api-specs (specification/ai/data-plane/Face): the previews up
 # to v1.2-preview.1 nest the sessions, v1.2 and what came after flattened the path.
 _NESTED = "{type}/singleModal/sessions"
 _FLAT = "{type}-sessions"
 _NESTED_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1")
+
+_NO_BODY = httpx.ByteStream(b"")
 
 _PATH_SEGMENT = {"livenessWithVerify": "detectLivenessWithVerify", "liveness": "detectLiveness"}
 
@@ -47,25 +46,15 @@ class FaceClient:
         self._tokens = tokens
         self._total_timeout = settings.total_timeout
         self._collections = {
-            kind: collection_url(settings.face_endpoint, settings.face_api_version, kind)
+            kind: httpx.URL(collection_url(settings.face_endpoint, settings.face_api_version, kind))
             for kind in _PATH_SEGMENT
         }
-        # aiohttp under httpx: six times the calls per second of httpx's own transport at a sixth of
-        # the CPU time. And without httpx.AsyncClient on top, whose redirects, cookies and merging of
-        # URLs and headers are of no use here and take as long as all the rest of the call: measured
-        # by `make bench` (docs/decisions.md).
+        # A transport and no httpx.AsyncClient around it, whose redirects, cookies and merging of URLs
+        # and headers are of no use here: docs/decisions.md has what each would cost.
         self._transport = AiohttpTransport(
-            verify=settings.face_endpoint.startswith("https:"),
-            # How many calls are under way is the host's to bound (maxConcurrentCalls).
-            limits=httpx.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),
+            verify=settings.face_endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
         )
-        timeout = httpx.Timeout(settings.total_timeout, connect=settings.connect_timeout)
-        self._extensions = {"timeout": timeout.as_dict()}
-        self._headers = {
-            "user-agent": f"liveness-session-revoker/{VERSION}",
-            "accept": "application/json",
-            "accept-encoding": "identity",  # so that the bound on the answer is one on memory
-        }
+        self._timeout = {"connect": settings.connect_timeout}
 
     async def delete(
         self, revoked: SessionRevoked, may_ask_again: Callable[[], bool] = lambda: True
@@ -87,67 +76,64 @@ class FaceClient:
                 if answer.status == 401 and may_ask_again():
                     answer = await self._send(revoked, await self._tokens.get())
                 return answer
-        except (TimeoutError, httpx.TimeoutException) as error:
-            # The transport reports a lost connection, too, as httpx.ConnectTimeout.
-            cause = error.__cause__
-            if isinstance(cause, aiohttp.ClientError) and not isinstance(cause, TimeoutError):
-                return _failed(cause)
+        except (TimeoutError, httpx.TimeoutException):
             return FaceAnswer(
                 status=None, code="Timeout", message=f"no answer within {self._total_timeout:g} s"
             )
         except TokenUnavailable as error:
             return FaceAnswer(status=None, code="TokenUnavailable", message=str(error))
         except Exception as error:  # broken HTTP, TLS, DNS, sockets: all mean that nothing is known
-            return _failed(error)
+            message = _one_line(f"{type(error).__name__}: {error}")
+            return FaceAnswer(status=None, code="ConnectionFailed", message=message)
 
     async def _send(self, revoked: SessionRevoked, token: str) -> FaceAnswer:
-        request = httpx.Request(
-            "DELETE",
-            self._collections[revoked.session_type] + revoked.session_id,
-            headers={**self._headers, "authorization": f"Bearer {token}"},
-            extensions=self._extensions,
+        collection = self._collections[revoked.session_type]
+        # The id goes into `target`, which stands for the URL's path: parsing another URL for each
+        # session would take a quarter of all the CPU time of a message.
+        target = collection.raw_path + revoked.session_id.encode()
+        response = await self._transport.handle_async_request(
+            httpx.Request(
+                "DELETE",
+                collection,
+                headers=_headers(token),
+                stream=_NO_BODY,
+                extensions={"target": target, "timeout": self._timeout},
+            )
         )
-        # A transport follows no redirects: they are the client's.
-        response = await self._transport.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        try:
-            body = await _read(response.stream)
-        finally:
-            await response.stream.aclose()
-        return read_answer(response, body)
+        # Not response.read(), which would inflate a compressed one.
+        assert isinstance(response.stream, httpx.ByteStream)
+        return read_answer(response, b"".join(response.stream))
 
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
 
 
-def _failed(error: BaseException) -> FaceAnswer:
-    return FaceAnswer(
-        status=None, code="ConnectionFailed", message=_one_line(f"{type(error).__name__}: {error}")
+@lru_cache(maxsize=1)
+def _headers(token: str) -> httpx.Headers:
+    return httpx.Headers(
+        {
+            "user-agent": f"liveness-session-revoker/{VERSION}",
+            "accept": "application/json",
+            "accept-encoding": "identity",  # so that the bound on the answer is one on memory
+            "authorization": f"Bearer {token}",
+        }
     )
-
-
-async def _read(stream: httpx.AsyncByteStream) -> bytes:
-    body = b""
-    async for chunk in stream:
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            return body[:MAX_ANSWER_BYTES]  # leaving the stream unread closes the connection
-    return body
 
 
 def read_answer(response: httpx.Response, body: bytes) -> FaceAnswer:
     """What a response says."""
+    status, headers = response.status_code, response.headers
+    request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
+    request_id = _one_line(request_id) or None
+    if response.is_success and not body:  # as after every deletion: there is nothing more to read
+        return FaceAnswer(status=status, code=f"HTTP {status}", request_id=request_id)
     code, message = _face_error(body)
-    headers = response.headers
     return FaceAnswer(
-        status=response.status_code,
-        code=code
-        or _one_line(headers.get("x-ms-error-code", ""))
-        or f"HTTP {response.status_code}",
+        status=status,
+        code=code or _one_line(headers.get("x-ms-error-code", "")) or f"HTTP {status}",
         message=message,
-        request_id=_one_line(headers.get("apim-request-id") or headers.get("x-ms-request-id") or "")
-        or None,
+        request_id=request_id,
         retry_after=retry_after_seconds(
             headers.get("retry-after"), headers.get("retry-after-ms"), message, time.time()
         ),
@@ -157,8 +143,6 @@ def read_answer(response: httpx.Response, body: bytes) -> FaceAnswer:
 
 def _face_error(body: bytes) -> tuple[str, str]:
     """Code and message of a FaceErrorResponse; empty where the body is something else."""
-    if not body:  # as of every deletion
-        return "", ""
     try:
         error = json.loads(body)["error"]
         code, message = error["code"], error.get("message", "")

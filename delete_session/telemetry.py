@@ -7,10 +7,11 @@ import json
 import logging
 from datetime import datetime
 
+import msgspec
+
 from .delivery import Work
 
 _logger = logging.getLogger("delete_session")
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # Their INFO lines tell every request, with its URL, and every settlement: a line per message is ours.
 for _name in ("httpx", "azure.core", "azure.identity", "azure.servicebus"):
@@ -63,4 +64,15 @@ def _milliseconds(since: datetime, now: datetime) -> float:
 
 def _log(level: int, record: dict[str, object]) -> None:
     present = {name: value for name, value in record.items() if value is not None}
-    _logger.log(level, "%s", _encode(present))
+    _logger.log(level, "%s", _line(present))
+
+
+def _line(record: dict[str, object]) -> str:
+    """JSON in ASCII, so that no reader takes a character of a message id for a line's end."""
+    try:
+        line = msgspec.json.encode(record)  # a sixth of the time that the standard library takes
+        if line.isascii():
+            return line.decode()
+    except UnicodeEncodeError:
+        pass  # half of a surrogate pair
+    return json.dumps(record, separators=(",", ":"))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 
@@ -31,7 +32,9 @@ async def stopped() -> None:
 
 
 @contextlib.asynccontextmanager
-async def serve_http(app: web.Application, port: int) -> AsyncIterator[int]:
+async def serve_http(
+    app: web.Application, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Serve on 127.0.0.1; the value is the port, a free one if 0 was asked for.
 
     At the end, requests that still hang are cut off at once.
@@ -39,7 +42,7 @@ async def serve_http(app: web.Application, port: int) -> AsyncIterator[int]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
         yield runner.addresses[0][1]
     finally:

@@ -12,13 +12,13 @@ from typing import get_args
 
 import httpx
 from azure.core.exceptions import ClientAuthenticationError
-from httpx_aiohttp import AiohttpTransport
 
 from delete_session.contract import SessionType
 from delete_session.decision import FaceAnswer, describe, remedy
-from delete_session.face import collection_url, read_answer
+from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import SCOPE, credential
 from delete_session.settings import VERSION
+from delete_session.transport import AiohttpTransport
 from ops.failure import Failure, first_line
 
 CALL_SECONDS = 15.0
@@ -71,7 +71,9 @@ class Face:
     async def open(cls, endpoint: str, bearer: str) -> AsyncIterator["Face"]:
         """A client with the function's own transport, so that it meets what the function meets."""
         async with httpx.AsyncClient(
-            transport=AiohttpTransport(verify=endpoint.startswith("https:")),
+            transport=AiohttpTransport(
+                verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
+            ),
             timeout=CALL_SECONDS,
             headers={"user-agent": f"liveness-session-revoker-ops/{VERSION}"},
         ) as client:

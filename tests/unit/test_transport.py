@@ -1,0 +1,134 @@
+"""httpx over aiohttp, over a real socket."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp import web
+
+from delete_session.transport import AiohttpTransport
+from local.service import serve_http
+from tests.certificates import self_signed
+
+MAX_BYTES = 1000
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[tuple[httpx.AsyncClient, list[web.Request]]]:
+    requests: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        requests.append(request)
+        response = web.Response(status=418, text="x" * int(request.query.get("bytes", "3")))
+        response.set_cookie("seen", "yes")
+        response.headers.add("X-Twice", "1")
+        response.headers.add("X-Twice", "2")
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    transport = AiohttpTransport(verify=False, max_bytes=MAX_BYTES)
+    async with (
+        serve_http(app, 0) as port,
+        httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        yield client, requests
+
+
+async def test_serves_an_httpx_client() -> None:
+    """Path, query and headers go out as httpx has them, and the whole answer comes back."""
+    async with served() as (client, requests):
+        response = await client.get("/a%2Fb?c=d%20e", headers={"x-mine": "m"})
+    assert (response.status_code, response.text) == (418, "xxx")
+    assert response.headers.get_list("x-twice") == ["1", "2"]
+    [request] = requests
+    assert request.raw_path == "/a%2Fb?c=d%20e"
+    assert request.headers["X-Mine"] == "m"
+
+
+async def test_target_stands_for_the_path() -> None:
+    """The extension of that name is what goes out, byte for byte."""
+    async with served() as (client, requests):
+        await client.delete("/collection/", extensions={"target": b"/collection/s-1"})
+    assert [(each.method, each.raw_path) for each in requests] == [("DELETE", "/collection/s-1")]
+
+
+async def test_cookies_are_not_kept() -> None:
+    """What one answer sets, the next request does not carry: the jar is the client's matter."""
+    async with served() as (client, requests):
+        await client.get("/")
+        client.cookies.clear()
+        await client.get("/")
+    assert not requests[1].cookies
+
+
+async def test_body_is_read_up_to_the_bound() -> None:
+    """Of a longer one no more than the bound comes back, and the next request works."""
+    async with served() as (client, _):
+        long = await client.get("/", params={"bytes": 100 * MAX_BYTES})
+        assert len(long.content) == MAX_BYTES
+        assert (await client.get("/")).text == "xxx"
+
+
+async def error_of(reply: bytes | None, **times: float) -> httpx.TransportError:
+    """What a request to a server ends with that writes this and hangs up; None: it never answers."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if reply is None:
+            await reader.read()
+        else:
+            writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = AiohttpTransport(verify=False, max_bytes=MAX_BYTES)
+    request = httpx.Request("GET", f"http://127.0.0.1:{port}/", extensions={"timeout": times})
+    async with server, transport:
+        with pytest.raises(httpx.TransportError) as raised:
+            await transport.handle_async_request(request)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"", httpx.NetworkError),
+        (b"not HTTP\r\n\r\n", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", httpx.ReadError),
+    ],
+)
+async def test_failures_are_httpx_own(reply: bytes, kind: type[Exception]) -> None:
+    """A caller that knows httpx needs to know nothing of aiohttp."""
+    assert type(await error_of(reply)) is kind
+
+
+async def test_time_to_read_is_bounded() -> None:
+    """The extension `timeout` is heeded."""
+    assert type(await error_of(None, read=0.05)) is httpx.ReadTimeout
+
+
+async def test_no_listener_is_a_failed_connect() -> None:
+    """Nobody listens at the port."""
+    async with AiohttpTransport(verify=False, max_bytes=MAX_BYTES) as transport:
+        with pytest.raises(httpx.ConnectError):
+            await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1:9/"))
+
+
+async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is talked to if its certificate is trusted, and not otherwise."""
+    tls = self_signed("Nobody", tmp_path)
+    request = functools.partial(httpx.Request, "GET")
+    async with serve_http(web.Application(), 0, tls) as port:
+        url = f"https://127.0.0.1:{port}/"
+        async with AiohttpTransport(verify=True, max_bytes=MAX_BYTES) as transport:
+            with pytest.raises(httpx.ConnectError, match="certificate"):
+                await transport.handle_async_request(request(url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        async with AiohttpTransport(verify=True, max_bytes=MAX_BYTES) as transport:
+            assert (await transport.handle_async_request(request(url))).status_code == 404
