@@ -135,12 +135,15 @@ def show_storm(found: dict[str, dict[str, Any]]) -> Table:
     """What became of the storm."""
     [any_of_them, *_] = found.values()
     shown = table(
-        f"A storm of {any_of_them['messages']:,} at {any_of_them['face_rate']} calls/s",
-        *("variant", "seconds", "deleted", "calls", "wasted", "dead-lettered"),
+        f"A storm of {any_of_them['messages']:,} at {any_of_them['face_rate']} calls/s,"
+        f" of which a live client takes {any_of_them['live_rate']}",
+        *("variant", "seconds", "deleted", "calls", "wasted", "dead-lettered", "live 429s"),
     )
     for variant, ended in found.items():
         counts = ("sessions_deleted", "calls", "calls_wasted", "dead_lettered")
-        shown.add_row(variant, f"{ended['seconds']:.0f}", *(f"{ended[name]:,}" for name in counts))
+        throttled = ended["live_calls_throttled"] / max(1, ended["live_calls"])
+        cells = [f"{ended['seconds']:.0f}", *(f"{ended[name]:,}" for name in counts)]
+        shown.add_row(variant, *cells, f"{throttled:.1%}")
     return shown
 
 

@@ -1,18 +1,18 @@
-"""A storm of revocations against a Face API that allows ten calls a second, under the local host."""
+"""The storm of revocations of `make soak`, for this function and for a naive one."""
 
 import asyncio
+import random
 import time
 from pathlib import Path
 from typing import Any
 
-from azure.servicebus import ServiceBusMessage
-from azure.servicebus.aio import ServiceBusClient
-
 from bench.harness import ROOT
-from local.cloud import Cloud, Options
+from local.cloud import Options
+from local.soak.stage import Live, Stage, open_stage
 
-FACE_RATE = 10
-"""Calls per second, the default limit of a Standard Face resource."""
+FACE_RATE, LIVE_RATE = 10, 5
+"""Calls per second: the default limit of a Standard Face resource, and what live verification takes
+of it throughout."""
 APPS = {
     "this function": ROOT,
     "naive: raise on error": ROOT / "bench" / "peers" / "naive",
@@ -25,44 +25,36 @@ async def measure(messages: int) -> dict[str, dict[str, Any]]:
 
 
 async def _storm(app: Path, messages: int) -> dict[str, Any]:
-    options = Options(app=app, face_rate=FACE_RATE, hosts=0)
-    async with Cloud(options) as cloud:
-        ids = await cloud.ask(cloud.face, "POST", "/_local/sessions", {"count": messages})
-        async with (
-            ServiceBusClient.from_connection_string(cloud.connection_string) as client,
-            client.get_queue_sender(options.queue) as sender,
-        ):
-            for start in range(0, messages, 100):
-                batch = [
-                    ServiceBusMessage(f'{{"sessionId": "{each}"}}', message_id=each)
-                    for each in ids[start : start + 100]
-                ]
-                await sender.send_messages(batch)
+    settings = {"FACE_MAX_CALLS_PER_SECOND": "8"}
+    options = Options(app=app, face_rate=FACE_RATE, face_burst=FACE_RATE, settings=settings)
+    async with (
+        open_stage(options, random.Random(1)) as stage,
+        stage.live_client(LIVE_RATE, poisson=False) as live,
+    ):
         began = time.monotonic()
-        await cloud.add_host()
-        while True:
-            queue = (await cloud.ask(cloud.broker, "GET", "/queues"))[options.queue]
-            if not any(queue[state] for state in ("active", "locked", "scheduled", "deferred")):
-                break
-            if time.monotonic() - began > messages / FACE_RATE * 3 + 60:
-                break
-            await asyncio.sleep(0.2)
-        seconds = time.monotonic() - began
-        calls = (await cloud.ask(cloud.face, "GET", "/_local/stats"))["calls"]
-        left = len(await cloud.ask(cloud.face, "GET", "/_local/sessions"))
-        dead = await cloud.ask(
-            cloud.broker, "GET", f"/messages?queue={options.queue}&dead_letter=1&limit=1000"
-        )
-        made = sum(number for kind, number in calls.items() if kind.startswith("DELETE "))
-        return {
-            "messages": messages,
-            "face_rate": FACE_RATE,
-            "seconds": seconds,
-            "sessions_deleted": messages - left,
-            "calls": made,
-            "calls_wasted": made - (messages - left),
-            "dead_lettered": len(dead),
-        }
+        await stage.publish(stage.plan(messages))
+        async with asyncio.timeout(60 + 2 * messages / (FACE_RATE - LIVE_RATE)):
+            await stage.drained()
+        return await _ended(stage, live, time.monotonic() - began)
+
+
+async def _ended(stage: Stage, live: Live, seconds: float) -> dict[str, Any]:
+    evidence = await stage.evidence()
+    calls = (await stage.face("GET", "/_local/stats"))["calls"]
+    made = sum(number for kind, number in calls.items() if kind.startswith("DELETE "))
+    deleted = sum(each.session_id not in evidence.sessions for each in evidence.published)
+    return {
+        "messages": len(evidence.published),
+        "face_rate": FACE_RATE,
+        "live_rate": LIVE_RATE,
+        "seconds": seconds,
+        "sessions_deleted": deleted,
+        "calls": made,
+        "calls_wasted": made - deleted,
+        "dead_lettered": len(evidence.dead_letters),
+        "live_calls": live.calls,
+        "live_calls_throttled": live.throttled,
+    }
 
 
 def bars(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
