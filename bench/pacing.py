@@ -124,7 +124,7 @@ def storm(
         process.busy -= 1
         if quota.allows(now):
             result.deleted += 1
-            process.limiter.succeeded()
+            process.limiter.succeeded(now)
         else:
             result.throttled += 1
             process.limiter.throttled(now, since, 1.0)

@@ -160,7 +160,7 @@ class Revoker:
         elif what is Meaning.THROTTLED:
             self._limiter.throttled(now, called_at, self._stand_down(answer.retry_after or 1.0))
         else:
-            self._limiter.succeeded()
+            self._limiter.succeeded(now)
             self._faults_told.clear()
         stand_down = self._stand_down(answer.retry_after or 0.0)
         self._breaker.report(ticket, what.endpoint_works, now, stand_down)

@@ -17,22 +17,31 @@ START = 1 / 32, 0.25
 and in calls per second, what it is at least."""
 GROWTH = 1.0
 """Part by which each success raises the rate until the first throttling: it doubles."""
-CUT = 0.8
+CUT = 0.85
 """Factor by which one throttling cuts the rate."""
-RISE = 0.03
-"""Part by which each success raises the rate, away from where it was throttled last."""
-CAREFUL_RISE = 0.0012
-"""The same, near where it was throttled last."""
+RISE = 0.0035
+"""Part by which each success raises the rate."""
+CALM_RISE = 0.03
+"""The same, when there was no throttling for `CALM_SECONDS`: others have left, there is more."""
+CALM_SECONDS = 120.0
 LEAST = 1 / 160, 0.05
 """The rate is never cut below; and in calls per second."""
-NEAR = (0.9, 1.1)
-"""What is near, as factors of the rate that was throttled last."""
+PROBING = 0.92
+"""From this part of the rate that was throttled last on, calls go in groups."""
+GROUP = 3
+"""So many at most, and no more than a second's worth."""
+SPREAD = 0.75
+"""The time to the next call is that much longer or shorter than the rate says, at random."""
 
 
 class RateLimiter:
     """A token bucket whose rate adapts: it rises step by step with successes, and a 429 cuts it.
 
     Several processes and the live traffic thus share a quota without talking to each other.
+
+    Close to where it was throttled last, calls go in small groups, with the time that they take
+    together between them: who comes in groups finds the quota used up before who comes one by one,
+    so that it is the function that is throttled, and slows down, and not the live traffic.
 
     Args:
         most: calls per second; the rate never exceeds it.
@@ -45,9 +54,10 @@ class RateLimiter:
         self._random = random
         self._rate = self._at_least(START)
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
-        self._capacity = max(2.0, most * 0.05)
-        self._tokens = 1.0
-        self._price = 1.0
+        self._capacity = max(1.0, most * 0.05 - 1)
+        # Below zero while the last group is being paid for.
+        self._tokens = 0.0
+        self._left_of_group = 0
         self._at: float | None = None
         self._throttled_rate: float | None = None
         self._cut_at = float("-inf")
@@ -65,24 +75,28 @@ class RateLimiter:
     def wait(self, now: float) -> float:
         """Seconds until the next call may be made; 0: take it."""
         self._refill(now)
-        lacking = self._price - self._tokens
         # What is lacking to the rounding of floats is not worth a wait.
-        return max(lacking / self._rate if lacking > 1e-9 else 0.0, self.paused_for(now))
+        lacking = 0.0 if self._left_of_group or self._tokens > -1e-9 else -self._tokens
+        return max(lacking / self._rate, self.paused_for(now))
 
     def take(self, now: float) -> None:
         """Make a call, after `wait` has returned 0."""
         self._refill(now)
-        self._tokens -= self._price
-        self._price = 2.0 * self._random()
+        if self._left_of_group:
+            self._left_of_group -= 1
+            return
+        group = 1
+        if self._throttled_rate is not None and self._rate > PROBING * self._throttled_rate:
+            group = max(1, min(GROUP, round(self._rate)))
+        self._left_of_group = group - 1
+        self._tokens -= group * (1 + SPREAD * (2 * self._random() - 1))
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """The API has answered a call with anything but 429."""
         if self._throttled_rate is None:
             rise = GROWTH
-        elif NEAR[0] * self._throttled_rate <= self._rate <= NEAR[1] * self._throttled_rate:
-            rise = CAREFUL_RISE
         else:
-            rise = RISE
+            rise = CALM_RISE if now - self._cut_at > CALM_SECONDS else RISE
         self._rate = min(self._most, self._rate * (1 + rise))
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> None:

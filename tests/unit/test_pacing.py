@@ -1,13 +1,26 @@
 """The rate limiter and the circuit breaker, without a clock of their own."""
 
+import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from delete_session.pacing import CUT, GROWTH, LEAST, BreakerState, CircuitBreaker, RateLimiter
+from delete_session.pacing import (
+    CALM_SECONDS,
+    CUT,
+    GROUP,
+    GROWTH,
+    LEAST,
+    PROBING,
+    SPREAD,
+    BreakerState,
+    CircuitBreaker,
+    RateLimiter,
+)
 
 
 def limiter(most: float = 8) -> RateLimiter:
@@ -17,16 +30,22 @@ def limiter(most: float = 8) -> RateLimiter:
 def drive(
     paced: RateLimiter, seconds: float, *, start: float = 0.0, quota: float = 1e9
 ) -> list[float]:
-    """Call as fast as the limiter allows, all successes up to a quota; return the times."""
+    """Call as fast as the limiter allows; all succeed, up to a quota that is a token bucket.
+
+    Returns:
+        The times of the successes.
+    """
     now, end, times = start, start + seconds, list[float]()
+    tokens, filled_at = quota, start
     while now < end:
         if wait := paced.wait(now):
             now += wait
             continue
         paced.take(now)
-        recent = sum(1 for time in times if time > now - 1)
-        if recent < quota:
-            paced.succeeded()
+        tokens, filled_at = min(quota, tokens + (now - filled_at) * quota), now
+        if tokens >= 1:
+            tokens -= 1
+            paced.succeeded(now)
             times.append(now)
         else:
             paced.throttled(now, now, 1.0)
@@ -89,27 +108,65 @@ def test_rate_rises_again_with_successes_only() -> None:
     assert paced.rate == 8
 
 
-def test_rise_is_careful_near_where_it_was_throttled() -> None:
-    """Ten successes near the rate that was too high raise it by a fraction of what they do else."""
+def test_rise_is_quick_again_after_a_calm() -> None:
+    """Long after the last throttling, a success raises the rate by far more than soon after it."""
     paced = limiter()
     drive(paced, 20)
     paced.throttled(20, 20, 0)
-    away = paced.rate
-    for _ in range(2):
-        paced.succeeded()
-    away = paced.rate / away - 1
-    while paced.rate < 0.9 * 8:
-        paced.succeeded()
-    near = paced.rate
-    for _ in range(2):
-        paced.succeeded()
-    assert 0 < paced.rate / near - 1 < away / 5
+    rates = [paced.rate]
+    for now in (21, 20 + CALM_SECONDS + 1):
+        paced.succeeded(now)
+        rates.append(paced.rate)
+    soon, later = rates[1] / rates[0] - 1, rates[2] / rates[1] - 1
+    assert 0 < soon < later / 5
 
 
-def test_quota_is_shared_without_talking() -> None:
-    """Against a quota below the configured rate, most calls succeed and most of it is used."""
-    times = drive(limiter(), 200, quota=5)
-    assert len(times) >= 0.75 * 5 * 200
+def gaps(times: list[float]) -> list[float]:
+    return [after - before for before, after in pairwise(times)]
+
+
+def test_calls_go_in_groups_only_where_they_were_throttled() -> None:
+    """Away from the rate that was too high calls are spaced evenly, near it they go in threes."""
+    paced = limiter()
+    assert min(gaps(drive(paced, 30)[-20:])) > 0.12
+    paced.throttled(30, 30, 1)
+    away = drive(paced, 10, start=31)
+    assert paced.rate < PROBING * 8
+    assert min(gaps(away)[1:]) > 0.12  # the first two after a rest go at once
+    near = away
+    while paced.rate < PROBING * 8:
+        near = drive(paced, 1, start=near[-1])
+    together = gaps(drive(paced, 10, start=near[-1] + 2))
+    assert len(together) > 60
+    assert sum(gap == 0 for gap in together) == pytest.approx(
+        len(together) * (1 - 1 / GROUP), abs=3
+    )
+
+
+def test_groups_are_no_more_than_a_second_worth() -> None:
+    """A rate below one call a second has no groups: a message would wait long for the next one."""
+    paced = limiter(0.9)
+    drive(paced, 100)
+    paced.throttled(100, 100, 1)
+    while paced.rate < 0.9:
+        paced.succeeded(101)
+    assert min(gaps(drive(paced, 60, start=110))[1:]) > 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_quota_is_used_though_nobody_tells_it(seed: int) -> None:
+    """Against a quota below the configured rate, most of it is used, and few calls are wasted."""
+    wasted = 0
+
+    class Counting(RateLimiter):
+        def throttled(self, now: float, called_at: float, retry_after: float) -> None:
+            nonlocal wasted
+            wasted += 1
+            super().throttled(now, called_at, retry_after)
+
+    times = drive(Counting(8, random.Random(seed).random), 400, quota=5)
+    assert len(times) >= 0.75 * 5 * 400
+    assert wasted <= 0.06 * len(times)
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ok", "429"])), max_size=60))
@@ -123,7 +180,7 @@ def test_rate_stays_between_the_least_and_the_most(history: list[tuple[float, st
         now += wait
         paced.take(now)
         if outcome == "ok":
-            paced.succeeded()
+            paced.succeeded(now)
         else:
             paced.throttled(now, now, 2)
         assert 8 * LEAST[0] <= paced.rate <= 8
@@ -291,15 +348,15 @@ class BucketMachine(RuleBasedStateMachine):
         self.limiter.take(self.now)
         self.taken += 1
         if outcome == "ok":
-            self.limiter.succeeded()
+            self.limiter.succeeded(self.now)
         else:
             self.limiter.throttled(self.now, self.now, 1.0)
 
     @invariant()
     def no_more_calls_than_the_rate_allows(self) -> None:
-        price = 2 * self.chance
-        allowance = max(2.0, self.most * 0.05) + self.now * self.most
-        assert (self.taken - 1) * price <= allowance + 1e-6
+        price = 1 + SPREAD * (2 * self.chance - 1)
+        allowance = max(1.0, self.most * 0.05) + self.now * self.most
+        assert (self.taken - GROUP) * price <= allowance + 1e-6
 
 
 TestBucket = BucketMachine.TestCase
