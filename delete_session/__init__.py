@@ -53,7 +53,7 @@ def create_blueprint(settings: Settings) -> func.Blueprint:
         arg_name="message",
         queue_name="%SESSION_REVOKED_QUEUE%",
         connection=CONNECTION,
-        # As text, a body that is not UTF-8 would fail in the host, before it can be dead-lettered.
+        # As text, the host would put something else in the place of what is not UTF-8.
         data_type=func.DataType.BINARY,
     )
     async def delete_session(message: func.ServiceBusMessage) -> None:

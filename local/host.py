@@ -5,9 +5,9 @@ It does what the platform's host does with a Service Bus queue trigger: peek-loc
 returns, abandon when it raises, one error line and no abandon when the lock is gone.
 
 It does not emulate: gRPC and the worker as a process of its own, scaling out, other triggers and
-bindings, batches, sessions, `functionTimeout`, `autoCompleteMessages: false`, function-level
-retries, the HTTP endpoints, extension bundles, Key Vault references, and connections by identity
-(the local broker has no TLS; use a connection string).
+bindings, batches, sessions, AMQP values bound as text, `functionTimeout`,
+`autoCompleteMessages: false`, function-level retries, the HTTP endpoints, extension bundles, Key
+Vault references, and connections by identity (the local broker has no TLS; use a connection string).
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 
 from azure.servicebus import ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
+from azure.servicebus.amqp import AmqpMessageBodyType
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from local import worker
@@ -182,12 +183,13 @@ class Listener:
                 raise
 
     async def _invoke(self, message: ServiceBusReceivedMessage) -> str | None:
+        if message.body_type is not AmqpMessageBodyType.DATA:
+            # The platform's host cannot make bytes of it, and the function is never called.
+            _logger.error("Exception binding parameter '%s'", self._trigger.parameter)
+            return "the body is no AMQP data section"
         raw = b"".join(message.body)
-        try:
-            # The host's own conversion to text is strict.
-            body = raw if self._trigger.binary else raw.decode()
-        except UnicodeDecodeError:
-            return "the message's body is not UTF-8"
+        # To text, the platform's host converts whatever it is.
+        body = raw if self._trigger.binary else raw.decode("utf-8", "replace")
         failure = await worker.invoke(
             self._trigger.function, self._trigger.parameter, body, metadata(message)
         )

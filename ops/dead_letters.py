@@ -141,7 +141,8 @@ async def discard(
 
     async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
         line = {"discarded_at": datetime.now(UTC), **asdict(Seen.read(message))}
-        line["body_sha256"] = hashlib.sha256(body_of(message) or b"").hexdigest()
+        body = body_of(message)
+        line["body_sha256"] = None if body is None else hashlib.sha256(body).hexdigest()
         record.write(json.dumps(line, default=str) + "\n")
         record.flush()
         os.fsync(record.fileno())
@@ -151,10 +152,15 @@ async def discard(
 
 
 def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMessage:
-    """What is sent in the place of a dead letter: the effort starts anew, the history stays."""
+    """What is sent in the place of a dead letter: the effort starts anew, the history stays.
+
+    Raises:
+        _Uncopiable: the body has no bytes.
+    """
     seen = Seen.read(message)
     body = body_of(message)
-    assert body is not None
+    if body is None:
+        raise _Uncopiable("its body is neither bytes nor text but another AMQP value")
     properties = text_keys(message.application_properties)
     for name in (ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, *DEAD_LETTER_PROPERTIES):
         properties.pop(name, None)
@@ -185,6 +191,10 @@ def resubmitted_id(root_id: str, sequence_number: int) -> str:
     return root_id + suffix
 
 
+class _Uncopiable(Exception):
+    """No copy would be what the publisher sent; the text says why."""
+
+
 type _Settle = Callable[[ServiceBusReceiver, ServiceBusReceivedMessage], Awaitable[None]]
 
 
@@ -210,15 +220,15 @@ async def _settle_all(
                     others.append(message)
                     continue
                 left.discard(number)
-                if body_of(message) is None:
-                    outcome.kept[number] = "its body is no bytes but an AMQP value"
-                    others.append(message)
-                    continue
                 try:
                     await settle(receiver, message)
                 except MessageLockLostError:
                     # Its lock has expired meanwhile: it comes again, and the copy is a duplicate.
                     left.add(number)
+                    continue
+                except _Uncopiable as why:
+                    outcome.kept[number] = str(why)
+                    others.append(message)
                     continue
                 outcome.settled.append(number)
                 progress(len(outcome.settled))

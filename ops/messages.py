@@ -112,10 +112,18 @@ async def peek(
 
 
 def body_of(message: ServiceBusReceivedMessage) -> bytes | None:
-    """The body's bytes; None where the publisher sent an AMQP value or sequence instead."""
-    if message.body_type is not AmqpMessageBodyType.DATA:
-        return None
-    return b"".join(message.body)
+    """The body's bytes; None where the publisher sent an AMQP sequence, or a value without bytes.
+
+    A value of text, as JMS sends a TextMessage, has bytes: the Functions host cannot read it, but
+    a copy that has them as data is what the publisher meant.
+    """
+    match message.body_type, message.body:
+        case AmqpMessageBodyType.DATA, parts:
+            return b"".join(parts)
+        case AmqpMessageBodyType.VALUE, bytes(text):
+            return text
+        case _:
+            return None
 
 
 def text_keys(properties: Any) -> dict[str, Any]:

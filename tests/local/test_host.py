@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from local.cloud import Service, ServiceFailed
 from local.host import HostError, resolve
@@ -56,12 +57,16 @@ class Hosted:
         arguments = ["--app", str(folder), "--drain-seconds", "5"]
         self.service = Service("local.host", arguments, self.log, self.environment)
 
-    async def send(self, *bodies: bytes | str) -> None:
+    async def send(self, *bodies: bytes | str | AmqpAnnotatedMessage) -> None:
         async with (
             ServiceBusClient.from_connection_string(self.broker.connection_string) as client,
             client.get_queue_sender("session-revoked") as sender,
         ):
-            await sender.send_messages([ServiceBusMessage(body) for body in bodies])
+            for body in bodies:
+                if isinstance(body, AmqpAnnotatedMessage):
+                    await sender.send_messages(body)
+                else:
+                    await sender.send_messages(ServiceBusMessage(body))
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return [each for each in self.broker.events("session-revoked") if each["event"] == event]
@@ -100,6 +105,19 @@ async def test_raise_abandons_until_the_broker_gives_up(hosted: Hosted) -> None:
     assert event["reason"] == "MaxDeliveryCountExceeded"
     counts = [int(line.split()[1]) for line in hosted.seen.read_text().splitlines()]
     assert counts == list(range(1, 11))
+
+
+async def test_body_without_bytes_never_reaches_the_function(hosted: Hosted) -> None:
+    """An AMQP value or sequence cannot be bound: abandoned ten times, while others are handled."""
+    await hosted.send(
+        AmqpAnnotatedMessage(value_body="a"), AmqpAnnotatedMessage(sequence_body=[[1]])
+    )
+    await hosted.send("b")
+    events = await hosted.ended("dead_lettered", 2)
+    assert {event["reason"] for event in events} == {"MaxDeliveryCountExceeded"}
+    await hosted.ended("completed", 1)
+    assert hosted.seen.read_text().split()[::3] == ["b"]
+    assert "Exception binding parameter 'message'" in hosted.log.read_text()
 
 
 async def test_lost_lock_logs_one_line_and_does_not_abandon(hosted: Hosted) -> None:

@@ -163,8 +163,9 @@ async def _seed(client: ServiceBusClient, name: str) -> None:
             )
         reasons = list(LETTERS.values())
         if name == LONG_LOCKS:
-            await sender.send_messages(AmqpAnnotatedMessage(value_body="a text"))
-            reasons.append("MalformedMessage")
+            for value in ({"a": "map"}, '{"sessionId": "a-text"}'):
+                await sender.send_messages(AmqpAnnotatedMessage(value_body=value))
+                reasons.append("MaxDeliveryCountExceeded")
         for reason in reasons:
             (message,) = await receiver.receive_messages(1, max_wait_time=10)
             await receiver.dead_letter_message(
