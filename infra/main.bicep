@@ -72,6 +72,14 @@ param instanceMemoryMB int = 2048
 @maxValue(1000)
 param maximumInstanceCount int = 2
 
+// Whoever scales the app from none to one needs to see that messages wait, and sees little with the
+// right to receive: the first eleven messages of the queue, of which more than ten may be retries that
+// are scheduled for later. docs/decisions.md has the story.
+@description('Instances that run and listen all the time. With 0, revocations wait until the platform notices them, at times for as long as the retries before them do.')
+@minValue(0)
+@maxValue(1000)
+param alwaysReadyInstances int = 1
+
 @description('Tier of the Service Bus namespace. Private networking needs, and therefore selects, Premium.')
 @allowed([
   'Standard'
@@ -238,6 +246,7 @@ module functionApp 'modules/function-app.bicep' = {
     identityClientId: identity.properties.clientId
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
+    alwaysReadyInstances: alwaysReadyInstances
     storageAccountName: storage.outputs.accountName
     packageContainerUrl: storage.outputs.packageContainerUrl
     serviceBusHostName: serviceBus.outputs.hostName

@@ -10,6 +10,7 @@ param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
 param actionGroupIds = empty(readEnvironmentVariable('ACTION_GROUP_IDS', '')) ? [] : split(readEnvironmentVariable('ACTION_GROUP_IDS', ''), ',')
 param serviceBusTier = readEnvironmentVariable('SERVICE_BUS_TIER', 'Standard')
 param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '2'))
+param alwaysReadyInstances = int(readEnvironmentVariable('ALWAYS_READY_INSTANCES', '1'))
 param privateNetworking = bool(readEnvironmentVariable('PRIVATE_NETWORKING', 'false'))
 
 // Settings of the function that differ from its defaults, e.g. FACE_API_VERSION: 'v1.2'.

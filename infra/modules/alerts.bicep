@@ -58,22 +58,38 @@ resource mail 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) 
 
 var groupIds = concat(actionGroupIds, empty(email) ? [] : [mail!.id])
 
-// What the broker counts. It has no metric for the age of the oldest message: the latency rule below
-// tells that as soon as one gets through, and the count of waiting ones if none does.
+// What the broker counts. It has no metric for the age of the oldest message: that there was never none
+// waiting says the same when the function does not run, and the latency rule below when it is slow.
 var queueAlerts = [
   {
     name: 'dead-letters'
     description: 'A revocation was given up: its session may live on until it expires by itself, 48 hours after creation. The dead-letter reason says why.'
     severity: 1
     metric: 'DeadletteredMessages'
+    aggregation: 'Maximum'
     threshold: 0
+    window: 'PT5M'
+    frequency: 'PT1M'
   }
   {
     name: 'queue-backs-up'
     description: 'More revocations wait than usual: the function is stopped, too slow, or held back by the Face API.'
     severity: 2
     metric: 'ActiveMessages'
+    aggregation: 'Maximum'
     threshold: activeMessagesThreshold
+    window: 'PT5M'
+    frequency: 'PT1M'
+  }
+  {
+    name: 'queue-never-empties'
+    description: 'For half an hour there was always a revocation waiting, however few: the function is stopped, does not start, or is never done.'
+    severity: 1
+    metric: 'ActiveMessages'
+    aggregation: 'Minimum'
+    threshold: 0
+    window: 'PT30M'
+    frequency: 'PT5M'
   }
 ]
 
@@ -90,8 +106,8 @@ resource queueRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
       scopes: [
         namespaceId
       ]
-      evaluationFrequency: 'PT1M'
-      windowSize: 'PT5M'
+      evaluationFrequency: alert.frequency
+      windowSize: alert.window
       criteria: {
         'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
         allOf: [
@@ -109,7 +125,7 @@ resource queueRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
                 ]
               }
             ]
-            timeAggregation: 'Maximum'
+            timeAggregation: alert.aggregation
             operator: 'GreaterThan'
             threshold: alert.threshold
           }

@@ -32,6 +32,11 @@ param instanceMemoryMB int
 @maxValue(1000)
 param maximumInstanceCount int
 
+@description('Instances that run and listen whether there are messages or not.')
+@minValue(0)
+@maxValue(1000)
+param alwaysReadyInstances int
+
 @description('Storage account of the host.')
 @minLength(3)
 @maxLength(24)
@@ -153,6 +158,12 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+          {
+            name: 'function:delete_session'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
       }
     }
     siteConfig: {

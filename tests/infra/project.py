@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILES = (
     "infra",
+    "delete_session/__init__.py",
     "host.json",
     "local.settings.sample.json",
     "README.md",

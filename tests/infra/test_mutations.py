@@ -249,6 +249,27 @@ MISTAKES = [
         "instances_follow_the_face_quota",
     ),
     Mistake(
+        "nothing that listens until the platform sees messages",
+        "infra/main.bicep",
+        "param alwaysReadyInstances int = 1",
+        "param alwaysReadyInstances int = 0",
+        "one_instance_always_listens",
+    ),
+    Mistake(
+        "an instance ready for another function",
+        f"{INFRA}/function-app.bicep",
+        "name: 'function:delete_session'",
+        "name: 'function:revoke'",
+        "one_instance_always_listens",
+    ),
+    Mistake(
+        "no alert for a few messages that wait for ever",
+        f"{INFRA}/alerts.bicep",
+        "aggregation: 'Minimum'",
+        "aggregation: 'Maximum'",
+        "operators_are_told",
+    ),
+    Mistake(
         "a preview API version",
         f"{INFRA}/storage.bicep",
         "storageAccounts@2025-06-01'",

@@ -183,6 +183,20 @@ def instances_follow_the_face_quota(project: Project) -> list[str]:
 
 
 @policy
+def one_instance_always_listens(project: Project) -> list[str]:
+    """By default one instance of the function is always ready, under the function's own name."""
+    problems = []
+    count = project.main.parameters["alwaysReadyInstances"].default
+    if not isinstance(count, int) or count < 1:
+        problems.append(f"{count} instances are always ready")
+    function = _first(r"async def (\w+)\(message", project.text("delete_session/__init__.py"))
+    bicep = project.files["modules/function-app.bicep"].text
+    if f"name: 'function:{function}'" not in bicep:
+        problems.append(f"none is ready for the function {function}")
+    return problems
+
+
+@policy
 def python_version_is_the_same_everywhere(project: Project) -> list[str]:
     """.python-version, pyproject.toml and the function app's runtime agree."""
     ((_, app),) = project.resources("Microsoft.Web/sites")

@@ -35,6 +35,7 @@ def operators_are_told(project: Project) -> list[str]:
         for what in (
             "DeadletteredMessages",
             "ActiveMessages",
+            "Minimum",  # of those that wait: however few, they have waited long
             '"circuit_open"',
             '"deployment_fault"',
             "Success == false",
