@@ -272,7 +272,6 @@ module alerts 'modules/alerts.bicep' = {
     namespaceId: serviceBus.outputs.namespaceId
     queueName: queueName
     workspaceId: monitoring.outputs.workspaceId
-    functionAppName: functionApp.outputs.name
     activeMessagesThreshold: activeMessagesThreshold
     revocationLatencyThresholdSeconds: revocationLatencyThresholdSeconds
   }

@@ -27,10 +27,6 @@ param queueName string
 @description('Resource id of the Log Analytics workspace.')
 param workspaceId string
 
-@description('Name of the function app, which its log lines carry as their role.')
-@minLength(2)
-param functionAppName string
-
 @description('Alert when more messages than this wait.')
 @minValue(1)
 param activeMessagesThreshold int
@@ -141,10 +137,11 @@ resource queueRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [
 ]
 
 // What the function logs: one JSON object a line (docs/operations.md). Lines of the host do not begin
-// with a brace.
+// with a brace. The workspace is this app's alone: no filter by a role name, which depends on how the
+// platform starts the worker.
 var lines = '''
 AppTraces
-| where AppRoleName =~ '__APP__' and Message startswith '{'
+| where Message startswith '{'
 | extend line = parse_json(Message)
 '''
 
@@ -167,7 +164,7 @@ var logAlerts = [
     name: 'function-failures'
     description: 'Invocations raised: a message could neither be finished, nor scheduled, nor dead-lettered, and was given back to the queue.'
     severity: 2
-    query: 'AppRequests | where AppRoleName =~ "__APP__" and Success == false'
+    query: 'AppRequests | where Success == false'
     window: 'PT5M'
   }
   {
@@ -201,7 +198,7 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       criteria: {
         allOf: [
           {
-            query: replace(replace(alert.query, '__APP__', functionAppName), '__LATENCY__', string(revocationLatencyThresholdSeconds))
+            query: replace(alert.query, '__LATENCY__', string(revocationLatencyThresholdSeconds))
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0
