@@ -13,6 +13,7 @@ from aiohttp import web
 from local import service
 from local.broker import configuration
 from local.broker.control import application
+from local.broker.dispatcher import Dispatcher
 from local.broker.queues import Namespace
 from local.broker.server import Server
 from local.broker.store import Store
@@ -67,10 +68,9 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         namespace.changes.clear()
     stop = asyncio.ensure_future(service.stopped())
     await asyncio.sleep(0)  # from here on signals are heeded
+    dispatcher = Dispatcher(namespace, config.rules, store)
     server = Server(
-        namespace,
-        config.rules,
-        store=store,
+        dispatcher,
         idle_connection_seconds=options.idle_connection_seconds,
         idle_link_seconds=options.idle_link_seconds,
     )
@@ -88,14 +88,13 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
         f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
     )
-    failure = asyncio.ensure_future(server.failed())
     try:
-        await asyncio.wait((stop, failure), return_when=asyncio.FIRST_COMPLETED)
-        if failure.done():
-            failure.result()
+        await asyncio.wait((stop, dispatcher.failure), return_when=asyncio.FIRST_COMPLETED)
+        if dispatcher.failure.done():
+            dispatcher.failure.result()
     finally:
-        for waiter in (stop, failure):
-            waiter.cancel()
+        stop.cancel()
+        dispatcher.failure.cancel()
         await runner.cleanup()
         await server.close()
 

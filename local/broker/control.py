@@ -57,44 +57,45 @@ async def _errors_as_json(
 class _Control:
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._dispatcher = server.dispatcher
 
     async def queues(self, _: web.Request) -> web.Response:
-        self._server.namespace.advance(self._server.now())
-        self._server.touch()
-        queues = self._server.namespace.queues.values()
+        self._dispatcher.namespace.advance(self._dispatcher.now())
+        self._dispatcher.touch()
+        queues = self._dispatcher.namespace.queues.values()
         return web.json_response({queue.settings.name: asdict(queue.counts()) for queue in queues})
 
     async def ledger(self, request: web.Request) -> web.Response:
         after = _whole_number(request, "after", 0)
         limit = _whole_number(request, "limit", None)
-        events = self._server.namespace.ledger.after(after or 0, limit)
+        events = self._dispatcher.namespace.ledger.after(after or 0, limit)
         return web.json_response([asdict(event) for event in events])
 
     async def messages(self, request: web.Request) -> web.Response:
         name = request.query.get("queue", "")
-        queue = self._server.namespace.find(name)
+        queue = self._dispatcher.namespace.find(name)
         if queue is not None and request.query.get("dead_letter", "0") not in ("", "0", "false"):
             queue = queue.dead_letters or queue
         if queue is None:
             raise web.HTTPNotFound(text=f"no queue {name!r}")
         start = _whole_number(request, "from", 0) or 0
         limit = _whole_number(request, "limit", 1000) or 0
-        entries = queue.peek(start, limit, self._server.now())
-        self._server.touch()
+        entries = queue.peek(start, limit, self._dispatcher.now())
+        self._dispatcher.touch()
         return web.json_response([_summary(entry) for entry in entries])
 
     async def list_faults(self, _: web.Request) -> web.Response:
-        return web.json_response(self._server.faults.listed())
+        return web.json_response(self._dispatcher.faults.listed())
 
     async def add_fault(self, request: web.Request) -> web.Response:
         try:
-            self._server.faults.add(faults.parse(await _body(request)))
+            self._dispatcher.faults.add(faults.parse(await _body(request)))
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
-        return web.json_response(self._server.faults.listed())
+        return web.json_response(self._dispatcher.faults.listed())
 
     async def clear_faults(self, _: web.Request) -> web.Response:
-        self._server.faults.clear()
+        self._dispatcher.faults.clear()
         return web.json_response([])
 
     async def disconnect(self, request: web.Request) -> web.Response:

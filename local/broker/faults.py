@@ -124,8 +124,8 @@ class Faults:
     def listed(self) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self._faults]
 
-    def strike(self, operation: str, queue: str) -> Fault | None:
-        """The fault that hits this operation now, if one does; its count goes down."""
+    def next_fault(self, operation: str, queue: str) -> Fault | None:
+        """Return the fault for this operation, if there is one, and count it down."""
         for fault in self._faults:
             if fault.operation != operation or fault.count == 0:
                 continue
