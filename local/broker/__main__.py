@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 
 def new_lock_token() -> bytes:
-    """A random UUID's bytes, all of them below 0x80: Proton's Python binding needs tags as text."""
+    """Return 16 random bytes below 0x80: Proton's Python binding takes delivery tags as text."""
     return bytes(byte & 0x7F for byte in secrets.token_bytes(16))
 
 
@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.broker",
         description="A local stand-in for an Azure Service Bus namespace with queues. It listens "
-        "on 127.0.0.1 only. The first line on standard output is JSON and says where.",
+        "on 127.0.0.1 only. The first line of standard output is JSON and tells the ports.",
     )
     parser.add_argument("--port", type=int, default=0, help="AMQP port (default: a free one)")
     parser.add_argument(
@@ -39,8 +39,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config",
         type=Path,
-        help="JSON file with queues (named and described as in Bicep) and authorizationRules; "
-        "without it there is one queue, session-revoked",
+        help="JSON file with queues (described as in Bicep) and authorizationRules "
+        "(default: one queue, session-revoked)",
     )
     parser.add_argument(
         "--state", type=Path, help="SQLite file that keeps everything (default: memory only)"
@@ -48,12 +48,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--idle-connection-seconds",
         type=float,
-        help="close connections idle for so long (Azure: 300; default: never)",
+        help="close connections that are idle for longer (Azure: 300; default: never)",
     )
     parser.add_argument(
         "--idle-link-seconds",
         type=float,
-        help="detach links idle for so long (Azure: 600; default: never)",
+        help="detach links that are idle for longer (Azure: 600; default: never)",
     )
     return parser.parse_args()
 
@@ -67,7 +67,7 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         store.commit(namespace)
         namespace.changes.clear()
     stop = asyncio.ensure_future(service.stopped())
-    await asyncio.sleep(0)  # from here on signals are heeded
+    await asyncio.sleep(0)  # from here on signals are handled
     dispatcher = Dispatcher(namespace, config.rules, store)
     server = Server(
         dispatcher,
@@ -109,7 +109,7 @@ def main() -> int:
     try:
         asyncio.run(serve(options, config))
     except (OSError, sqlite3.Error) as error:
-        print(f"the broker can not go on: {error}", file=sys.stderr)
+        print(f"the broker cannot continue: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """One client's connection: links, deliveries and requests, on Proton's protocol engine.
 
-What arrives changes the queues and fills Proton's output buffer; the server decides when that goes
-to the socket.
+Input changes the queues and fills Proton's output buffer; the dispatcher decides when that buffer
+goes to the socket.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Reply:
-    """A link on which a client hears the answers of `$cbs` or a management node."""
+    """A link on which a client receives the answers of `$cbs` or a management node."""
 
     link: Any
     node: Node
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._transport = proton.Transport(proton.Transport.SERVER)
         self._collector = proton.Collector()
         self._grants: dict[str, Grant] = {}
-        # By link: Proton's wrappers of one link are equal.
+        # Keyed by link: two of Proton's wrappers of the same link are equal.
         self._nodes: dict[Any, Node] = {}
         self._consumers: dict[Any, Consumer] = {}
         self._replies: list[Reply] = []
@@ -138,17 +138,17 @@ class Connection(asyncio.Protocol):
             self._tick = loop.call_later(delay, self._dispatcher.touch, self)
 
     def abort(self) -> None:
-        """Cut the socket; what is not sent yet is lost."""
+        """Cut the socket; what has not been sent yet is lost."""
         if self._socket is not None:
             self._socket.abort()
 
     def hang_up(self) -> None:
-        """Close the socket once all is sent."""
+        """Close the socket once everything is sent."""
         if self._socket is not None:
             self._socket.close()
 
     def end_idle(self, connection_seconds: float, link_seconds: float) -> None:
-        """Do as the service does to a connection, and to links, that nobody uses."""
+        """Close the connection, or detach links, if nobody has used them for so long."""
         now = time.monotonic()
         if now - self._used_at > connection_seconds:
             self.close(
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._dispatcher.touch(self)
 
     def detach_all(self, description: str) -> int:
-        """Detach all links but those to `$cbs`; returns how many."""
+        """Detach all links but those to `$cbs`; return how many."""
         links = [consumer.link for consumer in self._consumers.values()]
         links += [reply.link for reply in self._replies if reply.node.address != CBS]
         for link in self._link_used_at:
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
                 if link.is_sender and "com.microsoft:session-filter" in _filters(terminus):
                     raise Refused(400, "amqp:not-allowed", "Sessions are not emulated.")
                 if link.is_receiver and node.queue.dead_letters is None:
-                    text = "A dead-letter queue takes no messages from senders."
+                    text = "A dead-letter queue accepts no messages from senders."
                     raise Refused(400, "amqp:not-allowed", text)
         except Refused as refused:
             self._refuse_link(link, refused)
@@ -295,7 +295,7 @@ class Connection(asyncio.Protocol):
         self._forget_link(event.link)
 
     def _forget_link(self, link: Any) -> None:
-        """What was delivered on the link stays locked until the locks expire, as in Service Bus."""
+        """Drop a link; what it delivered stays locked until the locks expire, as in Service Bus."""
         self._nodes.pop(link, None)
         self._link_used_at.pop(link, None)
         consumer = self._consumers.pop(link, None)
@@ -319,12 +319,12 @@ class Connection(asyncio.Protocol):
         self._dispatcher.touch(self)
 
     def withhold(self, consumer: Consumer, fault: Fault) -> None:
-        """Do to a receiver, instead of a delivery, what a fault asks for."""
+        """Apply a fault to a consumer in place of a delivery."""
 
         def act() -> None:
             consumer.paused = False
             if consumer.link not in self._consumers:
-                return  # the client is gone by now
+                return  # the client has gone in the meantime
             if fault.condition is not None:
                 self._refuse_link(consumer.link, _refused(fault))
             elif not fault.drop:
@@ -339,9 +339,9 @@ class Connection(asyncio.Protocol):
             act()
 
     def transfer(self, consumer: Consumer, lock_token: bytes, encoded: bytes) -> None:
-        """Send a message to a receiver."""
+        """Send a message to a consumer."""
         link = consumer.link
-        # Proton takes tags as text; lock tokens are made of bytes below 0x80 for that.
+        # Proton takes tags as text, which is why all bytes of a lock token are below 0x80.
         delivery = link.delivery((lock_token or b"\0").decode("ascii"))
         link.stream(encoded)
         link.advance()
@@ -380,12 +380,12 @@ class Connection(asyncio.Protocol):
             self._with_fault(
                 "send",
                 queue.name,
-                perform=lambda: self._take_in(queue, delivery, encoded),
+                perform=lambda: self._accept_transfer(queue, delivery, encoded),
                 refuse=lambda fault: self._reject(delivery, _refused(fault)),
                 perform_silently=lambda: self._enqueue_all(queue, encoded),
             )
 
-    def _take_in(self, queue: Queue, delivery: Any, encoded: bytes) -> None:
+    def _accept_transfer(self, queue: Queue, delivery: Any, encoded: bytes) -> None:
         try:
             if delivery.remote_state == _TRANSACTIONAL_STATE:
                 raise Refused(501, "amqp:not-implemented", "Transactions are not emulated.")
@@ -406,7 +406,7 @@ class Connection(asyncio.Protocol):
         except EncodingError as error:
             raise Refused(400, "amqp:decode-error", str(error)) from error
         for item in messages:
-            queue.check(item)  # a batch is taken as a whole or not at all
+            queue.check(item)  # a batch is accepted as a whole or not at all
         for item in messages:
             queue.send(item, self._dispatcher.now())
 
@@ -449,7 +449,7 @@ class Connection(asyncio.Protocol):
             method(token, self._dispatcher.now(), *arguments)
 
         if settled_by_client:
-            # Nobody waits for an answer, but what was asked for is done.
+            # Nobody waits for an answer, but the settlement counts.
             with contextlib.suppress(Refused):
                 perform_silently()
             delivery.settle()
@@ -472,7 +472,7 @@ class Connection(asyncio.Protocol):
         try:
             message_id, reply_to, properties, body = message.request_value(encoded)
         except EncodingError:
-            return  # nobody to answer: the request has no readable id
+            return  # without a readable id there is nobody to answer
         operation = str(properties.get("operation", ""))
         is_cbs = node.queue is None
         short = operation.removeprefix(management.PREFIX)
@@ -500,7 +500,7 @@ class Connection(asyncio.Protocol):
     def _put_token(self, operation: str, properties: dict[str, Any], body: Any) -> Answer:
         if operation != "put-token":
             raise Refused(501, "amqp:not-implemented", f"{operation}: not emulated.")
-        # The type is no guide: azure-servicebus says "jwt" of its SAS tokens.
+        # The stated type is no guide: azure-servicebus calls its SAS tokens "jwt".
         grant = verify(str(body), self._dispatcher.rules, self._dispatcher.now())
         self._grants[str(properties.get("name"))] = grant
         return Answer(202, "Accepted")
@@ -527,7 +527,7 @@ class Connection(asyncio.Protocol):
         refuse: Callable[[Fault], None],
         perform_silently: Callable[[], Any] | None = None,
     ) -> None:
-        """Carry out an operation, or the fault that was asked for in its stead."""
+        """Carry out an operation, or the fault that was asked for in its place."""
         fault = self._dispatcher.faults.next_fault(operation, queue)
         if fault is None:
             perform()
@@ -535,7 +535,7 @@ class Connection(asyncio.Protocol):
 
         def act() -> None:
             if not self._connection.state & proton.Endpoint.LOCAL_ACTIVE:
-                return  # the client is gone by now
+                return  # the client has gone in the meantime
             if fault.condition is None and not fault.drop:
                 perform()
                 return
@@ -557,7 +557,7 @@ def _refused(fault: Fault) -> Refused:
 
 
 def _condition(name: str, description: str) -> Any:
-    """An error, always with an info map: azure-servicebus fails on an error that lacks it."""
+    """Make an error with an info map: azure-servicebus fails on an error without one."""
     info = {proton.symbol("com.microsoft:tracking-id"): "local-broker"}
     return proton.Condition(name, description, info)
 

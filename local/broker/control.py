@@ -1,15 +1,15 @@
-"""The HTTP control port: look at the queues and the ledger, ask for faults, cut connections.
+"""The HTTP control port: show queues and the ledger, inject faults, cut connections.
 
     GET    /queues                                  {name: {active, locked, scheduled, ...}}
     GET    /ledger?after=N&limit=N                  [event, ...], numbered above N
     GET    /messages?queue=Q&dead_letter=1&from=N&limit=N   [summary, ...], at most 1,000 at once
     GET    /faults                                  [fault, ...]
-    POST   /faults      a fault, see `faults.Fault`; only "operation" must be given
+    POST   /faults      a fault, see `faults.Fault`; only "operation" is required
     DELETE /faults
-    POST   /disconnect  {"abrupt": true} or nothing: close all connections, as the service does
-    POST   /detach      detach all links, as the service does to idle ones
+    POST   /disconnect  close all connections as the service does; {"abrupt": true}: cut them
+    POST   /detach      detach all links as the service does to idle ones
 
-`active` counts include locked messages. What is wrong is answered with {"error": text}.
+`active` counts include locked messages. Bad requests are answered with {"error": text}.
 """
 
 import json
@@ -26,7 +26,7 @@ from local.broker.server import Server
 
 
 def application(server: Server) -> web.Application:
-    """The control port's routes."""
+    """Return the control port's application."""
     control = _Control(server)
     app = web.Application(middlewares=[_errors_as_json])
     app.add_routes(
@@ -101,7 +101,7 @@ class _Control:
     async def disconnect(self, request: web.Request) -> web.Response:
         options = await _body(request) if request.can_read_body else {}
         if not isinstance(options, dict) or not options.keys() <= {"abrupt"}:
-            raise web.HTTPBadRequest(text="the body may have 'abrupt' only")
+            raise web.HTTPBadRequest(text="the body may hold 'abrupt' only")
         count = self._server.disconnect(
             "The connection was closed on request.", abrupt=bool(options.get("abrupt"))
         )
@@ -129,7 +129,7 @@ def _whole_number(request: web.Request, key: str, default: int | None) -> int | 
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
-    """A message without its body."""
+    """Return a message without its body."""
     properties = entry.message.read_application_properties()
     return {
         "sequence_number": entry.sequence_number,

@@ -1,7 +1,7 @@
-"""A message as its publisher encoded it: what the broker reads of it, and what little it changes.
+"""A message as its publisher encoded it, what the broker reads of it and what it adds.
 
 Source: AMQP 1.0, part 3, section 3.2. The bare message (properties, application properties, body)
-stays byte for byte as it came, except for application properties that a settlement adds.
+stays as it came, byte for byte, except for application properties that a settlement adds.
 """
 
 import uuid
@@ -37,12 +37,12 @@ _OWNED_BY_BROKER = frozenset((SEQUENCE_NUMBER, ENQUEUED_TIME, LOCKED_UNTIL, MESS
 
 
 def section(code: int, value: bytes) -> bytes:
-    """One encoded message section."""
+    """Return one encoded message section."""
     return bytes((0x00, 0x53, code)) + value
 
 
 def split(encoded: bytes) -> list[tuple[int, bytes]]:
-    """The sections of a message, each as its code and its encoded value; raises EncodingError."""
+    """Split a message into sections, each a code and an encoded value; raise EncodingError."""
     sections = []
     at = 0
     while at < len(encoded):
@@ -60,10 +60,10 @@ def split(encoded: bytes) -> list[tuple[int, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An encoded message, cut into the parts a broker deals with.
+    """An encoded message, split into the parts that a broker deals with.
 
     `annotations` and `application_properties` are encoded maps, `properties` is an encoded list
-    (each empty when absent); `body` is all the rest, section descriptors included. `ttl_ms` is the
+    (each empty if absent); `body` is the rest, section descriptors included. `ttl_ms` is the
     header's time to live.
     """
 
@@ -81,7 +81,7 @@ class Message:
 
     @classmethod
     def decode(cls, encoded: bytes) -> Self:
-        """Cut an encoded message into its parts; raises EncodingError."""
+        """Split an encoded message into its parts; raise EncodingError."""
         parts: dict[int, bytes] = {}
         body = []
         for code, value in split(encoded):
@@ -94,7 +94,7 @@ class Message:
         header = _list_of(parts.get(HEADER, encoding.NULL))
         properties = _list_of(parts.get(PROPERTIES, encoding.NULL))
         annotations = parts.get(MESSAGE_ANNOTATIONS, b"")
-        encoding.map_items(parts.get(APPLICATION_PROPERTIES, b""))  # valid, or refused now
+        encoding.map_items(parts.get(APPLICATION_PROPERTIES, b""))  # refuses an invalid map now
         return cls(
             durable=bool(_at(header, 0)),
             priority=_at(header, 1),
@@ -116,9 +116,9 @@ class Message:
         ttl_ms: int | None = None,
         annotations: Mapping[str, bytes] | None = None,
     ) -> bytes:
-        """The whole message, with what the broker adds.
+        """Return the whole message, with what the broker adds.
 
-        `ttl_ms` replaces the header's time to live when given; `annotations` are encoded values.
+        `ttl_ms` replaces the header's time to live if given; `annotations` are encoded values.
         """
         if ttl_ms is None:
             ttl_ms = self.ttl_ms
@@ -149,7 +149,7 @@ class Message:
         return b"".join(parts)
 
     def with_application_properties(self, changes: Mapping[str, Any]) -> Self:
-        """The message with some application properties added or replaced."""
+        """Return the message with some application properties added or replaced."""
         if not changes:
             return self
         kept = [
@@ -161,14 +161,14 @@ class Message:
         return replace(self, application_properties=encoding.mapping(kept + added))
 
     def read_application_properties(self) -> dict[str, Any]:
-        """The application properties as Python values."""
+        """Return the application properties as Python values."""
         if not self.application_properties:
             return {}
         value: dict[str, Any] = encoding.decode(self.application_properties)[0] or {}
         return value
 
     def read_properties(self) -> dict[str, Any]:
-        """The properties section as Python values, under the names of the AMQP standard."""
+        """Return the properties section as Python values, under the AMQP standard's names."""
         values = _list_of(self.properties or encoding.NULL)
         return {k: v for k, v in zip(_PROPERTY_NAMES, values, strict=False) if v is not None}
 
@@ -191,11 +191,11 @@ _PROPERTY_NAMES = (
 
 
 def unpack(encoded: bytes) -> list[Message]:
-    """The message in a transfer, or the messages when it is a batch; raises EncodingError.
+    """Return the message in a transfer, or those of a batch; raise EncodingError.
 
     A batch (message format 0x80013700) has one data section per message. Proton does not show a
-    transfer's message format, so a batch is known by its form: nothing but data sections, and each
-    of them holds a complete message.
+    transfer's message format, so a batch is recognized by its form: it has data sections only, and
+    each of them holds a complete message.
     """
     sections = split(encoded)
     contents = [value for code, value in sections if code == DATA]
@@ -211,9 +211,9 @@ def unpack(encoded: bytes) -> list[Message]:
 
 
 def request_value(encoded: bytes) -> tuple[bytes, str | None, dict[str, Any], Any]:
-    """What a request to a management node says.
+    """Read a request to a management node.
 
-    Returns the encoded message id, the reply-to address, the application properties and the body.
+    Return the encoded message id, the reply-to address, the application properties and the body.
     """
     message_id, reply_to = encoding.NULL, None
     application_properties: dict[str, Any] = {}
@@ -232,7 +232,7 @@ def request_value(encoded: bytes) -> tuple[bytes, str | None, dict[str, Any], An
 
 
 def response(message_id: bytes, application_properties: Iterable[bytes], body: bytes) -> bytes:
-    """The encoded answer to a request; `message_id` is the encoded id of the request."""
+    """Return the encoded answer to the request with this encoded message id."""
     properties = [encoding.NULL] * 5 + [message_id]
     return (
         section(PROPERTIES, encoding.sequence(properties))
@@ -242,7 +242,7 @@ def response(message_id: bytes, application_properties: Iterable[bytes], body: b
 
 
 def readable(value: Any) -> Any:
-    """A decoded AMQP value as something JSON can say."""
+    """Return a decoded AMQP value as something JSON can express."""
     match value:
         case None | bool() | float() | str() | int():
             return value

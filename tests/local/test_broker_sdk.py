@@ -471,7 +471,7 @@ def test_prefetch_locks_ahead_and_closing_gives_back(
 def test_a_lock_that_expires_gives_the_message_back(
     client: ServiceBusClient, stack: ExitStack, brief: str
 ) -> None:
-    """After the lock's end another receiver gets the message; the first can not settle it."""
+    """After the lock's end another receiver gets the message; the first cannot settle it."""
     first, second = open_all(stack, *[client.get_queue_receiver(brief) for _ in range(2)])
     stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
     message = one(first)
@@ -589,7 +589,7 @@ def test_scheduled_messages_arrive_on_time(
 def test_cancelled_scheduled_messages_never_arrive(
     sender: ServiceBusSender, receiver: ServiceBusReceiver
 ) -> None:
-    """A cancelled message is gone, and can not be cancelled twice."""
+    """A cancelled message is gone, and cannot be cancelled twice."""
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     numbers = sender.schedule_messages([ServiceBusMessage("a"), ServiceBusMessage("b")], later)
     assert len(numbers) == 2
@@ -684,7 +684,7 @@ def test_only_valid_tokens_open_anything(broker: BrokerProcess, queue: str) -> N
 
 
 def test_rights_are_enforced(broker: BrokerProcess, stack: ExitStack, queue: str) -> None:
-    """Who may only send can not receive, and the other way round."""
+    """Who may only send cannot receive, and the other way round."""
     may_send = connect(broker.with_key("sender", "c2Vu"))
     stack.enter_context(may_send.get_queue_sender(queue)).send_messages(ServiceBusMessage("a"))
     may_listen = connect(broker.with_key("listener", "bGlz"))
