@@ -259,6 +259,17 @@ def array(values: Sequence[bytes], constructor: int) -> bytes:
     return _compound(0xF0, len(values), bytes((constructor,)) + b"".join(v[1:] for v in values))
 
 
+def symbols(values: Sequence[str]) -> bytes:
+    """Encode an array of symbols of up to 255 characters each."""
+    content = b"".join(symbol(value)[1:] for value in values)
+    return _compound(0xF0, len(values), b"\xa3" + content)
+
+
+def described(code: int, value: bytes) -> bytes:
+    """Encode a value with a numeric descriptor below 256."""
+    return bytes((0x00, 0x53, code)) + value
+
+
 def primitive(value: Any) -> bytes:
     """Encode a Python value in the AMQP type that fits it best, for property changes."""
     match value:

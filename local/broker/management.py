@@ -177,24 +177,31 @@ _OPERATIONS: dict[str, Callable[[Queue, dict[str, Any], float], Answer]] = {
 
 
 def encode_entry(queue: Queue, entry: Entry, *, peeked: bool = False) -> bytes:
-    """Encode a queue's message for a receiver, with what Service Bus adds."""
+    """Encode a queue's message for a receiver, with what Service Bus adds.
+
+    Whoever only peeks does not get the lock token.
+    """
+    delivery_annotations = {}
     annotations = {
         message.SEQUENCE_NUMBER: encoding.long(entry.sequence_number),
         message.ENQUEUED_TIME: encoding.timestamp(int(entry.enqueued_at * 1000)),
+        message.MESSAGE_STATE: encoding.integer(_state(entry)),
     }
     if entry.state is State.LOCKED:
         annotations[message.LOCKED_UNTIL] = encoding.timestamp(int(entry.locked_until * 1000))
-    if peeked:
-        annotations[message.MESSAGE_STATE] = encoding.integer(_peek_state(entry))
+        if not peeked:
+            token = encoding.unique_identifier(uuid.UUID(bytes_le=entry.lock_token))
+            delivery_annotations[message.LOCK_TOKEN] = token
     ttl = queue.time_to_live(entry.message, entry.enqueued_at)
     return entry.message.encode(
         delivery_count=entry.delivery_count,
         ttl_ms=None if ttl == float("inf") else int(ttl * 1000),
+        delivery_annotations=delivery_annotations,
         annotations=annotations,
     )
 
 
-def _peek_state(entry: Entry) -> int:
+def _state(entry: Entry) -> int:
     if entry.state is State.SCHEDULED:
         return _SCHEDULED
     return _DEFERRED if entry.deferred else _ACTIVE

@@ -33,12 +33,15 @@ SEQUENCE_NUMBER = "x-opt-sequence-number"
 ENQUEUED_TIME = "x-opt-enqueued-time"
 LOCKED_UNTIL = "x-opt-locked-until"
 MESSAGE_STATE = "x-opt-message-state"
-_OWNED_BY_BROKER = frozenset((SEQUENCE_NUMBER, ENQUEUED_TIME, LOCKED_UNTIL, MESSAGE_STATE))
+LOCK_TOKEN = "x-opt-lock-token"  # a delivery annotation
+_OWNED_BY_BROKER = frozenset(
+    (SEQUENCE_NUMBER, ENQUEUED_TIME, LOCKED_UNTIL, MESSAGE_STATE, LOCK_TOKEN)
+)
 
 
 def section(code: int, value: bytes) -> bytes:
     """Return one encoded message section."""
-    return bytes((0x00, 0x53, code)) + value
+    return encoding.described(code, value)
 
 
 def split(encoded: bytes) -> list[tuple[int, bytes]]:
@@ -62,14 +65,16 @@ def split(encoded: bytes) -> list[tuple[int, bytes]]:
 class Message:
     """An encoded message, split into the parts that a broker deals with.
 
-    `annotations` and `application_properties` are encoded maps, `properties` is an encoded list
-    (each empty if absent); `body` is the rest, section descriptors included. `ttl_ms` is the
+    `delivery_annotations`, `annotations` and `application_properties` are encoded maps,
+    `properties` is an encoded list (each empty if absent); `body` is the rest, section descriptors
+    included, and empty if there is none. `ttl_ms` is the
     header's time to live.
     """
 
     durable: bool
     priority: int | None
     ttl_ms: int | None
+    delivery_annotations: bytes
     annotations: bytes
     properties: bytes
     application_properties: bytes
@@ -89,8 +94,6 @@ class Message:
                 body.append(section(code, value))
             else:
                 parts[code] = value
-        if not body:
-            raise EncodingError("a message needs a body")
         header = _list_of(parts.get(HEADER, encoding.NULL))
         properties = _list_of(parts.get(PROPERTIES, encoding.NULL))
         annotations = parts.get(MESSAGE_ANNOTATIONS, b"")
@@ -99,6 +102,7 @@ class Message:
             durable=bool(_at(header, 0)),
             priority=_at(header, 1),
             ttl_ms=_at(header, 2),
+            delivery_annotations=parts.get(DELIVERY_ANNOTATIONS, b""),
             annotations=annotations,
             properties=parts.get(PROPERTIES, b""),
             application_properties=parts.get(APPLICATION_PROPERTIES, b""),
@@ -114,11 +118,13 @@ class Message:
         *,
         delivery_count: int = 0,
         ttl_ms: int | None = None,
+        delivery_annotations: Mapping[str, bytes] | None = None,
         annotations: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Return the whole message, with what the broker adds.
 
-        `ttl_ms` replaces the header's time to live if given; `annotations` are encoded values.
+        `ttl_ms` replaces the header's time to live if given. The values of both kinds of
+        annotations are encoded; they replace a publisher's own of the same name.
         """
         if ttl_ms is None:
             ttl_ms = self.ttl_ms
@@ -130,17 +136,12 @@ class Message:
             encoding.uint(delivery_count),
         ]
         parts = [section(HEADER, encoding.sequence(header))]
-        if annotations is None:
-            if self.annotations:
-                parts.append(section(MESSAGE_ANNOTATIONS, self.annotations))
-        else:
-            kept = [
-                pair
-                for key, pair in encoding.map_items(self.annotations)
-                if key not in _OWNED_BY_BROKER
-            ]
-            added = [encoding.symbol(key) + value for key, value in annotations.items()]
-            parts.append(section(MESSAGE_ANNOTATIONS, encoding.mapping(kept + added)))
+        for code, own, added in (
+            (DELIVERY_ANNOTATIONS, self.delivery_annotations, delivery_annotations),
+            (MESSAGE_ANNOTATIONS, self.annotations, annotations),
+        ):
+            if own or added:
+                parts.append(section(code, own if added is None else _merged(own, added)))
         if self.properties:
             parts.append(section(PROPERTIES, self.properties))
         if self.application_properties:
@@ -171,6 +172,12 @@ class Message:
         """Return the properties section as Python values, under the AMQP standard's names."""
         values = _list_of(self.properties or encoding.NULL)
         return {k: v for k, v in zip(_PROPERTY_NAMES, values, strict=False) if v is not None}
+
+
+def _merged(own: bytes, added: Mapping[str, bytes]) -> bytes:
+    """Return an encoded map of a publisher's annotations and the broker's."""
+    kept = [pair for key, pair in encoding.map_items(own) if key not in _OWNED_BY_BROKER]
+    return encoding.mapping(kept + [encoding.symbol(key) + v for key, v in added.items()])
 
 
 _PROPERTY_NAMES = (

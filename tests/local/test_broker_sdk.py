@@ -307,6 +307,19 @@ def test_value_and_sequence_bodies_stay_what_they_are(
     assert raw.footer == {b"f": 1}
 
 
+def test_delivery_annotations_come_through_with_the_lock_token(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """A receiver gets a publisher's delivery annotations, and the lock token as one more."""
+    sender.send_messages(AmqpAnnotatedMessage(data_body=b"", delivery_annotations={"mine": 1}))
+    message = one(receiver)
+    annotations = message.raw_amqp_message.delivery_annotations
+    assert annotations == {b"mine": 1, b"x-opt-lock-token": uuid.UUID(str(message.lock_token))}
+    assert message.state == ServiceBusMessageState.ACTIVE
+    (peeked,) = receiver.peek_messages(sequence_number=1)
+    assert peeked.raw_amqp_message.delivery_annotations == {b"mine": 1}
+
+
 def test_large_messages_pass_and_too_large_ones_do_not(
     sender: ServiceBusSender, receiver: ServiceBusReceiver
 ) -> None:
@@ -402,6 +415,7 @@ def test_a_deferred_message_is_received_by_its_number(
     assert states == [ServiceBusMessageState.DEFERRED] * 2
     first, second = receiver.receive_deferred_messages([1, 2])
     assert (str(first), first.sequence_number) == ("a", 1)
+    assert first.state == ServiceBusMessageState.DEFERRED
     receiver.renew_message_lock(first)
     receiver.complete_message(first)
     receiver.abandon_message(second)
