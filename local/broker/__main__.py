@@ -2,21 +2,22 @@
 
 import argparse
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from aiohttp import web
-
 from local import service
-from local.broker import configuration
+from local.broker import configuration, websocket
 from local.broker.control import application
 from local.broker.dispatcher import Dispatcher
 from local.broker.queues import Namespace
 from local.broker.server import Server
 from local.broker.store import Store
+from local.certificates import self_signed
 
 HOST = "127.0.0.1"
 
@@ -35,6 +36,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="AMQP port (default: a free one)")
     parser.add_argument(
         "--control-port", type=int, default=0, help="HTTP control port (default: a free one)"
+    )
+    parser.add_argument(
+        "--websocket-port",
+        type=int,
+        help="port for AMQP over WebSockets with TLS, 0 for a free one (default: none); the first "
+        "line names the file of the certificate that clients must trust",
     )
     parser.add_argument(
         "--config",
@@ -74,29 +81,41 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         idle_connection_seconds=options.idle_connection_seconds,
         idle_link_seconds=options.idle_link_seconds,
     )
-    port = await server.listen(HOST, options.port)
-    runner = web.AppRunner(application(server), access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, HOST, options.control_port)
-    await site.start()
-    control_port = runner.addresses[0][1]
-    rule = config.rules[0]
-    service.announce(
-        "broker",
-        port=port,
-        control_port=control_port,
-        connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
-        f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
-    )
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        facts = await _serve_websockets(stack, dispatcher, options.websocket_port)
+        stack.push_async_callback(server.close)
+        stack.callback(dispatcher.failure.cancel)
+        port = await server.listen(HOST, options.port)
+        control_port = await stack.enter_async_context(
+            service.serve_http(application(server), options.control_port)
+        )
+        rule = config.rules[0]
+        service.announce(
+            "broker",
+            port=port,
+            control_port=control_port,
+            connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
+            f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
+            **facts,
+        )
         await asyncio.wait((stop, dispatcher.failure), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
         if dispatcher.failure.done():
             dispatcher.failure.result()
-    finally:
-        stop.cancel()
-        dispatcher.failure.cancel()
-        await runner.cleanup()
-        await server.close()
+
+
+async def _serve_websockets(
+    stack: contextlib.AsyncExitStack, dispatcher: Dispatcher, port: int | None
+) -> dict[str, str | int]:
+    """Accept WebSockets if a port is asked for; return what the ready line tells about it."""
+    if port is None:
+        return {}
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-")))
+    tls = self_signed("local broker", folder)
+    listening = await stack.enter_async_context(
+        service.serve_http(websocket.application(dispatcher), port, tls)
+    )
+    return {"websocket_port": listening, "certificate": str(folder / "certificate.pem")}
 
 
 def main() -> int:
