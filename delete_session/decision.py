@@ -1,6 +1,6 @@
 """What an answer of the Face API means, and what becomes of the message: pure functions.
 
-No I/O, no clock and no randomness in here: all are passed in. The table is the README's.
+No I/O, no clock and no randomness in here: all are passed in. The table is in docs/failures.md.
 """
 
 import re
