@@ -124,8 +124,8 @@ def _count(least: int, most: int, unit: str) -> Callable[[str], int]:
 
 _seconds = _number(0.001, 600, "seconds")
 
-# One row a setting, keyed by the field of Settings that it fills. The README's table, the Bicep
-# app settings and local.settings.sample.json hold the same names (tests/infra keeps them equal).
+# One row a setting, keyed by the field of Settings that it fills. docs/settings.md, the Bicep app
+# settings and local.settings.sample.json hold the same names (tests/infra keeps them equal).
 TABLE: dict[str, Setting[Any]] = {
     "face_endpoint": Setting("FACE_ENDPOINT", None, _endpoint),
     "face_api_version": Setting("FACE_API_VERSION", "v1.2-preview.1", _api_version),

@@ -169,7 +169,7 @@ class Listener:
         failure = await self._invoke(message)
         renewal.cancel()
         await asyncio.wait({renewal})
-        # The very text of the platform's host, which the README tells operators to expect.
+        # The very text of the platform's host, which docs/operations.md tells operators to expect.
         action = "Complete" if failure is None else "Abandon"
         try:
             if failure is None:

@@ -1,4 +1,4 @@
-"""What `make run` publishes: a mix with every row of the README's table of answers in it.
+"""What `make run` publishes: a mix with every row of docs/failures.md's table of answers in it.
 
 Each message comes with the faults that the Face API is to inject for its session, and with where
 the message should end.

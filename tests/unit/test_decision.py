@@ -1,4 +1,4 @@
-"""What an answer means: the README's table, row by row."""
+"""What an answer means: the table of docs/failures.md, row by row."""
 
 import pytest
 from hypothesis import given

@@ -49,7 +49,7 @@ def app_settings(project: Project) -> dict[str, Value]:
 
 @policy
 def settings_are_the_same_everywhere(project: Project) -> list[str]:
-    """The code, Bicep, the README and the local sample name the same settings, with the same
+    """The code, Bicep, docs/settings.md and the local sample name the same settings, with the same
     defaults."""
     problems: list[str] = []
 
@@ -60,9 +60,11 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     code = code_settings()
     in_bicep = app_settings(project)
     compare("Bicep", set(in_bicep), code | PLATFORM_SETTINGS)
-    readme = project.readme_settings()
-    compare("the README's table", set(readme), code | PLATFORM_SETTINGS | LOCAL_ONLY)
-    problems += [f"README names {name} twice" for name, n in Counter(readme).items() if n > 1]
+    documented = project.documented_settings()
+    compare("docs/settings.md", set(documented), code | PLATFORM_SETTINGS | LOCAL_ONLY)
+    problems += [
+        f"docs/settings.md names {name} twice" for name, n in Counter(documented).items() if n > 1
+    ]
     sample: dict[str, str] = project.json("local.settings.sample.json")["Values"]
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
     tuning = project.main.types.get("Tuning", frozenset())
