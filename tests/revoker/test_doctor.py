@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ops.doctor import _read_token
+from revoker.doctor import _read_token
 from tests.certificates import self_signed
-from tests.ops.clouds import CloudThread
-from tests.ops.conftest import OneQueue, Ran, revoker
+from tests.revoker.clouds import CloudThread
+from tests.revoker.conftest import OneQueue, Ran, revoker
 
 
 def examined(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
