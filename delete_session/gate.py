@@ -14,6 +14,9 @@ from .answer import Answer, Meaning, describe, meaning
 from .clock import Clock
 from .pacing import BreakerState, CircuitBreaker, RateLimiter
 
+# Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
+# own message only. A minute is the longest window of a documented limit (20 calls a minute, tier F0).
+_LONGEST_PAUSE = 60.0
 _LONGEST_SLEEP = 1.0  # seconds: the rate may have changed by then
 
 
@@ -35,8 +38,6 @@ class Gate:
         breaker_failures: how many in a row, not about a message, block all calls.
         cool_down: seconds until a probe.
         patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
-        longest_pause: seconds for which one answer may pause or block all calls; what it asks for
-            beyond that holds up its own message only.
         clock: time and chance.
         on_change: told the circuit's new state, and what the last failure was.
     """
@@ -48,13 +49,11 @@ class Gate:
         breaker_failures: int,
         cool_down: float,
         patience: float,
-        longest_pause: float,
         clock: Clock,
         on_change: Callable[[BreakerState, str], None] = lambda _state, _failure: None,
     ) -> None:
         self._clock = clock
         self._patience = patience
-        self._longest_pause = longest_pause
         self._limiter = RateLimiter(most_calls, clock.random)
         self._breaker = CircuitBreaker(
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
@@ -120,11 +119,11 @@ class Gate:
             # Other messages are told of it, too, and the request id is of this one.
             self.last_failure = describe(replace(answer, request_id=None))
         elif what is Meaning.THROTTLED:
-            pause = min(asked_for or 1.0, self._longest_pause)
+            pause = min(asked_for or 1.0, _LONGEST_PAUSE)
             self._limiter.throttled(now, permit.acquired_at, pause)
         else:
             self._limiter.succeeded(now)
-        break_seconds = min(asked_for or 0.0, self._longest_pause)
+        break_seconds = min(asked_for or 0.0, _LONGEST_PAUSE)
         self._breaker.report(permit.generation, what.endpoint_works, now, break_seconds)
 
     def blocked_for(self) -> float:
