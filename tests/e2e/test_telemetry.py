@@ -21,9 +21,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from delete_session.decision import FaceAnswer
 from delete_session.instruments import SWITCHES, OpenTelemetry, Silence, listen
-from local import worker
 from local.cloud import Cloud, Options
-from local.host import Listener, read_trigger
+from local.host import worker
+from local.host.listener import Listener
+from local.host.trigger import read_trigger
 from tests.unit.fakes import Bench, settings
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from local.cloud import Service, ServiceFailed
-from local.host import HostError, resolve
+from local.host.trigger import HostError, resolve
 
 from .broker_process import BrokerProcess
 
