@@ -26,7 +26,9 @@ async def measure(messages: int) -> dict[str, dict[str, Any]]:
 
 async def _storm(app: Path, messages: int) -> dict[str, Any]:
     settings = {"FACE_MAX_CALLS_PER_SECOND": "8"}
-    options = Options(app=app, face_rate=FACE_RATE, face_burst=FACE_RATE, settings=settings)
+    options = Options(
+        app=app, face_limit=f"{FACE_RATE}/1", face_limit_shape="bucket", settings=settings
+    )
     async with (
         open_stage(options, random.Random(1)) as stage,
         stage.live_client(LIVE_RATE, poisson=False) as live,

@@ -92,8 +92,9 @@ class Options:
     queue: str = "session-revoked"
     queue_properties: Mapping[str, object] = field(default_factory=dict)
     durable_broker: bool = False
-    face_rate: float = 0
-    face_burst: float | None = None
+    face_limit: str = "none"
+    """Of the Face API: COUNT/SECONDS, or "none"."""
+    face_limit_shape: str = "fixed"
     seed: int = 0
     api_version: str = "v1.2-preview.1"
     hosts: int = 1
@@ -124,8 +125,8 @@ class Cloud:
         key = secrets.token_hex(16)
         self.face = self._service(
             "local.face",
-            *("--signing-key", key, "--rate", str(options.face_rate), "--seed", str(options.seed)),
-            *(("--burst", str(options.face_burst)) if options.face_burst else ()),
+            *("--signing-key", key, "--seed", str(options.seed)),
+            *("--limit", options.face_limit, "--limit-shape", options.face_limit_shape),
         )
         self.identity = self._service("local.identity", "--signing-key", key)
         config = self.folder / "broker.json"

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -256,6 +257,12 @@ def settings(face_rate: float) -> dict[str, str]:
     return {**FAST_SETTINGS, "FACE_MAX_CALLS_PER_SECOND": f"{rate:g}"}
 
 
+def face_limit(face_rate: float) -> str:
+    """Return the limit of a Face API that allows so many calls a second; 0: any number."""
+    count, seconds = Fraction(face_rate).limit_denominator(60).as_integer_ratio()
+    return f"{count}/{seconds}" if face_rate else "none"
+
+
 async def main(arguments: list[str] | None = None) -> int:
     """Run; return 0 only if every message ended where it should."""
     options = parser().parse_args(arguments)
@@ -263,7 +270,7 @@ async def main(arguments: list[str] | None = None) -> int:
         parser().error("--messages and --face-rate: 0 or more; --fault-rate: 0 to less than 1")
     console = Console()
     cloud_options = Options(
-        face_rate=options.face_rate,
+        face_limit=face_limit(options.face_rate),
         seed=options.seed,
         api_version=options.api_version,
         settings=settings(options.face_rate),

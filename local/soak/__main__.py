@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from local.cloud import ServiceFailed
-from local.soak.invariants import Bar, Verdict, check
-from local.soak.scenarios import SCENARIOS, Scenario, curve
+from local.soak.invariants import Bar, Evidence, Verdict, check
+from local.soak.scenarios import SCENARIOS, Scenario
 from local.soak.stage import open_stage
 
 AT_ONCE = 4
@@ -113,6 +114,15 @@ async def play(scenario: Scenario, seed: int) -> Result:
             bars=[],
             problems=[str(error)],
         )
+
+
+def curve(evidence: Evidence, seconds: float = 10) -> list[float]:
+    """Calls per second of the function, over consecutive spans of so many seconds."""
+    if not evidence.calls:
+        return []
+    start = evidence.calls[0]["time"]
+    spans = Counter(int((call["time"] - start) // seconds) for call in evidence.calls)
+    return [round(spans[span] / seconds, 1) for span in range(max(spans) + 1)]
 
 
 def add_row(table: Table, result: Result) -> None:

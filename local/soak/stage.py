@@ -126,7 +126,7 @@ class Stage:
         return await self.cloud.ask(self.cloud.face, method, path, body)
 
     async def break_face(self, *rules: Mapping[str, Any]) -> None:
-        """Add rules of faults, see local/faults.py."""
+        """Add rules of faults, see local/face/faults.py."""
         await self.face("POST", "/_local/faults", [dict(rule) for rule in rules])
 
     async def mend_face(self) -> None:
