@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.harness import ROOT
 from local.cloud import Options
-from local.soak.stage import Live, Stage, open_stage
+from local.soak.live import Live, steady
+from local.soak.stage import Stage, open_stage
 
 FACE_RATE, LIVE_RATE = 10, 5
 """Calls per second: the default limit of a Standard Face resource, and what live verification takes
@@ -31,7 +32,7 @@ async def _storm(app: Path, messages: int) -> dict[str, Any]:
     )
     async with (
         open_stage(options, random.Random(1)) as stage,
-        stage.live_client(LIVE_RATE, poisson=False) as live,
+        stage.live_client(steady(LIVE_RATE)) as live,
     ):
         began = time.monotonic()
         await stage.publish(stage.plan(messages))

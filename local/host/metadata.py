@@ -1,4 +1,4 @@
-"""What the host tells the worker about a message, beside its body."""
+"""What the host tells the worker about a message besides its body."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Processes end: hosts, the broker, one by one or together."""
+"""Hosts and the broker end in the middle of their work."""
 
 import asyncio
 import time
@@ -92,7 +92,7 @@ async def drain_on_sigterm(stage: Stage) -> None:
 
 
 def drain_bars(stage: Stage, _: Evidence) -> list[Bar]:
-    """What a shutdown may leave behind."""
+    """Bound what a shutdown may leave behind."""
     never = float("inf")
     not_deleted = stage.marks.get("completed, not deleted", never)
     return [

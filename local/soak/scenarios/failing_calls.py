@@ -18,8 +18,8 @@ MANY = 10_000
 
 async def random_faults_30(stage: Stage) -> None:
     """10,000 messages while 30 % of all calls fail, in every way, and 1 % can never succeed."""
-    # Each 429 holds up the whole process for a second: as often as the others, they would be all
-    # that is measured.
+    # Each 429 holds up the whole process for a second. If they came as often as the other faults,
+    # nothing else would be measured.
     throttle = {"fault": "status", "status": 429, "code": "429", "retry_after": 1}
     await _random_faults(stage, MANY, {**throttle, "probability": 0.002, "method": "DELETE"})
 
@@ -40,7 +40,7 @@ async def _random_faults(stage: Stage, count: int, *more: Mapping[str, Any]) -> 
 
 
 def effort_bar(_: Stage, evidence: Evidence) -> list[Bar]:
-    """Calls that each message cost: at most 1 + its injected faults + 1 on average."""
+    """Bound the calls that a message costs: on average 1, its injected faults, and 1 more."""
     faults = sum(call["fault"] is not None for call in evidence.calls)
     messages = max(1, len(evidence.published))
     return [Bar("calls per message", len(evidence.calls) / messages, 2 + faults / messages)]

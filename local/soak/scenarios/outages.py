@@ -15,17 +15,17 @@ OUTAGE_COOL_DOWN = 3.0
 async def face_503_then_recovery(stage: Stage) -> None:
     """The Face API answers everyone 503 for ten minutes (at 1:10, cool-down and backoff too)."""
     await stage.publish(stage.plan(150))
-    await stage.drained()  # it is a process in full swing that meets the outage
+    await stage.drained()  # so that the outage meets a process in full swing
     await stage.break_face({"fault": "status", "status": 503, "code": "ServiceUnavailable"})
     messages = stage.plan(400)
     await stage.publish(messages[:200])
     await stage.publish(messages[200:], per_second=200 / 60)
-    await recover(stage, stage.mend_face())
+    await recover(stage, stage.restore_face())
 
 
-async def recover(stage: Stage, mending: Awaitable[None]) -> None:
-    """Mend, and measure how long the rest takes."""
-    await mending
+async def recover(stage: Stage, restoring: Awaitable[None]) -> None:
+    """Restore, and measure how long the rest takes."""
+    await restoring
     stage.marks["left"] = await stage.left()
     began = time.monotonic()
     await stage.drained()
@@ -33,7 +33,7 @@ async def recover(stage: Stage, mending: Awaitable[None]) -> None:
 
 
 def drain_bar(rate: float, cool_down: float) -> Callable[[Stage, Evidence], list[Bar]]:
-    """The bar of outages: all gone within twice the cool-down and 1.15 times the optimum."""
+    """Return the bar of outages: all gone in twice the cool-down and 1.15 times the optimum."""
 
     def bars(stage: Stage, _: Evidence) -> list[Bar]:
         optimum = stage.marks.get("left", 0) / rate

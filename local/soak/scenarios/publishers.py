@@ -16,7 +16,7 @@ async def malformed_500(stage: Stage) -> None:
 
 
 def malformed(chance: random.Random, message_id: str) -> Published:
-    """A message that is wrong in a random way, and what its description must say."""
+    """Return a message that is wrong in a random way, and what its description must say."""
     content_type: str | None = chance.choice(["application/json", "text/plain", None])
     match chance.randrange(8):
         case 0:
@@ -51,7 +51,7 @@ def malformed(chance: random.Random, message_id: str) -> Published:
 
 
 def _json_value(chance: random.Random, depth: int) -> object:
-    """Anything but a session id."""
+    """Return anything but a session id."""
     values: list[object] = [None, True, chance.random(), chance.randrange(10**6), "", "a/b", "é"]
     if depth < 4:
         values += [[_json_value(chance, depth + 1)], {"k": _json_value(chance, depth + 1)}]
@@ -72,7 +72,7 @@ async def publisher_sends_everything_twice(stage: Stage) -> None:
 
 
 def duplicates_bar(_: Stage, evidence: Evidence) -> list[Bar]:
-    """Every second message under the same id was dropped."""
+    """Require that every second message under the same id was dropped."""
     dropped = sum(event["event"] == "duplicate_dropped" for event in evidence.ledger)
     return [Bar("duplicates not dropped", len(evidence.published) / 2 - dropped, 0)]
 

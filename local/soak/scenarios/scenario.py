@@ -39,12 +39,14 @@ class Scenario:
 
     name: str
     play: Callable[[Stage], Awaitable[None]]
-    """Publishes, breaks and mends; what is left in the queue afterwards is waited for."""
+    """Publishes, breaks and restores; afterwards, the queue is waited for until it is empty."""
     limit: float
     """Seconds that it may take until the queue holds nothing but dead letters."""
     settings: Mapping[str, str] = field(default_factory=lambda: SCALED)
     options: Mapping[str, Any] = field(default_factory=dict)
     bars: Callable[[Stage, Evidence], list[Bar]] = lambda _stage, _evidence: []
+    on_request: bool = False
+    """Played only when it is named."""
 
     @property
     def what(self) -> str:
@@ -52,27 +54,27 @@ class Scenario:
         return (self.play.__doc__ or "").strip()
 
     def cloud(self, seed: int) -> Options:
-        """The cloud it plays on."""
+        """Return the cloud that it plays on."""
         values = {"queue_properties": LOCK, **self.options}
         return Options(seed=seed, settings=self.settings, **values)
 
 
 COPIES = 0.02
-"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, so that something can befall them."""
+"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, so that something can happen to them."""
 
 
 def with_settings(**changes: float) -> dict[str, str]:
-    """The scaled settings, some of them changed."""
+    """Return the scaled settings, some of them changed."""
     return {**SCALED, **{name: f"{value:g}" for name, value in changes.items()}}
 
 
 def transient(share: float) -> dict[str, Any]:
-    """A rule of faults: that share of all calls fails in some way that passes."""
+    """Return a rule of faults: this share of all calls fails in some way that passes."""
     return {"fault": "random", "probability": share, "kinds": list(TRANSIENT), "method": "DELETE"}
 
 
 def rejected(each: Published, status: int, code: str) -> dict[str, Any]:
-    """A rule of faults: this session's calls are always refused."""
+    """Return a rule of faults: every call for this session is refused."""
     return {
         "fault": "status",
         "status": status,
@@ -83,5 +85,5 @@ def rejected(each: Published, status: int, code: str) -> dict[str, Any]:
 
 
 def rejected_end(status: int, code: str) -> dict[str, Any]:
-    """Where a message ends whose session's calls are refused so."""
+    """Return where a message ends if the calls for its session are refused like that."""
     return {"ends": (code,), "description": f"^HTTP {status} {code}: refused by the scenario"}
