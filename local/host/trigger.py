@@ -3,35 +3,25 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from local.host import worker
-
-
-class HostError(Exception):
-    """The app cannot be run; the text says why."""
+from local.host.configuration import HostError, HostJson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A Service Bus queue trigger, its settings resolved. Times are seconds."""
+    """A Service Bus queue trigger, its settings resolved."""
 
     function: worker.Function
     parameter: str
     binary: bool
     queue: str
     connection_string: str
-    max_concurrent_calls: int
-    prefetch_count: int
-    max_lock_renewal: float
-    drain: float
+    host_json: HostJson
 
 
 def read_trigger(
-    function: worker.Function,
-    host_json: Mapping[str, Any],
-    settings: Mapping[str, str],
-    drain: float,
+    function: worker.Function, host_json: HostJson, settings: Mapping[str, str]
 ) -> Trigger:
     """Resolve a function's trigger the way the platform does.
 
@@ -44,19 +34,13 @@ def read_trigger(
     connection = settings.get(binding["connection"])
     if not connection:
         raise HostError(f"connection {binding['connection']} is not set to a connection string")
-    options = host_json.get("extensions", {}).get("serviceBus", {})
-    if options.get("autoCompleteMessages") is False:
-        raise HostError("autoCompleteMessages: false is not emulated")
     return Trigger(
         function=function,
         parameter=binding["name"],
         binary=str(binding.get("dataType", "")).upper() == "BINARY",
         queue=resolve(binding["queueName"], settings),
         connection_string=connection,
-        max_concurrent_calls=options.get("maxConcurrentCalls", 16),
-        prefetch_count=options.get("prefetchCount", 0),
-        max_lock_renewal=_seconds(options.get("maxAutoLockRenewalDuration", "00:05:00")),
-        drain=drain,
+        host_json=host_json,
     )
 
 
@@ -69,8 +53,3 @@ def resolve(text: str, settings: Mapping[str, str]) -> str:
         return settings[match[1]]
 
     return re.sub(r"%([^%]+)%", value, text)
-
-
-def _seconds(time_span: str) -> float:
-    hours, minutes, seconds = time_span.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -23,6 +23,7 @@ from delete_session.decision import FaceAnswer
 from delete_session.instruments import SWITCHES, OpenTelemetry, Silence, listen
 from local.cloud import Cloud, Options
 from local.host import worker
+from local.host.configuration import read_host_json
 from local.host.listener import Listener
 from local.host.trigger import read_trigger
 from tests.unit.fakes import Bench, settings
@@ -103,8 +104,8 @@ async def cloud(monkeypatch: pytest.MonkeyPatch, switched_on: None) -> AsyncIter
             monkeypatch.setenv(name, value)
         monkeypatch.syspath_prepend(str(ROOT))
         [function] = await worker.index(ROOT)
-        host_json = json.loads((ROOT / "host.json").read_text())
-        listener = Listener(read_trigger(function, host_json, os.environ, 5))
+        host_json = read_host_json(json.loads((ROOT / "host.json").read_text()))
+        listener = Listener(read_trigger(function, host_json, os.environ))
         running = asyncio.create_task(listener.run())
         yield made
         listener.drain()

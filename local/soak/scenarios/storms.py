@@ -119,7 +119,7 @@ _LIVE = {
     "poisson": (short_storm_poisson, 0.04),
     "bursts": (short_storm_bursts, 0.05),
 }
-PLAYED_ALWAYS = ("storm_window_steady", "storm_window_bursts", "storm_sliding_poisson")
+PLAYED_ALWAYS = ("storm_window_steady", "storm_sliding_poisson")
 """The others are played when they are named: all of them take half an hour."""
 
 
