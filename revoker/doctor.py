@@ -198,13 +198,13 @@ def _right(name: str, answer: Answer) -> Check:
             return Check(name, State.OK, detail)
         case 404, _:
             return Check(name, State.SKIPPED, "see API version")
-        case 401, _:
+        case 401, code if code != "PermissionDenied":
             cure = (
                 "See the check of the token. If that is well: FACE_ENDPOINT must be the resource's "
                 "custom-subdomain endpoint, and the login of the tenant that the resource is in."
             )
             return Check(name, State.WRONG, f"The token was not accepted: {said}", cure)
-        case 403, "PermissionDenied":
+        case 401 | 403, "PermissionDenied":
             cure = (
                 "Assign the caller the role that infra/ defines, on the Face resource (data action "
                 "Microsoft.CognitiveServices/accounts/Face/*/sessions/delete). A new assignment "

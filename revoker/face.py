@@ -149,7 +149,7 @@ async def session(
                 return Told(Existence.EXISTS, each, datetime.now().astimezone())
             if answer.status != 404 or answer.code != "SessionNotFound":
                 cure = remedy(answer) or "Try again in a minute."
-                if answer.status == 403:
+                if answer.status == 403 or answer.code == "PermissionDenied":
                     cure = (
                         "Your login may not read sessions, and the function's own role can only "
                         "delete: ask the log instead, see 'What happened to session X' in "
