@@ -8,10 +8,10 @@ from functools import lru_cache
 
 import httpx
 
+from . import __version__
+from .answer import Answer, retry_after_seconds
 from .contract import SessionRevoked
-from .decision import FaceAnswer, retry_after_seconds
 from .identity import TokenSource, TokenUnavailable
-from .settings import VERSION, Settings
 from .transport import AiohttpTransport
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -38,34 +38,44 @@ class FaceClient:
     """Deletes liveness sessions over one connection pool.
 
     Args:
-        settings: endpoint, API version and timeouts.
+        endpoint: `https://<name>.cognitiveservices.azure.com`.
+        api_version: of the Face API.
         tokens: where the bearer token comes from.
+        connect_timeout: seconds for a connection.
+        total_timeout: seconds for one call, with its token and all.
     """
 
-    def __init__(self, settings: Settings, tokens: TokenSource) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        api_version: str,
+        tokens: TokenSource,
+        *,
+        connect_timeout: float,
+        total_timeout: float,
+    ) -> None:
         self._tokens = tokens
-        self._total_timeout = settings.total_timeout
+        self._total_timeout = total_timeout
         self._collections = {
-            kind: httpx.URL(collection_url(settings.face_endpoint, settings.face_api_version, kind))
-            for kind in _PATH_SEGMENT
+            kind: httpx.URL(collection_url(endpoint, api_version, kind)) for kind in _PATH_SEGMENT
         }
         # A transport and no httpx.AsyncClient around it, whose redirects, cookies and merging of URLs
         # and headers are of no use here: docs/decisions.md has what each would cost.
         self._transport = AiohttpTransport(
-            verify=settings.face_endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
+            verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
         )
-        self._timeout = {"connect": settings.connect_timeout}
+        self._timeout = {"connect": connect_timeout}
 
     async def delete(
-        self, revoked: SessionRevoked, may_ask_again: Callable[[], bool] = lambda: True
-    ) -> FaceAnswer:
+        self, revoked: SessionRevoked, may_retry: Callable[[], bool] = lambda: True
+    ) -> Answer:
         """Delete the session; never raises, whatever comes back or does not.
 
         A 401 drops the token and asks once more with a new one: keys roll over, caches lag.
 
         Args:
             revoked: the session.
-            may_ask_again: asked after a 401; no where the circuit has opened meanwhile.
+            may_retry: asked after a 401; no where the circuit has opened meanwhile.
         """
         try:
             async with asyncio.timeout(self._total_timeout):
@@ -73,20 +83,20 @@ class FaceClient:
                 answer = await self._send(revoked, token)
                 if answer.status == 401:
                     self._tokens.drop(token)
-                if answer.status == 401 and may_ask_again():
+                if answer.status == 401 and may_retry():
                     answer = await self._send(revoked, await self._tokens.get())
                 return answer
         except (TimeoutError, httpx.TimeoutException):
-            return FaceAnswer(
+            return Answer(
                 status=None, code="Timeout", message=f"no answer within {self._total_timeout:g} s"
             )
         except TokenUnavailable as error:
-            return FaceAnswer(status=None, code="TokenUnavailable", message=str(error))
+            return Answer(status=None, code="TokenUnavailable", message=str(error))
         except Exception as error:  # broken HTTP, TLS, DNS, sockets: all mean that nothing is known
             message = _one_line(f"{type(error).__name__}: {error}")
-            return FaceAnswer(status=None, code="ConnectionFailed", message=message)
+            return Answer(status=None, code="ConnectionFailed", message=message)
 
-    async def _send(self, revoked: SessionRevoked, token: str) -> FaceAnswer:
+    async def _send(self, revoked: SessionRevoked, token: str) -> Answer:
         collection = self._collections[revoked.session_type]
         # The id goes into `target`, which stands for the URL's path: parsing another URL for each
         # session would take a quarter of all the CPU time of a message.
@@ -113,7 +123,7 @@ class FaceClient:
 def _headers(token: str) -> httpx.Headers:
     return httpx.Headers(
         {
-            "user-agent": f"liveness-session-revoker/{VERSION}",
+            "user-agent": f"liveness-session-revoker/{__version__}",
             "accept": "application/json",
             "accept-encoding": "identity",  # so that the bound on the answer is one on memory
             "authorization": f"Bearer {token}",
@@ -121,15 +131,15 @@ def _headers(token: str) -> httpx.Headers:
     )
 
 
-def read_answer(response: httpx.Response, body: bytes) -> FaceAnswer:
+def read_answer(response: httpx.Response, body: bytes) -> Answer:
     """What a response says."""
     status, headers = response.status_code, response.headers
     request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
     request_id = _one_line(request_id) or None
     if response.is_success and not body:  # as after every deletion: there is nothing more to read
-        return FaceAnswer(status=status, code=f"HTTP {status}", request_id=request_id)
+        return Answer(status=status, code=f"HTTP {status}", request_id=request_id)
     code, message = _face_error(body)
-    return FaceAnswer(
+    return Answer(
         status=status,
         code=code or _one_line(headers.get("x-ms-error-code", "")) or f"HTTP {status}",
         message=message,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-VERSION = "0.1.0"
-
 CONNECTION = "ServiceBusConnection"
 """Name of the trigger's connection; the function's own client reads the same settings."""
 

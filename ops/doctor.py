@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from delete_session.decision import FaceAnswer, describe
+from delete_session.answer import Answer, describe
 from delete_session.identity import SCOPE as FACE_SCOPE
 from delete_session.settings import Settings, SettingsError
 from ops.connection import QueueAddress, setting
@@ -186,11 +186,11 @@ async def _delete_nothing(face: Face, api_version: str) -> Reply:
     return await face.call("DELETE", api_version, "livenessWithVerify", str(uuid.uuid4()))
 
 
-def _unknown_path(answer: FaceAnswer) -> bool:
+def _unknown_path(answer: Answer) -> bool:
     return answer.status == 404 and answer.code != "SessionNotFound"
 
 
-def _right(name: str, answer: FaceAnswer) -> Check:
+def _right(name: str, answer: Answer) -> Check:
     said = describe(answer)
     match answer.status, answer.code:
         case 404, "SessionNotFound":
@@ -228,7 +228,7 @@ def _right(name: str, answer: FaceAnswer) -> Check:
             return Check(name, State.WRONG, f"Not the answer that must come: {said}", cure)
 
 
-def _version(name: str, version: str, answer: FaceAnswer, known: list[str]) -> Check:
+def _version(name: str, version: str, answer: Answer, known: list[str]) -> Check:
     if not _unknown_path(answer):
         return Check(name, State.OK, version)
     if known:

@@ -13,11 +13,11 @@ from typing import get_args
 import httpx
 from azure.core.exceptions import ClientAuthenticationError
 
+from delete_session import __version__
+from delete_session.answer import Answer, describe, remedy
 from delete_session.contract import SessionType
-from delete_session.decision import FaceAnswer, describe, remedy
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import SCOPE, credential
-from delete_session.settings import VERSION
 from delete_session.transport import AiohttpTransport
 from ops.failure import Failure, first_line
 
@@ -53,7 +53,7 @@ async def token(scope: str, client_id: str | None) -> str:
 class Reply:
     """An answer, and what else was seen with it."""
 
-    answer: FaceAnswer
+    answer: Answer
     clock_skew_seconds: float | None
     """This machine's clock less the server's; None where the server did not tell its time."""
 
@@ -75,7 +75,7 @@ class Face:
                 verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
             ),
             timeout=CALL_SECONDS,
-            headers={"user-agent": f"liveness-session-revoker-ops/{VERSION}"},
+            headers={"user-agent": f"liveness-session-revoker-ops/{__version__}"},
         ) as client:
             yield cls(client, endpoint, bearer)
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILES = (
     "infra",
-    "delete_session/__init__.py",
+    "delete_session/trigger.py",
     "host.json",
     "local.settings.sample.json",
     "docs/settings.md",

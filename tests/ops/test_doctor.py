@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from local.certificates import self_signed
 from ops.doctor import _read_token
-from tests.certificates import self_signed
 from tests.ops.clouds import CloudThread
 from tests.ops.conftest import OneQueue, Ran, revoker
 

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
+from delete_session.answer import Answer
 from delete_session.contract import SessionRevoked
-from delete_session.decision import FaceAnswer
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
 from local.service import serve_http
 
-from .fakes import settings
+from .fakes import face_client
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SESSION = SessionRevoked(session_id="s-1")
@@ -68,14 +68,14 @@ async def served(
     app.router.add_route("*", "/{path:.*}", server)
     async with serve_http(app, 0) as port:
         values = {"FACE_ENDPOINT": f"http://127.0.0.1:{port}", **environment}
-        client = FaceClient(settings(**values), tokens or FakeTokens())  # type: ignore[arg-type]
+        client = face_client(tokens or FakeTokens(), **values)
         try:
             yield client, server
         finally:
             await client.close()
 
 
-async def ask(handler: Handler, **environment: str) -> FaceAnswer:
+async def ask(handler: Handler, **environment: str) -> Answer:
     async with served(handler, None, **environment) as (client, _):
         return await client.delete(SESSION)
 
@@ -255,7 +255,7 @@ async def test_hang_ends_at_the_total_timeout() -> None:
     assert time.monotonic() - started < 3
 
 
-async def raw(reply: bytes) -> FaceAnswer:
+async def raw(reply: bytes) -> Answer:
     """The answer when a server writes these bytes and hangs up."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -266,7 +266,7 @@ async def raw(reply: bytes) -> FaceAnswer:
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    client = FaceClient(settings(FACE_ENDPOINT=f"http://127.0.0.1:{port}"), FakeTokens())  # type: ignore[arg-type]
+    client = face_client(FakeTokens(), FACE_ENDPOINT=f"http://127.0.0.1:{port}")
     async with server:
         answer = await client.delete(SESSION)
     await client.close()
@@ -293,7 +293,7 @@ async def test_broken_http_is_a_failed_connection(reply: bytes) -> None:
 
 async def test_refused_connection_is_a_failed_connection() -> None:
     """Nobody listens: nothing is known."""
-    client = FaceClient(settings(FACE_ENDPOINT="http://127.0.0.1:9"), FakeTokens())  # type: ignore[arg-type]
+    client = face_client(FakeTokens(), FACE_ENDPOINT="http://127.0.0.1:9")
     answer = await client.delete(SESSION)
     await client.close()
     assert (answer.status, answer.code) == (None, "ConnectionFailed")

@@ -191,7 +191,7 @@ def one_instance_always_listens(project: Project) -> list[str]:
     count = project.main.parameters["alwaysReadyInstances"].default
     if not isinstance(count, int) or count < 1:
         problems.append(f"{count} instances are always ready")
-    function = _first(r"async def (\w+)\(message", project.text("delete_session/__init__.py"))
+    function = _first(r"async def (\w+)\(message", project.text("delete_session/trigger.py"))
     bicep = project.files["modules/function-app.bicep"].text
     if f"name: 'function:{function}'" not in bicep:
         problems.append(f"none is ready for the function {function}")
