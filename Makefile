@@ -30,7 +30,7 @@ bench: $(READY) ## how fast, cheap and small, next to the alternatives: ARGS=--q
 	@$(BIN)/python -m bench $(ARGS)
 
 ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--help"
-	@$(BIN)/python -m ops $(ARGS)
+	@$(BIN)/python -m revoker $(ARGS)
 
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint

@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 
 from local.certificates import self_signed
-from ops.doctor import _read_token
-from tests.ops.clouds import CloudThread
-from tests.ops.conftest import OneQueue, Ran, revoker
+from revoker.doctor import _read_token
+from tests.revoker.clouds import CloudThread
+from tests.revoker.conftest import OneQueue, Ran, revoker
 
 
 def examined(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:

@@ -12,7 +12,7 @@ from azure.servicebus import ServiceBusClient
 
 from delete_session.contract import MAX_BODY_BYTES, SessionRevoked, parse
 from local.broker.configuration import DEFAULT
-from ops.schema import schema
+from revoker.schema import schema
 from tests.local.broker_process import BrokerProcess
 from tests.node import installed, run
 
@@ -23,7 +23,7 @@ QUEUE = DEFAULT.queues[0].name
 
 
 def test_the_schema_is_that_of_the_code() -> None:
-    """The committed JSON Schema is what the code's types say (python -m ops.schema)."""
+    """The committed JSON Schema is what the code's types say (python -m revoker.schema)."""
     assert (ROOT / "docs" / "session-revoked.schema.json").read_text() == schema()
 
 

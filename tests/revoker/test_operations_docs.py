@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli import app, desk
-from ops.failure import Exit
+from revoker.cli import app, desk
+from revoker.failure import Exit
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()

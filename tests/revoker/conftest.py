@@ -1,4 +1,4 @@
-"""Brokers, local clouds and the command itself, for the tests of `ops/`."""
+"""Brokers, local clouds and the command itself, for the tests of `revoker/`."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage
 from typer.testing import CliRunner
 
 from local.cloud import Options
-from ops.cli import app
+from revoker.cli import app
 from tests.local.broker_process import BrokerProcess
-from tests.ops.clouds import CloudThread
+from tests.revoker.clouds import CloudThread
 
 QUEUES = 10
 SEEDED = 7

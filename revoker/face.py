@@ -19,7 +19,7 @@ from delete_session.contract import SessionType
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import SCOPE, credential
 from delete_session.transport import AiohttpTransport
-from ops.failure import Failure, first_line
+from revoker.failure import Failure, first_line
 
 CALL_SECONDS = 15.0
 

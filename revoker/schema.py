@@ -1,4 +1,4 @@
-"""Prints the JSON Schema of a session-revoked message: `python -m ops.schema`.
+"""Prints the JSON Schema of a session-revoked message: `python -m revoker.schema`.
 
 docs/session-revoked.schema.json is its output; a test keeps the two equal.
 """

@@ -10,8 +10,8 @@ import msgspec
 from azure.servicebus import ServiceBusMessage
 
 from delete_session.contract import SessionRevoked, SessionType
-from ops.connection import QueueAddress
-from ops.failure import Exit, Failure
+from revoker.connection import QueueAddress
+from revoker.failure import Exit, Failure
 
 MAX_MESSAGE_ID = 128  # characters, by Service Bus
 _BATCH = 100  # messages a request: small enough that the progress bar moves

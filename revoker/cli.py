@@ -21,9 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ops.connection import Options
-    from ops.dead_letters import Outcome, Selection
-    from ops.messages import Seen
+    from revoker.connection import Options
+    from revoker.dead_letters import Outcome, Selection
+    from revoker.messages import Seen
 
 EPILOG = (
     "Exit codes: 0 all is well · 1 something is wrong, was found or is left to do · 2 the command "
@@ -102,9 +102,9 @@ def publish(
     queue drops a second one within its duplicate detection window (two hours), and what comes
     later finds the session gone. If it is interrupted, run it again.
     """
-    from ops.connection import QueueAddress
-    from ops.publish import Interrupted, read_ids
-    from ops.publish import publish as publish_all
+    from revoker.connection import QueueAddress
+    from revoker.publish import Interrupted, read_ids
+    from revoker.publish import publish as publish_all
 
     options = _options(namespace=namespace, queue=queue)
     with _reporting(as_json):
@@ -140,8 +140,8 @@ def status(
     Looks without changing anything (the right to Listen is enough). Exit code 1 when there are
     dead letters.
     """
-    from ops.connection import QueueAddress
-    from ops.status import status as look
+    from revoker.connection import QueueAddress
+    from revoker.status import status as look
 
     options = _options(namespace=namespace, queue=queue)
     with _reporting(as_json):
@@ -185,8 +185,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, oldest first. Changes nothing."""
-    from ops.connection import QueueAddress
-    from ops.dead_letters import Selection, select
+    from revoker.connection import QueueAddress
+    from revoker.dead_letters import Selection, select
 
     options = _options(namespace=namespace, queue=queue)
     with _reporting(as_json):
@@ -219,8 +219,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter with all its properties. Changes nothing."""
-    from ops.connection import QueueAddress
-    from ops.dead_letters import show as look
+    from revoker.connection import QueueAddress
+    from revoker.dead_letters import show as look
 
     options = _options(namespace=namespace, queue=queue)
     with _reporting(as_json):
@@ -256,9 +256,9 @@ def resubmit(
     effort starts anew. It may be interrupted and run again: what was sent already is dropped as a
     duplicate (within the queue's duplicate detection window, two hours).
     """
-    from ops.connection import QueueAddress
-    from ops.dead_letters import resubmit as put_back
-    from ops.dead_letters import select
+    from revoker.connection import QueueAddress
+    from revoker.dead_letters import resubmit as put_back
+    from revoker.dead_letters import select
 
     options = _options(namespace=namespace, queue=queue)
     with _reporting(as_json):
@@ -293,9 +293,9 @@ def discard(
     A session that is not deleted expires by itself within 48 hours of its creation. The record has
     a JSON line for each message: session, reason, times, properties; not the body.
     """
-    from ops.connection import QueueAddress
-    from ops.dead_letters import discard as throw_away
-    from ops.dead_letters import select
+    from revoker.connection import QueueAddress
+    from revoker.dead_letters import discard as throw_away
+    from revoker.dead_letters import select
 
     options = _options(namespace=namespace, queue=queue)
     with _reporting(as_json):
@@ -329,8 +329,8 @@ def doctor(
     delete a random session id, which must be answered with SessionNotFound. With your own login,
     the rights checked are yours; with the app's settings and identity, the app's.
     """
-    from ops.doctor import State
-    from ops.doctor import doctor as examine
+    from revoker.doctor import State
+    from revoker.doctor import doctor as examine
 
     options = _options(
         namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
@@ -367,10 +367,10 @@ def session(
     Exit code 0: it is gone (deleted, expired or never there); 1: it exists; 3: cannot tell. Your
     login needs the right to read sessions, which the function itself has not.
     """
-    from ops.connection import setting
-    from ops.face import Existence
-    from ops.face import session as ask
-    from ops.publish import read_ids
+    from revoker.connection import setting
+    from revoker.face import Existence
+    from revoker.face import session as ask
+    from revoker.publish import read_ids
 
     options = _options(face_endpoint=face_endpoint, api_version=api_version)
     with _reporting(as_json):
@@ -406,7 +406,7 @@ def main() -> None:
 
 
 def _options(**values: str | None) -> "Options":
-    from ops.connection import Options
+    from revoker.connection import Options
 
     return Options(**values)
 
@@ -418,7 +418,7 @@ def _run[T](work: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def _reporting(as_json: bool) -> Iterator[None]:
     """Tell a Failure, and end with its exit code."""
-    from ops.failure import Failure
+    from revoker.failure import Failure
 
     try:
         yield
@@ -441,7 +441,7 @@ def _plain(text: str) -> str:
 @contextmanager
 def _record(path: Path) -> Iterator[TextIO]:
     """A file to add to, readable by its owner alone: it holds session ids."""
-    from ops.failure import Exit, Failure
+    from revoker.failure import Exit, Failure
 
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -488,7 +488,7 @@ def _counted(title: str, counts: Mapping[str, int]) -> None:
 
 
 def _since(text: str | None) -> datetime | None:
-    from ops.failure import Exit, Failure
+    from revoker.failure import Exit, Failure
 
     if text is None:
         return None
@@ -505,8 +505,8 @@ def _since(text: str | None) -> datetime | None:
 
 
 def _selection(reason: str | None, session: str | None, everything: bool) -> "Selection":
-    from ops.dead_letters import Selection
-    from ops.failure import Exit, Failure
+    from revoker.dead_letters import Selection
+    from revoker.failure import Exit, Failure
 
     if everything == (reason is not None or session is not None):
         raise Failure(

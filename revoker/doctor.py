@@ -19,10 +19,10 @@ from cryptography import x509
 from delete_session.answer import Answer, describe
 from delete_session.identity import SCOPE as FACE_SCOPE
 from delete_session.settings import Settings, SettingsError
-from ops.connection import QueueAddress, setting
-from ops.face import Face, Reply, token
-from ops.failure import Failure, first_line
-from ops.messages import peek
+from revoker.connection import QueueAddress, setting
+from revoker.face import Face, Reply, token
+from revoker.failure import Failure, first_line
+from revoker.messages import peek
 
 SERVICE_BUS_SCOPE = "https://servicebus.azure.net/.default"
 AMQPS_PORT = 5671

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ops.connection import QueueAddress
-from ops.messages import Seen, peek
+from revoker.connection import QueueAddress
+from revoker.messages import Seen, peek
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 
 from delete_session.identity import credential
 from delete_session.settings import CONNECTION, TABLE, ServiceBusConnection, service_bus_connection
-from ops import failure
-from ops.failure import Exit, Failure
+from revoker import failure
+from revoker.failure import Exit, Failure
 
 RETRIES = 1
 

@@ -14,10 +14,10 @@ from azure.servicebus.exceptions import (
 )
 
 from delete_session.contract import SessionRevoked, parse
-from ops.failure import Exit, of_service_bus
-from ops.publish import message_id, new_traceparent, read_ids
+from revoker.failure import Exit, of_service_bus
+from revoker.publish import message_id, new_traceparent, read_ids
 from tests.local.broker_process import until
-from tests.ops.conftest import OneQueue, revoker
+from tests.revoker.conftest import OneQueue, revoker
 
 
 def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(

@@ -10,11 +10,11 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusSubQueue
 from azure.servicebus.amqp import AmqpMessageBodyType
 
-from ops.cli import _since
-from ops.dead_letters import Selection, resubmitted_id
-from ops.failure import Failure
-from ops.messages import Seen
-from tests.ops.conftest import OneQueue
+from revoker.cli import _since
+from revoker.dead_letters import Selection, resubmitted_id
+from revoker.failure import Failure
+from revoker.messages import Seen
+from tests.revoker.conftest import OneQueue
 
 HISTORY = "revoker-resubmitted-"
 

@@ -20,10 +20,10 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from delete_session.history import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
-from ops.connection import QueueAddress
-from ops.failure import Exit, Failure
-from ops.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
-from ops.publish import MAX_MESSAGE_ID
+from revoker.connection import QueueAddress
+from revoker.failure import Exit, Failure
+from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
+from revoker.publish import MAX_MESSAGE_ID
 
 # Application properties that a resubmitted message carries: its history.
 FROM_REASON = "revoker-resubmitted-from-reason"

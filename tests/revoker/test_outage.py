@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import Options
-from tests.ops.clouds import CloudThread
-from tests.ops.conftest import revoker
+from tests.revoker.clouds import CloudThread
+from tests.revoker.conftest import revoker
 
 MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "80"))
 DEADLINE_SECONDS = 30 + MESSAGES / 10
@@ -69,7 +69,7 @@ def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
         cloud.ask(broker, "POST", "/faults", {**completing, "count": half, "delay_seconds": 0.001})
         cloud.ask(broker, "POST", "/faults", {**completing, "count": None, "drop": True})
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops", "dead-letters", "resubmit", "--all"],
+            [sys.executable, "-m", "revoker", "dead-letters", "resubmit", "--all"],
             env={**os.environ, **environment},
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
