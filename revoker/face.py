@@ -18,10 +18,12 @@ from delete_session.answer import Answer, describe, remedy
 from delete_session.contract import SessionType
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import SCOPE, credential
+from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
 from revoker.failure import Failure, first_line
 
 CALL_SECONDS = 15.0
+NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
 
 
 async def token(scope: str, client_id: str | None) -> str:
@@ -98,7 +100,9 @@ class Face:
                 "'revoker doctor' tells more.",
             ) from error
         middle = (before + time.time()) / 2
-        return Reply(read_answer(response, response.content), _skew(response, middle))
+        return Reply(
+            read_answer(response, response.content, NOT_RETRYABLE), _skew(response, middle)
+        )
 
 
 def _skew(response: httpx.Response, now: float) -> float | None:
