@@ -30,7 +30,7 @@ EXAMPLES = {
     Meaning.THROTTLED: Answer(status=429, code="429"),
     Meaning.UNAVAILABLE: Answer(status=503, code="ServiceUnavailable"),
 }
-WORDS: dict[type[Decision], str] = {  # type: ignore[valid-type]  # the members of a union
+WORDS: dict[type[Decision], str] = {
     Done: "completed",
     RetryLater: "retried",
     DeadLetter: "dead-lettered",
