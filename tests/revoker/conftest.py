@@ -14,7 +14,7 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage
 from typer.testing import CliRunner
 
 from local.cloud import Options
-from revoker.cli import app
+from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from revoker.cli import app, desk
+from revoker.cli.app import app
+from revoker.cli.dead_letters import dead_letters
 from revoker.failure import Exit
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def test_every_verb_is_explained() -> None:
     verbs = [f"{each.name or each.callback.__name__}" for each in app.registered_commands]  # type: ignore[union-attr]
     verbs += [
         f"dead-letters {each.name or each.callback.__name__}"  # type: ignore[union-attr]
-        for each in desk.registered_commands
+        for each in dead_letters.registered_commands
     ]
     assert len(verbs) == 8
     for verb in verbs:

@@ -58,7 +58,7 @@ def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
         assert seen.code == 1
         assert seen.json["dead_letter_reasons"] == {"RetriesExhausted": MESSAGES}
         diagnosis = revoker(environment, "doctor", "--json").json
-        wrong = [each["name"] for each in diagnosis["checks"] if each["state"] == "wrong"]
+        wrong = [each["name"] for each in diagnosis["checks"] if each["state"] == "failed"]
         assert wrong == ["Face right to delete"]
 
         cloud.ask(face, "POST", "/_local/config", {"deny_role": False})

@@ -1,5 +1,9 @@
 """`revoker publish` and what every verb shares."""
 
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -14,8 +18,9 @@ from azure.servicebus.exceptions import (
 )
 
 from delete_session.contract import SessionRevoked, parse
-from revoker.failure import Exit, of_service_bus
+from revoker.failure import Exit
 from revoker.publish import message_id, new_traceparent, read_ids
+from revoker.service_bus_errors import explain
 from tests.local.broker_process import until
 from tests.revoker.conftest import OneQueue, revoker
 
@@ -50,8 +55,37 @@ def test_publishes_nothing_where_one_id_is_wrong(queue: OneQueue) -> None:
     ran = queue.revoker("publish", "--file", "-", stdin="good\n../bad\n")
     assert ran.code == 2
     assert "../bad" in ran.err
-    assert "Nothing was published" in ran.err
+    assert "Nothing was done" in ran.err
     assert queue.counts["active"] == 0
+
+
+MODULES_OF_PUBLISH = """
+import json, sys, types
+# Not what the package itself loads on being imported, but what publishing needs of it.
+package = types.ModuleType("delete_session")
+package.__path__ = ["delete_session"]
+sys.modules["delete_session"] = package
+from revoker.cli.app import app
+app(["publish", "a", "--json"], standalone_mode=False)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_publishing_with_a_connection_string_loads_nothing_in_vain(queue: OneQueue) -> None:
+    """Neither the HTTP clients, nor the login, nor the function's host, nor the tables are loaded."""
+    ran = subprocess.run(
+        [sys.executable, "-c", MODULES_OF_PUBLISH],
+        env={**os.environ, **queue.environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.returncode == 0, ran.stderr
+    published, modules = (json.loads(line) for line in ran.stdout.splitlines())
+    assert published["published"] == queue.counts["active"] == 1
+    assert "azure.servicebus" in modules
+    not_needed = ("aiohttp", "httpx", "azure.identity", "azure.functions", "cryptography", "rich")
+    assert not [name for name in not_needed if name in modules]
 
 
 def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> None:
@@ -72,7 +106,7 @@ def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> 
     assert ran.code == 3
     confirmed = queue.counts["active"]
     assert 0 < confirmed < 3000
-    assert f"{confirmed} of 3000 were published" in ran.err
+    assert f"{confirmed} of 3000 messages were published" in ran.err
     assert queue.revoker("publish", "--file", "-", stdin=ids).code == 0
     assert queue.counts["active"] == 3000
 
@@ -89,12 +123,12 @@ def test_a_connection_string_that_is_none_is_told_without_it() -> None:
     """Half a connection string is a wrong setting; what is in it is not repeated."""
     ran = revoker({"ServiceBusConnection": "Endpoint=sb://x;SharedAccessKeyName=secret"}, "status")
     assert ran.code == 2
-    assert "ServiceBusConnection is no connection string" in ran.err
+    assert "ServiceBusConnection is not a usable connection string" in ran.err
     assert "secret" not in ran.out + ran.err
 
 
 @pytest.mark.parametrize(
-    ("error", "cause", "cure"),
+    ("error", "cause", "remedy"),
     [
         (
             ServiceBusError("x", error=CredentialUnavailableError("Please run 'az login'")),
@@ -107,13 +141,13 @@ def test_a_connection_string_that_is_none_is_told_without_it() -> None:
         (ServiceBusAuthorizationError(message="no"), "no right to Send", "Data Sender"),
     ],
 )
-def test_an_error_of_service_bus_is_told_with_its_cure(
-    error: Exception, cause: str, cure: str
+def test_an_error_of_service_bus_is_told_with_its_remedy(
+    error: Exception, cause: str, remedy: str
 ) -> None:
     """A login that is missing is told as such, though the SDK wraps it into an error of its own."""
-    failure = of_service_bus(error, "ns", "q", "Send")
+    failure = explain(error, "ns", "q", "Send")
     assert cause in failure.cause
-    assert cure in failure.cure
+    assert remedy in failure.remedy
     assert failure.code is Exit.UNREACHABLE
 
 
