@@ -1,4 +1,4 @@
-"""docs/contract.md: what it shows is what is read, and its examples run."""
+"""docs/contract.md: the function reads what it shows, and its examples run."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ def test_the_schema_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_file()))
 def test_the_contract_shows_each_example_as_it_is(name: str) -> None:
-    """The document holds every example file word for word, so that what is tested is what is read."""
+    """The document shows each tested example file word for word."""
     shown = re.search(
         rf"<!-- example: {re.escape(name)} -->\n```[a-z]+\n(.*?)```\n", CONTRACT, re.DOTALL
     )
@@ -57,7 +57,7 @@ def published(broker: BrokerProcess) -> list[dict[str, Any]]:
 
 
 def received(broker: BrokerProcess, count: int) -> list[object]:
-    """What the function's parser makes of the messages."""
+    """Return what the function's parser makes of the messages."""
     with (
         ServiceBusClient.from_connection_string(broker.connection_string) as client,
         client.get_queue_receiver(QUEUE) as receiver,
@@ -70,7 +70,7 @@ def received(broker: BrokerProcess, count: int) -> list[object]:
 
 
 def test_the_python_example_runs() -> None:
-    """The unmodified SDK publishes with it, under the message id that the contract asks for."""
+    """With the unmodified SDK it publishes under the message id that the contract asks for."""
     with BrokerProcess.running() as broker:
         with ServiceBusClient.from_connection_string(broker.connection_string) as client:
             _module(EXAMPLES / "publish.py").revoke(client, "from-python")
@@ -89,7 +89,7 @@ def _module(path: Path) -> ModuleType:
 
 @pytest.fixture
 def typescript() -> Path:
-    """The example, compiled and type-checked, beside the pinned unmodified SDK; made once."""
+    """The folder with the type-checked, compiled example and the pinned SDK; it is made once."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("Node.js is missing: the TypeScript example of docs/contract.md is not run")
@@ -119,7 +119,7 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(300)
 def test_the_typescript_example_runs(typescript: Path) -> None:
-    """The unmodified SDK for JavaScript publishes with it, as the Python one does."""
+    """With the unmodified SDK for JavaScript it publishes as the Python example does."""
     with BrokerProcess.running() as broker:
         command = ["node", "run.js", broker.connection_string, "from-ts-1", "from-ts-2"]
         done = _run(command, typescript)

@@ -1,4 +1,4 @@
-"""`revoker doctor` and `revoker session`: seeded faults, and what each is told as."""
+"""`revoker doctor` and `revoker session`: what they say about each seeded fault."""
 
 import asyncio
 import contextlib
@@ -38,8 +38,8 @@ def the_fault(environment: dict[str, str], *arguments: str) -> tuple[str, str, s
     return check["name"], check["detail"], check["remedy"]
 
 
-def test_finds_nothing_wrong_where_all_is_well(cloud: CloudThread) -> None:
-    """Exit code 0; no message was sent, and nothing but sessions that cannot exist was deleted."""
+def test_finds_nothing_wrong_in_a_healthy_deployment(cloud: CloudThread) -> None:
+    """All checks pass; no message is sent, and no existing session is deleted."""
     (existing,) = cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", {"count": 1})
     before = cloud.ask(cloud.cloud.broker, "GET", "/queues")
     ran = revoker(cloud.cloud.environment, "doctor")
@@ -62,7 +62,7 @@ def test_finds_nothing_wrong_where_all_is_well(cloud: CloudThread) -> None:
 def test_names_each_setting_that_is_wrong(
     cloud: CloudThread, variable: str, value: str, cause: str
 ) -> None:
-    """A regional endpoint, a missing, a misspelt and a wrong setting are told by name."""
+    """A regional endpoint, a missing setting and invalid ones are each named."""
     name, detail, _ = the_fault(cloud.cloud.environment | {variable: value})
     assert name == "settings"
     assert variable in detail
@@ -78,8 +78,8 @@ def test_names_an_endpoint_that_does_not_exist(cloud: CloudThread) -> None:
     assert "FACE_ENDPOINT" in action
 
 
-def test_names_an_endpoint_that_is_no_face_api(cloud: CloudThread) -> None:
-    """An endpoint that answers, but knows no version of the API, is the wrong one."""
+def test_names_an_endpoint_that_is_not_a_face_api(cloud: CloudThread) -> None:
+    """If an endpoint answers but knows no version of the API, the remedy is to check it."""
     with serving(lambda _: web.Response(status=404)) as endpoint:
         name, detail, action = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
     assert name == "API version"
@@ -88,7 +88,7 @@ def test_names_an_endpoint_that_is_no_face_api(cloud: CloudThread) -> None:
 
 
 def test_names_the_api_versions_that_the_resource_knows(cloud: CloudThread) -> None:
-    """A version that the resource does not know is told with those it knows."""
+    """For an unknown version, the remedy names those that the resource knows."""
     name, detail, action = the_fault(cloud.cloud.environment, "--api-version", "v9.9")
     assert name == "API version"
     assert "v9.9" in detail
@@ -97,7 +97,7 @@ def test_names_the_api_versions_that_the_resource_knows(cloud: CloudThread) -> N
 
 
 def test_names_the_role_that_is_missing(cloud: CloudThread) -> None:
-    """PermissionDenied is the missing right, and its remedy is the one that the function logs."""
+    """PermissionDenied means that the right is missing; the remedy is the one the function logs."""
     with cloud.configured(cloud.cloud.face, deny_role=True):
         name, detail, action = the_fault(cloud.cloud.environment)
     assert name == "Face right to delete"
@@ -106,7 +106,7 @@ def test_names_the_role_that_is_missing(cloud: CloudThread) -> None:
 
 
 def test_names_a_resource_that_is_not_approved(cloud: CloudThread) -> None:
-    """UnsupportedFeature is no missing role."""
+    """UnsupportedFeature means that approval is missing, not a role."""
     with cloud.configured(cloud.cloud.face, feature_unsupported=True):
         _, detail, action = the_fault(cloud.cloud.environment)
     assert "not approved" in detail
@@ -114,7 +114,7 @@ def test_names_a_resource_that_is_not_approved(cloud: CloudThread) -> None:
 
 
 def test_names_a_token_that_has_expired(cloud: CloudThread) -> None:
-    """The token itself says when it expired, and nothing is asked of the Face API with it."""
+    """An expired token fails its own check, and the checks that need a token are skipped."""
     with cloud.configured(cloud.cloud.identity, issue="expired"):
         ran = revoker(cloud.cloud.environment, "doctor")
         name, detail, action = the_fault(cloud.cloud.environment)
@@ -124,14 +124,14 @@ def test_names_a_token_that_has_expired(cloud: CloudThread) -> None:
 
 
 def test_names_a_token_for_something_else(cloud: CloudThread) -> None:
-    """A token with another audience is told with both audiences."""
+    """For a token with another audience, both audiences are named."""
     with cloud.configured(cloud.cloud.identity, issue="wrong_audience"):
         name, detail, _ = the_fault(cloud.cloud.environment)
     assert (name, "for https://management.azure.com" in detail) == ("Face token", True)
 
 
 def test_names_an_identity_that_gives_no_token(cloud: CloudThread) -> None:
-    """Where the identity endpoint fails, the token is what is missing, not a right."""
+    """If the identity endpoint fails, it is the token that is missing and not a right."""
     with cloud.configured(cloud.cloud.identity, fail=True, fail_status=400):
         name, detail, action = the_fault(cloud.cloud.environment)
     assert name == "Face token"
@@ -140,7 +140,7 @@ def test_names_an_identity_that_gives_no_token(cloud: CloudThread) -> None:
 
 
 def test_names_a_queue_that_is_missing(cloud: CloudThread) -> None:
-    """A missing queue is told as such, not as a missing right."""
+    """A missing queue is reported as missing, and not as a missing right."""
     code, wrong = examined(cloud.cloud.environment, "--queue", "nowhere")
     assert code == 1
     assert all("nowhere does not exist" in each["detail"] for each in wrong.values())
@@ -150,7 +150,7 @@ def test_names_a_queue_that_is_missing(cloud: CloudThread) -> None:
 
 
 def test_names_the_right_to_send_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:
-    """Who may listen only can delete, but neither retry nor publish."""
+    """With the right to listen alone, only the check of the right to send fails."""
     listener = queue.broker.with_key("listener", "c2Vj")
     environment = cloud.cloud.environment | queue.environment | {"ServiceBusConnection": listener}
     name, detail, action = the_fault(environment)
@@ -160,7 +160,7 @@ def test_names_the_right_to_send_that_is_missing(cloud: CloudThread, queue: OneQ
 
 
 def test_names_the_right_to_receive_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:
-    """Who may send only is told about the queue and about its dead letters."""
+    """With the right to send alone, the checks of the queue and of its dead letters fail."""
     sender = queue.broker.with_key("sender", "c2Vj")
     environment = cloud.cloud.environment | queue.environment | {"ServiceBusConnection": sender}
     _, wrong = examined(environment)
@@ -169,7 +169,7 @@ def test_names_the_right_to_receive_that_is_missing(cloud: CloudThread, queue: O
 
 
 def test_names_a_namespace_that_cannot_be_reached(cloud: CloudThread) -> None:
-    """A closed port is told with the port to open; the Face API is examined all the same."""
+    """For a closed port, the remedy names the port, and the Face API is checked all the same."""
     name, detail, action = the_fault(
         cloud.cloud.environment
         | {
@@ -181,7 +181,7 @@ def test_names_a_namespace_that_cannot_be_reached(cloud: CloudThread) -> None:
 
 
 def test_names_who_intercepts_tls(cloud: CloudThread, tmp_path: Path) -> None:
-    """A certificate that is not trusted is told with its issuer."""
+    """For a certificate that is not trusted, its issuer is named."""
     context = self_signed("Example Corp Proxy", tmp_path)
     with serving(lambda _: web.Response(status=404), context) as endpoint:
         name, detail, action = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
@@ -191,7 +191,7 @@ def test_names_who_intercepts_tls(cloud: CloudThread, tmp_path: Path) -> None:
 
 
 def test_names_a_clock_that_is_off(cloud: CloudThread) -> None:
-    """The Face API's Date header shows by how much, and in which direction."""
+    """The Face API's Date header shows by how much the clock is off, and in which direction."""
 
     def an_hour_ahead(_: web.Request) -> web.Response:
         return web.json_response(
@@ -207,7 +207,7 @@ def test_names_a_clock_that_is_off(cloud: CloudThread) -> None:
     assert "NTP" in action
 
 
-def test_a_token_that_cannot_be_read_is_no_fault() -> None:
+def test_a_token_that_cannot_be_read_is_not_a_fault() -> None:
     """A token that is not a JSON Web Token passes, and names no caller."""
     assert tokens.read("opaque", "https://a/.default") == "for an unnamed caller"
     assert tokens.read("a.b.c", "https://a/.default") == "for an unnamed caller"
@@ -218,7 +218,7 @@ def test_a_token_that_cannot_be_read_is_no_fault() -> None:
     [(401, "401"), (403, "PermissionDenied"), (404, "404"), (302, "HTTP 302")],
 )
 def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
-    """Where the function's log names a remedy for an answer, the doctor names the same."""
+    """If the function's log names a remedy for an answer, the doctor names the same one."""
     answer = FaceAnswer(status=status, code=code)
     with pytest.raises(Failure) as failed:
         read_answer(answer)
@@ -235,7 +235,7 @@ def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     ],
 )
 def test_has_a_remedy_where_the_function_has_none(status: int, code: str, action: str) -> None:
-    """What the deployment is not to blame for has a remedy as well."""
+    """Answers for which the deployment is not to blame have remedies of the doctor's own."""
     answer = FaceAnswer(status=status, code=code)
     assert remedy(answer) is None
     with pytest.raises(Failure) as failed:
@@ -251,7 +251,7 @@ def ask(cloud: CloudThread, *arguments: str) -> Ran:
 
 
 def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
-    """1: it exists, under either type; 0: it is gone; 3: the API does not tell."""
+    """The exit code is 1 if it exists, under either type, 0 if it is gone, 3 if nobody can tell."""
     body = {"ids": ["a-session"], "type": "liveness"}
     cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", body)
     found = ask(cloud, "a-session", "--json")
@@ -277,7 +277,7 @@ def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
 def serving(
     answer: Callable[[web.Request], web.Response], tls: ssl.SSLContext | None = None
 ) -> Iterator[str]:
-    """An HTTP server that gives one answer to everything; the value is its address."""
+    """Run an HTTP server that gives one answer to everything; the value is its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""The runner of the doctor's checks: what rests on what, what is skipped, and what is concurrent."""
+"""The runner of the doctor's checks: what it skips, and what it runs concurrently."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def test_a_result_has_the_cause_and_the_remedy_of_the_failure() -> None:
 
 
 async def test_skips_what_rests_on_a_failed_check() -> None:
-    """Whatever rests on a failed check is skipped, however far down, and names the one that failed."""
+    """Checks that rest on a failed one, directly or not, are skipped, and the failed one is named."""
     results = await run(
         [
             Check("root", (), fails),
@@ -59,15 +59,15 @@ async def test_skips_what_rests_on_a_failed_check() -> None:
 
 
 async def test_skips_what_rests_on_a_skipped_check_for_the_same_reason() -> None:
-    """A check that had nothing to look at hands its reason on."""
+    """The reason of a skipped check is also the reason of those that rest on it."""
     results = await run(
         [Check("root", (), has_nothing_to_do), Check("leaf", ("root",), must_not_run)]
     )
     assert [each.detail for each in results] == ["nothing to look at"] * 2
 
 
-async def test_runs_at_once_what_does_not_rest_on_each_other() -> None:
-    """Two checks without needs meet: neither waits for the other to end."""
+async def test_runs_independent_checks_concurrently() -> None:
+    """Of two checks without needs, neither waits for the other to end."""
     barrier = asyncio.Barrier(2)
 
     async def meets() -> str:
@@ -80,7 +80,7 @@ async def test_runs_at_once_what_does_not_rest_on_each_other() -> None:
 
 
 async def test_runs_a_check_after_what_it_needs() -> None:
-    """A check sees what the probes of its needs have left behind."""
+    """A probe starts only after the probes of its needs have ended."""
     left: list[str] = []
 
     async def leave() -> str:
@@ -96,7 +96,7 @@ async def test_runs_a_check_after_what_it_needs() -> None:
 
 
 async def test_refuses_a_check_that_needs_one_that_does_not_come_before_it() -> None:
-    """A name that is misspelt, or a circle, is an error and not a check that waits for ever."""
+    """A misspelt name or a circle is an error, and not a check that waits for ever."""
     with pytest.raises(ValueError, match="'one' needs"):
         await run([Check("one", ("two",), passes), Check("two", (), passes)])
 
@@ -111,5 +111,5 @@ async def test_refuses_a_check_that_needs_one_that_does_not_come_before_it() -> 
     ],
 )
 def test_sums_up_what_the_checks_came_to(failed: int, skipped: int, text: str) -> None:
-    """The last line counts the failed checks and the skipped ones, each if there are any."""
+    """The last line counts the failed and the skipped checks, if there are any."""
     assert conclusion(13, failed, skipped) == text

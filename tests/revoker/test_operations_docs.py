@@ -1,4 +1,4 @@
-"""docs/operations.md: what it names is there, and what is there it names."""
+"""docs/operations.md: everything it names exists, and it names everything it should."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_every_alert_of_the_infrastructure_has_its_section() -> None:
-    """Whoever is woken by an alert finds a section under the alert's own name."""
+    """Each alert has a section whose heading is its name."""
     alerts = (ROOT / "infra" / "modules" / "alerts.bicep").read_text()
     names = re.findall(r"\n    name: '([a-z-]+)'\n    description:", alerts)
     assert len(names) >= 5

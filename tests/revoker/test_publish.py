@@ -42,7 +42,7 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
 
 
 def test_publishing_twice_is_harmless(queue: OneQueue) -> None:
-    """The queue drops what was published before; another type is another session."""
+    """The queue drops a second message for a session; another type is another session."""
     assert queue.revoker("publish", "a", "b").code == 0
     assert queue.revoker("publish", "b", "a").code == 0
     assert queue.counts["active"] == 2
@@ -50,8 +50,8 @@ def test_publishing_twice_is_harmless(queue: OneQueue) -> None:
     assert queue.counts["active"] == 3
 
 
-def test_publishes_nothing_where_one_id_is_wrong(queue: OneQueue) -> None:
-    """A typing error in one of many ids must not leave the work half done."""
+def test_publishes_nothing_if_one_id_is_wrong(queue: OneQueue) -> None:
+    """One invalid id among many means that none is published."""
     ran = queue.revoker("publish", "--file", "-", stdin="good\n../bad\n")
     assert ran.code == 2
     assert "../bad" in ran.err
@@ -71,8 +71,8 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def test_publishing_with_a_connection_string_loads_nothing_in_vain(queue: OneQueue) -> None:
-    """Neither the HTTP clients, nor the login, nor the function's host, nor the tables are loaded."""
+def test_publishing_with_a_connection_string_loads_only_what_it_needs(queue: OneQueue) -> None:
+    """The libraries for HTTP, login, the Functions host and tables are not loaded."""
     ran = subprocess.run(
         [sys.executable, "-c", MODULES_OF_PUBLISH],
         env={**os.environ, **queue.environment},
@@ -89,7 +89,7 @@ def test_publishing_with_a_connection_string_loads_nothing_in_vain(queue: OneQue
 
 
 def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> None:
-    """Where a later batch is not taken, it says how many were, and running it again does the rest."""
+    """If the broker refuses a later batch, the count is printed, and a second run does the rest."""
     ids = "\n".join(str(uuid4()) for _ in range(3000))
     fault = {"operation": "send", "queue": queue.name, "count": None}
     refused = {"condition": "com.microsoft:argument-error"}
@@ -119,8 +119,8 @@ def test_names_the_setting_that_is_missing(verb: list[str]) -> None:
     assert "ServiceBusConnection" in ran.err
 
 
-def test_a_connection_string_that_is_none_is_told_without_it() -> None:
-    """Half a connection string is a wrong setting; what is in it is not repeated."""
+def test_a_wrong_connection_string_is_not_repeated() -> None:
+    """Half a connection string is a wrong setting, and its contents are not repeated."""
     ran = revoker({"ServiceBusConnection": "Endpoint=sb://x;SharedAccessKeyName=secret"}, "status")
     assert ran.code == 2
     assert "ServiceBusConnection is not a usable connection string" in ran.err
@@ -141,10 +141,10 @@ def test_a_connection_string_that_is_none_is_told_without_it() -> None:
         (ServiceBusAuthorizationError(message="no"), "no right to Send", "Data Sender"),
     ],
 )
-def test_an_error_of_service_bus_is_told_with_its_remedy(
+def test_an_error_of_service_bus_has_a_cause_and_a_remedy(
     error: Exception, cause: str, remedy: str
 ) -> None:
-    """A login that is missing is told as such, though the SDK wraps it into an error of its own."""
+    """Each error has its cause and remedy, also a missing login, which the SDK wraps."""
     failure = explain(error, "ns", "q", "Send")
     assert cause in failure.cause
     assert remedy in failure.remedy
@@ -152,12 +152,12 @@ def test_an_error_of_service_bus_is_told_with_its_remedy(
 
 
 def test_needs_no_setting_that_the_verb_does_not_use(queue: OneQueue) -> None:
-    """status works without FACE_ENDPOINT, and whatever else the function needs."""
+    """`status` works without FACE_ENDPOINT and whatever else only the function needs."""
     assert queue.revoker("status").code == 0
 
 
 def test_cannot_connect_ends_with_3_and_never_shows_the_key(queue: OneQueue) -> None:
-    """A closed port is told with the name of the namespace, without the connection string."""
+    """For a closed port, the namespace is named, and nothing else of the connection string."""
     closed = "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=n;SharedAccessKey=c2VjcmV0;"
     environment = {"ServiceBusConnection": closed + "UseDevelopmentEmulator=true;"}
     ran = revoker(environment, "publish", "a", "--json")
@@ -167,7 +167,7 @@ def test_cannot_connect_ends_with_3_and_never_shows_the_key(queue: OneQueue) -> 
 
 
 def test_the_right_that_is_missing_is_named(queue: OneQueue) -> None:
-    """Who may only listen is told that publishing needs the right to send."""
+    """With the right to listen alone, publishing fails for want of the right to send."""
     environment = queue.environment | {
         "ServiceBusConnection": queue.broker.with_key("listener", "c2Vj")
     }
@@ -185,7 +185,7 @@ def test_an_option_goes_before_the_environment(queue: OneQueue) -> None:
 
 
 def test_message_ids_are_never_too_long() -> None:
-    """Service Bus takes 128 characters."""
+    """A message id has at most 128 characters."""
     assert message_id("a" * 128, "livenessWithVerify") == "a" * 128
     long = message_id("a" * 128, "liveness")
     assert len(long) <= 128
@@ -201,7 +201,7 @@ def test_the_callers_trace_goes_on() -> None:
 
 
 def test_what_is_published_is_what_the_contract_reads() -> None:
-    """Ids are read the way that the function reads them."""
+    """Ids are read as the function reads them."""
     assert read_ids([" a ", "a"], ["b\n", "# c", ""]) == ["a", "b"]
     assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json", {}) == (
         SessionRevoked("a", "liveness")
