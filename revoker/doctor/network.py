@@ -26,9 +26,16 @@ class Target:
 
     @classmethod
     def of(cls, url: str, default_port: int, *, tls: bool, setting: str) -> Self:
-        """Read host and port from a URL."""
+        """Read host and port from a URL.
+
+        Raises:
+            Failure: its port is not a number.
+        """
         parts = urlsplit(url)
-        port = parts.port or default_port
+        try:
+            port = parts.port or default_port
+        except ValueError as error:
+            raise Failure(f"{url} is not an address: {error}", f"Correct {setting}.") from None
         return cls(host=parts.hostname or "", port=port, tls=tls, setting=setting)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 
+from delete_session.settings import CONNECTION
 from revoker.connection import QueueAddress
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
@@ -12,7 +13,6 @@ from revoker.messages import peek
 
 SCOPE = "https://servicebus.azure.net/.default"
 AMQPS_PORT = 5671
-SETTING = "ServiceBusConnection__fullyQualifiedNamespace"
 
 
 def checks(environment: Mapping[str, str]) -> list[Check]:
@@ -42,10 +42,11 @@ class _Probes:
 
     @cached_property
     def _target(self) -> network.Target:
-        text = (self._address.connection.connection_string or "").lower().replace(" ", "")
-        plain = "usedevelopmentemulator=true" in text
+        text = self._address.connection.connection_string
+        plain = "usedevelopmentemulator=true" in (text or "").lower().replace(" ", "")
+        setting = CONNECTION if text else f"{CONNECTION}__fullyQualifiedNamespace"
         url = f"sb://{self._address.where}"
-        return network.Target.of(url, AMQPS_PORT, tls=not plain, setting=SETTING)
+        return network.Target.of(url, AMQPS_PORT, tls=not plain, setting=setting)
 
     async def name(self) -> str:
         return await network.resolve(self._target)

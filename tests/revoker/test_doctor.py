@@ -170,14 +170,22 @@ def test_names_the_right_to_receive_that_is_missing(cloud: CloudThread, queue: O
 
 def test_names_a_namespace_that_cannot_be_reached(cloud: CloudThread) -> None:
     """For a closed port, the remedy names the port, and the Face API is checked all the same."""
-    name, detail, action = the_fault(
-        cloud.cloud.environment
-        | {
-            "ServiceBusConnection": "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=k;"
-            "SharedAccessKey=c2Vj;UseDevelopmentEmulator=true;"
-        }
-    )
+    name, detail, action = the_fault(cloud.cloud.environment | at("127.0.0.1:9"))
     assert (name, "127.0.0.1:9" in detail, "port 9" in action) == ("Service Bus TLS", True, True)
+    assert action.endswith("and ServiceBusConnection.")
+
+
+def at(address: str) -> dict[str, str]:
+    """Return a connection string for a broker at this address."""
+    keys = "SharedAccessKeyName=k;SharedAccessKey=c2Vj;UseDevelopmentEmulator=true;"
+    return {"ServiceBusConnection": f"Endpoint=sb://{address};{keys}"}
+
+
+def test_names_an_address_that_is_not_one(cloud: CloudThread) -> None:
+    """A port that is not a number is a failed check, and no other check suffers from it."""
+    name, detail, action = the_fault(cloud.cloud.environment | at("namespace:port"))
+    assert (name, "not an address" in detail) == ("Service Bus name", True)
+    assert action == "Correct ServiceBusConnection."
 
 
 def test_names_who_intercepts_tls(cloud: CloudThread, tmp_path: Path) -> None:
