@@ -94,7 +94,7 @@ class _Probes:
 
     async def right(self) -> str:
         assert self._answer is not None
-        return read_answer(self._answer)
+        return read_right(self._answer)
 
     async def clock(self) -> str:
         # Without a token: a clock that is wrong is a reason for which there may be none.
@@ -112,7 +112,7 @@ def _is_unknown_path(answer: FaceAnswer) -> bool:
     return answer.status == 404 and meaning(answer) is not Meaning.ALREADY_GONE
 
 
-def read_answer(answer: FaceAnswer) -> str:
+def read_right(answer: FaceAnswer) -> str:
     """Say what the answer to deleting a session that cannot exist shows.
 
     Raises:

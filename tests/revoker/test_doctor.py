@@ -16,7 +16,7 @@ from aiohttp import web
 
 from delete_session.decision import FaceAnswer, remedy
 from revoker.doctor import tokens
-from revoker.doctor.face import read_answer
+from revoker.doctor.face import read_right
 from revoker.failure import Failure
 from tests.certificates import self_signed
 from tests.revoker.clouds import CloudThread
@@ -229,7 +229,7 @@ def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     """If the function's log names a remedy for an answer, the doctor names the same one."""
     answer = FaceAnswer(status=status, code=code)
     with pytest.raises(Failure) as failed:
-        read_answer(answer)
+        read_right(answer)
     assert failed.value.remedy == remedy(answer)
 
 
@@ -247,7 +247,7 @@ def test_has_a_remedy_where_the_function_has_none(status: int, code: str, action
     answer = FaceAnswer(status=status, code=code)
     assert remedy(answer) is None
     with pytest.raises(Failure) as failed:
-        read_answer(answer)
+        read_right(answer)
     assert action in failed.value.remedy
 
 
