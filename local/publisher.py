@@ -152,7 +152,9 @@ def _special(chance: random.Random) -> Iterator[Planned]:
         *("role_missing", "network_rules", "public_access_disabled", "tenant_mismatch"),
         *("no_subdomain", "quota", "gateway_html", "unknown_code"),
     ):
-        yield valid(f"{answer}, then right", faults=[{"fault": answer, "count": 2, "method": "DELETE"}])
+        yield valid(
+            f"{answer}, then right", faults=[{"fault": answer, "count": 2, "method": "DELETE"}]
+        )
     for number in (402, 405, 407, 410, 413, 421, 425, 431):
         yield valid(f"{number} without code, then right", faults=[_status(number, None, count=1)])
     # The deployment is wrong for a while.
