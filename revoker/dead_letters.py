@@ -19,7 +19,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
-from delete_session.delivery import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from delete_session.history import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys

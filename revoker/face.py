@@ -13,15 +13,20 @@ from typing import get_args
 import httpx
 from azure.core.exceptions import ClientAuthenticationError
 
+from delete_session import __version__
+from delete_session.answer import Answer, Meaning, describe, meaning, remedy
 from delete_session.contract import SessionType
-from delete_session.decision import FaceAnswer, Meaning, describe, meaning, remedy
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import SCOPE, credential
-from delete_session.settings import VERSION
+from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
 from revoker.failure import Failure, first_line
 
 CALL_SECONDS = 15.0
+
+# Here they only decide which of several codes in one answer is the one to show.
+_ROW = TABLE["face_codes_not_retryable"]
+_NOT_RETRYABLE: frozenset[str] = _ROW.parse(_ROW.default or "")
 
 
 async def token(scope: str, client_id: str | None) -> str:
@@ -53,25 +58,25 @@ async def token(scope: str, client_id: str | None) -> str:
 class Reply:
     """An answer, and what else its response showed."""
 
-    answer: FaceAnswer
+    answer: Answer
     clock_skew_seconds: float | None
     """Seconds by which this machine's clock is ahead of the server's; None if it sent no time."""
 
 
-def remedy_for(answer: FaceAnswer) -> str:
+def remedy_for(answer: Answer) -> str:
     """Return what to do about an answer: the function's own remedy wherever it has one."""
     if shared := remedy(answer):
         return shared
     match answer.status, answer.code:
         case 403, "UnsupportedFeature":
             return "Apply for limited access to Face liveness for this subscription and resource."
-        case 403, _:
-            return "If the resource allows selected networks only, run this from one of them."
         case 429, _:
             return (
                 "Wait and run it again; FACE_MAX_CALLS_PER_SECOND must stay below the resource's "
                 "quota."
             )
+        case int(status), _ if 400 <= status < 500 and status not in (408, 409):
+            return "Look the code up in the Face API's documentation, or ask Microsoft's support."
         case _:
             return (
                 "Try again; if it fails again, see Azure's status page for the resource's region."
@@ -94,7 +99,7 @@ class Face:
             endpoint: the endpoint of the Face resource.
             bearer: the token; None for calls that are to be refused.
         """
-        headers = {"user-agent": f"liveness-session-revoker-ops/{VERSION}"}
+        headers = {"user-agent": f"liveness-session-revoker-ops/{__version__}"}
         if bearer is not None:
             headers["authorization"] = f"Bearer {bearer}"
         async with httpx.AsyncClient(
@@ -125,7 +130,9 @@ class Face:
                 "you more.",
             ) from error
         middle = (before + time.time()) / 2
-        return Reply(read_answer(response, response.content), _skew(response, middle))
+        return Reply(
+            read_answer(response, response.content, _NOT_RETRYABLE), _skew(response, middle)
+        )
 
 
 def _skew(response: httpx.Response, now: float) -> float | None:
@@ -180,8 +187,8 @@ async def session(
     return Finding(Existence.GONE, None, datetime.now().astimezone())
 
 
-def _remedy_for_reading(answer: FaceAnswer) -> str:
-    if (answer.status, answer.code) == (403, "PermissionDenied"):
+def _remedy_for_reading(answer: Answer) -> str:
+    if answer.code == "PermissionDenied":
         # The function's remedy would be the role to delete, which does not help a reader.
         return (
             "Your login may not read sessions, and the function's own role can only delete them: "

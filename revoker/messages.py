@@ -10,7 +10,7 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.amqp import AmqpMessageBodyType
 
 from delete_session.contract import SessionRevoked, parse
-from delete_session.delivery import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from delete_session.history import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
 
 # What the SDK adds to the application properties of a dead letter.
 DEAD_LETTER_PROPERTIES = ("DeadLetterReason", "DeadLetterErrorDescription")

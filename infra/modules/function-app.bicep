@@ -64,8 +64,8 @@ param settings object
 @description('Subnet that outgoing traffic takes. Empty: none.')
 param subnetId string
 
-// All of them, and no other: tests/infra holds these names and defaults against the code, the
-// README's table and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
+// All of them, and no other: tests/infra holds these names and defaults against the code,
+// docs/settings.md and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
 // this plan takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
 var appSettings = union(
   {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from delete_session.decision import FaceAnswer, Meaning, describe, meaning
+from delete_session.answer import Answer, Meaning, describe, meaning
 from delete_session.identity import SCOPE
 from revoker.connection import setting
 from revoker.doctor import network, tokens
@@ -37,7 +37,7 @@ class _Probes:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._bearer: str | None = None  # by the check of the token, for that of the version
-        self._answer: FaceAnswer | None = None  # by the check of the version, for that of the right
+        self._answer: Answer | None = None  # by the check of the version, for that of the right
 
     def _setting(self, field: str) -> str:
         try:
@@ -108,11 +108,11 @@ async def _delete_nothing(face: Face, api_version: str) -> Reply:
     return await face.call("DELETE", api_version, "livenessWithVerify", str(uuid.uuid4()))
 
 
-def _is_unknown_path(answer: FaceAnswer) -> bool:
+def _is_unknown_path(answer: Answer) -> bool:
     return answer.status == 404 and meaning(answer) is not Meaning.ALREADY_GONE
 
 
-def read_right(answer: FaceAnswer) -> str:
+def read_right(answer: Answer) -> str:
     """Say what the answer to deleting a session that cannot exist shows.
 
     Raises:
@@ -121,10 +121,10 @@ def read_right(answer: FaceAnswer) -> str:
     match answer.status, answer.code:
         case 404, "SessionNotFound":
             return "deleting a session that cannot exist was answered with SessionNotFound"
+        case 401 | 403, "PermissionDenied":
+            cause = "The right to delete sessions is missing"
         case 401, _:
             cause = "The token was not accepted"
-        case 403, "PermissionDenied":
-            cause = "The right to delete sessions is missing"
         case 403, "UnsupportedFeature":
             cause = "The resource is not approved for liveness"
         case 403, _:

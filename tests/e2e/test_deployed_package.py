@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from delete_session import HOLD_SECONDS
+from delete_session.revoker import HOLD_SECONDS
 from delete_session.settings import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -107,9 +107,9 @@ def test_host_holds_a_message_for_longer_than_the_function_does() -> None:
     assert service_bus["autoCompleteMessages"] is True
 
 
-@pytest.mark.parametrize("name", ["README.md", "local.settings.sample.json"])
+@pytest.mark.parametrize("name", ["docs/settings.md", "local.settings.sample.json"])
 def test_every_setting_is_documented(name: str) -> None:
-    """Each setting that the code reads stands in the README's table and in the sample."""
+    """Each setting that the code reads stands in docs/settings.md and in the sample."""
     text = (ROOT / name).read_text()
     for setting in TABLE.values():
         assert setting.name in text

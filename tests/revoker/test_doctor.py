@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from delete_session.decision import FaceAnswer, remedy
+from delete_session.answer import Answer, remedy
+from local.certificates import self_signed
 from revoker.doctor import tokens
 from revoker.doctor.face import read_right
 from revoker.failure import Failure
-from tests.certificates import self_signed
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import OneQueue, Ran, revoker
 
@@ -102,7 +102,7 @@ def test_names_the_role_that_is_missing(cloud: CloudThread) -> None:
         name, detail, action = the_fault(cloud.cloud.environment)
     assert name == "Face right to delete"
     assert "right to delete sessions is missing" in detail
-    assert action == remedy(FaceAnswer(status=403, code="PermissionDenied"))
+    assert action == remedy(Answer(status=403, code="PermissionDenied"))
 
 
 def test_names_a_resource_that_is_not_approved(cloud: CloudThread) -> None:
@@ -223,11 +223,14 @@ def test_a_token_that_cannot_be_read_is_not_a_fault() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(401, "401"), (403, "PermissionDenied"), (404, "404"), (302, "HTTP 302")],
+    [
+        *((401, "401"), (401, "PermissionDenied"), (403, "PermissionDenied"), (403, "403")),
+        *((404, "404"), (302, "HTTP 302")),
+    ],
 )
 def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     """If the function's log names a remedy for an answer, the doctor names the same one."""
-    answer = FaceAnswer(status=status, code=code)
+    answer = Answer(status=status, code=code)
     with pytest.raises(Failure) as failed:
         read_right(answer)
     assert failed.value.remedy == remedy(answer)
@@ -237,14 +240,14 @@ def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     ("status", "code", "action"),
     [
         (403, "UnsupportedFeature", "limited access"),
-        (403, "403", "selected networks"),
+        (400, "NobodyKnows", "documentation"),
         (429, "429", "FACE_MAX_CALLS_PER_SECOND"),
         (500, "Unspecified", "Try again"),
     ],
 )
 def test_has_a_remedy_where_the_function_has_none(status: int, code: str, action: str) -> None:
     """Answers for which the deployment is not to blame have remedies of the doctor's own."""
-    answer = FaceAnswer(status=status, code=code)
+    answer = Answer(status=status, code=code)
     assert remedy(answer) is None
     with pytest.raises(Failure) as failed:
         read_right(answer)
@@ -273,7 +276,7 @@ def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
     assert "may not read sessions" in unknown.err
     wrong_version = ask(cloud, "a-session", "--api-version", "v9.9", "--json")
     assert wrong_version.code == 3
-    assert wrong_version.json["remedy"] == remedy(FaceAnswer(status=404, code="404"))
+    assert wrong_version.json["remedy"] == remedy(Answer(status=404, code="404"))
     assert ask(cloud, "a/b").code == 2
     assert revoker({}, "session", "a").code == 2
 

@@ -8,13 +8,13 @@ from azure.functions.servicebus import ServiceBusMessageInConverter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session import host_times
+from delete_session import trigger
 
 own = meta._BaseConverter._parse_datetime
-quick = host_times.first_iso(own)
+quick = trigger.first_iso(own)
 
 
-def outcome(parse: host_times._Parse, text: str | None) -> datetime | type[Exception] | None:
+def outcome(parse: trigger._Parse, text: str | None) -> datetime | type[Exception] | None:
     try:
         return parse(text)
     except ValueError as error:
@@ -70,16 +70,16 @@ def test_reads_any_time_of_the_host_alike(time: datetime, precision: str, offset
 def test_the_trigger_reads_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pinned azure.functions has the method that is replaced, and takes the replacement once."""
     monkeypatch.setattr(ServiceBusMessageInConverter, "_parse_datetime", own, raising=False)
-    host_times.read_quickly()
+    trigger.patch_time_parsing()
     replaced = ServiceBusMessageInConverter._parse_datetime
-    assert replaced.__module__ == host_times.__name__
-    host_times.read_quickly()
+    assert replaced.__module__ == trigger.__name__
+    trigger.patch_time_parsing()
     assert ServiceBusMessageInConverter._parse_datetime is replaced
 
 
 def test_a_release_without_the_method_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is nothing to replace, nothing is added."""
     converter = type("ConverterOfALaterRelease", (), {})
-    monkeypatch.setattr(host_times, "ServiceBusMessageInConverter", converter)
-    host_times.read_quickly()
+    monkeypatch.setattr(trigger, "ServiceBusMessageInConverter", converter)
+    trigger.patch_time_parsing()
     assert not hasattr(converter, "_parse_datetime")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from .decision import FaceAnswer
-from .delivery import Work
-from .settings import VERSION, Settings
+from . import __version__
+from .answer import Answer
+from .delivery import Revocation
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -27,62 +27,62 @@ type Gauges = Mapping[str, Callable[[], float]]
 
 
 class Telemetry(Protocol):
-    """What is told of the work."""
+    """What is told of the revocation."""
 
-    def message(self, work: Work) -> AbstractContextManager[object]:
+    def message(self, revocation: Revocation) -> AbstractContextManager[object]:
         """Spans the handling of one message."""
 
     def call(self) -> AbstractContextManager[object]:
         """Spans one call of the Face API, inside `message`."""
 
-    def called(self, answer: FaceAnswer, seconds: float) -> None:
+    def called(self, answer: Answer, seconds: float) -> None:
         """A call has ended."""
 
-    def ended(self, outcome: str, work: Work) -> None:
+    def ended(self, outcome: str, revocation: Revocation) -> None:
         """The message has met its outcome."""
 
 
-class Silence:
+class NoTelemetry:
     """Nobody listens."""
 
     _nothing = contextlib.nullcontext()
 
-    def message(self, work: Work) -> AbstractContextManager[object]:  # noqa: ARG002
+    def message(self, revocation: Revocation) -> AbstractContextManager[object]:  # noqa: ARG002
         return self._nothing
 
     def call(self) -> AbstractContextManager[object]:
         return self._nothing
 
-    def called(self, answer: FaceAnswer, seconds: float) -> None:
+    def called(self, answer: Answer, seconds: float) -> None:
         pass
 
-    def ended(self, outcome: str, work: Work) -> None:
+    def ended(self, outcome: str, revocation: Revocation) -> None:
         pass
 
 
-def listen(
-    settings: Settings, gauges: Gauges, environment: Mapping[str, str] = os.environ
+def telemetry_for(
+    queue: str, face_endpoint: str, gauges: Gauges, environment: Mapping[str, str] = os.environ
 ) -> Telemetry:
-    """Telemetry as the platform's switches have it."""
+    """Return the telemetry that the platform's switches ask for."""
     if any(environment.get(name, "").strip().lower() in ("1", "true") for name in SWITCHES):
-        return OpenTelemetry(settings, gauges)
-    return Silence()
+        return OpenTelemetry(queue, face_endpoint, gauges)
+    return NoTelemetry()
 
 
 class OpenTelemetry:
     """Instruments and spans, through whatever provider the worker has set up."""
 
-    def __init__(self, settings: Settings, gauges: Gauges) -> None:
+    def __init__(self, queue: str, face_endpoint: str, gauges: Gauges) -> None:
         # Imported here: a process that nobody listens to starts without it.
         from opentelemetry import metrics, trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._trace = trace
         self._propagator = TraceContextTextMapPropagator()
-        self._tracer = trace.get_tracer("delete_session", VERSION)
-        self._queue = settings.queue
-        self._server = settings.face_endpoint.partition("://")[2].partition(":")[0]
-        meter = metrics.get_meter("delete_session", VERSION)
+        self._tracer = trace.get_tracer("delete_session", __version__)
+        self._queue = queue
+        self._server = face_endpoint.partition("://")[2].partition(":")[0]
+        meter = metrics.get_meter("delete_session", __version__)
         self._revocations = meter.create_counter(
             "revoker.revocations", "{revocation}", "Delivered messages by outcome and code"
         )
@@ -112,12 +112,12 @@ class OpenTelemetry:
             "revoker.circuit.state", [observe("circuit")], "1", "0 closed, 1 half-open, 2 open"
         )
 
-    def message(self, work: Work) -> AbstractContextManager[object]:
+    def message(self, revocation: Revocation) -> AbstractContextManager[object]:
         """A span in the publisher's trace; in the host's one if the publisher began none.
 
         Retry copies carry the trace on: in the publisher's property, or in one set here.
         """
-        delivery = work.delivery
+        delivery = revocation.delivery
         published = self._published(delivery.properties)
         here = self._trace.get_current_span().get_span_context()
         links = [self._trace.Link(here)] if published is not None and here.is_valid else []
@@ -139,7 +139,7 @@ class OpenTelemetry:
                 },
             ):
                 if published is None:
-                    self._propagator.inject(work.trace)
+                    self._propagator.inject(revocation.trace)
                 yield
 
         return span()
@@ -162,7 +162,7 @@ class OpenTelemetry:
             attributes={"http.request.method": "DELETE", "server.address": self._server},
         )
 
-    def called(self, answer: FaceAnswer, seconds: float) -> None:
+    def called(self, answer: Answer, seconds: float) -> None:
         attributes: dict[str, str | int] = {
             "http.request.method": "DELETE",
             "server.address": self._server,
@@ -177,8 +177,8 @@ class OpenTelemetry:
         if "error.type" in attributes and answer.code != "SessionNotFound":
             span.set_status(self._trace.StatusCode.ERROR)
 
-    def ended(self, outcome: str, work: Work) -> None:
-        answer = work.answer
+    def ended(self, outcome: str, revocation: Revocation) -> None:
+        answer = revocation.answer
         succeeded = outcome in ("deleted", "already_gone")
         attributes = {"outcome": outcome}
         if answer is not None and not succeeded:
@@ -188,7 +188,7 @@ class OpenTelemetry:
         if outcome == "retry_scheduled":
             self._copies.add(1)
         elif outcome != "settlement_failed":
-            self._attempts.record(work.attempts, {"outcome": outcome})
+            self._attempts.record(revocation.attempts, {"outcome": outcome})
         if succeeded:
-            since = work.now - work.delivery.first_enqueued_at
+            since = revocation.now - revocation.delivery.history.first_enqueued_at
             self._latency.record(since.total_seconds(), attributes)

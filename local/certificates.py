@@ -1,4 +1,4 @@
-"""Certificates of our own making, for servers that tests start."""
+"""Certificates of our own making, for servers on this machine."""
 
 import datetime
 import ipaddress
@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def self_signed(issuer: str, folder: Path) -> ssl.SSLContext:
-    """A TLS context for a server at 127.0.0.1, with a certificate of an authority that nobody trusts.
+    """Return a TLS context for a server at 127.0.0.1, with a certificate that nobody trusts yet.
 
-    Key and certificate are written to `server.pem` in the folder.
+    The certificate, for clients that are to trust it, is written to `certificate.pem` in the
+    folder, and with the key to `server.pem`.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)])
@@ -33,11 +34,10 @@ def self_signed(issuer: str, folder: Path) -> ssl.SSLContext:
         .sign(key, hashes.SHA256())
     )
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    public = certificate.public_bytes(pem)
+    (folder / "certificate.pem").write_bytes(public)
     file = folder / "server.pem"
-    file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-        + certificate.public_bytes(pem)
-    )
+    file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + public)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     return context
