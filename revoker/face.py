@@ -23,10 +23,7 @@ from delete_session.transport import AiohttpTransport
 from revoker.failure import Failure, first_line
 
 CALL_SECONDS = 15.0
-
-# Here they only decide which of several codes in one answer is the one to show.
-_ROW = TABLE["face_codes_not_retryable"]
-_NOT_RETRYABLE: frozenset[str] = _ROW.parse(_ROW.default or "")
+NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
 
 
 async def token(scope: str, client_id: str | None) -> str:
@@ -131,7 +128,7 @@ class Face:
             ) from error
         middle = (before + time.time()) / 2
         return Reply(
-            read_answer(response, response.content, _NOT_RETRYABLE), _skew(response, middle)
+            read_answer(response, response.content, NOT_RETRYABLE), _skew(response, middle)
         )
 
 

@@ -25,11 +25,12 @@ async def examine(environment: Mapping[str, str]) -> list[Result]:
 
 def _settings(environment: Mapping[str, str]) -> str:
     try:
-        Settings.from_environment(environment)
+        settings = Settings.from_environment(environment)
     except SettingsError as error:
         raise Failure(
             "; ".join(error.problems),
             "Correct them in the app's settings (infra/ sets them all) or in your shell.",
             Exit.USAGE,
         ) from None
-    return "all are present and valid"
+    final = ", ".join(sorted(settings.face_codes_not_retryable))
+    return f"all are present and valid; given up at once: {final}, and malformed messages"
