@@ -1,4 +1,4 @@
-"""`revoker publish`: session ids → session-revoked messages, as docs/contract.md wants them."""
+"""Publish session-revoked messages for session ids, as docs/contract.md asks of every publisher."""
 
 import hashlib
 import os
@@ -14,17 +14,17 @@ from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 
 MAX_MESSAGE_ID = 128  # characters, by Service Bus
-_BATCH = 100  # messages a request: small enough that the progress bar moves
+BATCH = 100  # messages per request: few enough that the progress bar moves
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def read_ids(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
-    """Session ids from the command line and from a file, each once, in the order given.
+    """Return the session ids of the command line and of a file, each once, in their order.
 
-    Empty lines and lines that begin with # are passed over.
+    Empty lines and lines that begin with # are skipped.
 
     Raises:
-        Failure: an id cannot be one; it names all of them, and nothing is to be published.
+        Failure: there is no id, or some are invalid, so that nothing may be published.
     """
     candidates = [each.strip() for each in arguments]
     candidates += [line.strip() for line in lines if not line.lstrip().startswith("#")]
@@ -34,12 +34,14 @@ def read_ids(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
         shown = ", ".join(repr(each[:140]) for each in wrong[:5])
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise Failure(
-            f"No session ids: {shown}{more}.",
-            "A session id has 1 to 128 letters, digits, '-' and '_'. Nothing was published.",
+            f"Not valid as session ids: {shown}{more}.",
+            "A session id consists of 1 to 128 letters, digits, '-' and '_'. Nothing was done.",
             Exit.USAGE,
         )
     if not ids:
-        raise Failure("No session id was given.", "Name some, or use --file.", Exit.USAGE)
+        raise Failure(
+            "No session id was given.", "Give some as arguments, or use --file.", Exit.USAGE
+        )
     return ids
 
 
@@ -52,7 +54,10 @@ def _is_session_id(text: str) -> bool:
 
 
 def message_id(session_id: str, session_type: SessionType) -> str:
-    """The same for the same session, so that duplicate detection makes publishing twice harmless."""
+    """Return the message id, which is always the same for the same session.
+
+    Duplicate detection then makes publishing twice harmless.
+    """
     identifier = session_id
     if session_type != "livenessWithVerify":
         identifier += f":{session_type}"
@@ -64,7 +69,7 @@ def message_id(session_id: str, session_type: SessionType) -> str:
 def message(
     session_id: str, session_type: SessionType, reason: str | None, traceparent: str
 ) -> ServiceBusMessage:
-    """The message that revokes a session."""
+    """Make the message that revokes a session."""
     body = {"sessionId": session_id, "sessionType": session_type}
     if reason:
         body["reason"] = reason
@@ -73,20 +78,20 @@ def message(
         message_id=message_id(session_id, session_type),
         content_type="application/json",
         subject="session-revoked",
-        # Both names are read by Azure Monitor; the first is the older one.
+        # Azure Monitor reads both names; the first is the older one.
         application_properties={"Diagnostic-Id": traceparent, "traceparent": traceparent},
     )
 
 
 def new_traceparent(environment: Mapping[str, str] = os.environ) -> str:
-    """A W3C trace context of its own, within the caller's trace where TRACEPARENT names one."""
+    """Make a W3C trace context, within the caller's trace if TRACEPARENT names one."""
     caller = _TRACEPARENT.fullmatch(environment.get("TRACEPARENT", ""))
     trace = caller[1] if caller else secrets.token_hex(16)
     return f"00-{trace}-{secrets.token_hex(8)}-01"
 
 
 class Interrupted(Exception):
-    """Publishing ended early: so many were confirmed by the broker before."""
+    """Publishing ended early, after the broker had confirmed the first `confirmed` messages."""
 
     def __init__(self, confirmed: int, failure: Failure) -> None:
         super().__init__(failure.cause)
@@ -101,23 +106,23 @@ async def publish(
     reason: str | None,
     progress: Callable[[int], None],
 ) -> None:
-    """Publish in batches; each batch is confirmed by the broker before the next.
+    """Publish in batches; the broker confirms each batch before the next is sent.
 
     Args:
-        address: of the queue.
+        address: the queue's address.
         ids: valid session ids.
-        session_type: of all of them.
-        reason: for people; None: none.
-        progress: told how many were confirmed so far.
+        session_type: the type of all these sessions.
+        reason: the reason, for people; None for no reason.
+        progress: called with the number of messages confirmed so far.
 
     Raises:
-        Interrupted: the broker did not take a batch.
+        Interrupted: the broker did not accept a batch.
     """
     confirmed = 0
     try:
         async with address.sender() as sender:
-            for start in range(0, len(ids), _BATCH):
-                some = ids[start : start + _BATCH]
+            for start in range(0, len(ids), BATCH):
+                some = ids[start : start + BATCH]
                 await sender.send_messages(
                     [message(each, session_type, reason, new_traceparent()) for each in some]
                 )

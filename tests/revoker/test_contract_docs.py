@@ -1,4 +1,4 @@
-"""docs/contract.md: what it shows is what is read, and its examples run."""
+"""docs/contract.md: the function reads what it shows, and its examples run."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def test_the_schema_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_file()))
 def test_the_contract_shows_each_example_as_it_is(name: str) -> None:
-    """The document holds every example file word for word, so that what is tested is what is read."""
+    """The document shows each tested example file word for word."""
     shown = re.search(
         rf"<!-- example: {re.escape(name)} -->\n```[a-z]+\n(.*?)```\n", CONTRACT, re.DOTALL
     )
@@ -56,7 +56,7 @@ def published(broker: BrokerProcess) -> list[dict[str, Any]]:
 
 
 def received(broker: BrokerProcess, count: int) -> list[object]:
-    """What the function's parser makes of the messages."""
+    """Return what the function's parser makes of the messages."""
     with (
         ServiceBusClient.from_connection_string(broker.connection_string) as client,
         client.get_queue_receiver(QUEUE) as receiver,
@@ -102,7 +102,7 @@ def typescript() -> Path:
 
 @pytest.mark.timeout(300)
 def test_the_typescript_example_runs(typescript: Path) -> None:
-    """The unmodified SDK for JavaScript publishes with it, as the Python one does."""
+    """With the unmodified SDK for JavaScript it publishes as the Python example does."""
     with BrokerProcess.running() as broker:
         sessions = ["from-ts-1:event-1", "from-ts-2:event-2", "from-ts-2:event-2"]
         command = ["node", "run.js", broker.connection_string, *sessions]
