@@ -24,6 +24,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     """FaceError message, or what went wrong with the call."""
     request_id: str | None = None
+    path: str | None = None
+    """Of the collection of sessions that was asked; None after a deletion."""
     retry_after: float | None = None
     """Seconds that the answer asks to wait before the next call."""
     has_body: bool = False

@@ -161,6 +161,7 @@ def read_answer(response: httpx.Response, body: bytes, not_retryable: Set[str]) 
         or next(iter(codes), f"HTTP {status}"),
         message=message,
         request_id=request_id,
+        path=response.request.url.path,
         retry_after=retry_after_seconds(
             headers.get("retry-after"),
             headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"),

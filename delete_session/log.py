@@ -56,6 +56,7 @@ def record(
         "code": answer.code if answer and answer.status not in (200, 204) else None,
         "status": answer.status if answer else None,
         "request_id": answer.request_id if answer else None,
+        "path": answer.path if answer else None,
         "reason": reason,
         "delay_seconds": None if delay_seconds is None else round(delay_seconds, 3),
         "ms_since_enqueued": _milliseconds(delivery.enqueued_at, now),
