@@ -122,8 +122,9 @@ _FAULTS = (
     _fault(
         (401, 403),
         r"PermissionDenied|does not have access to API",
-        "The function's identity may not delete sessions: on the Face resource, assign it the role "
-        "that infra/ defines. A new assignment takes some minutes to work.",
+        "This identity may not delete sessions: on the Face resource, assign it the role that infra/ "
+        "defines (data action Microsoft.CognitiveServices/accounts/Face/*/sessions/delete). A new "
+        "assignment takes some minutes to work.",
     ),
     _fault(
         (403,),
@@ -140,7 +141,7 @@ _FAULTS = (
     _fault(
         (400, 401, 403),
         r"tenant .*match",
-        "The function's identity belongs to another Microsoft Entra tenant than the Face resource: "
+        "This identity belongs to another Microsoft Entra tenant than the Face resource: "
         "use an identity of the resource's tenant.",
     ),
     _fault(
@@ -177,16 +178,16 @@ def remedy(answer: Answer) -> str | None:
     match answer.status:
         case 401:
             return (
-                "The Face resource does not accept the token of the function's identity: check that "
-                "FACE_ENDPOINT is the resource's custom-subdomain endpoint and that the identity "
-                "(AZURE_CLIENT_ID) belongs to the resource's tenant."
+                "The Face resource does not accept the token: check that FACE_ENDPOINT is the "
+                "resource's custom-subdomain endpoint and that the identity (AZURE_CLIENT_ID, or your "
+                "own login) belongs to the resource's tenant."
             )
         case 404:
             return "The Face resource does not know the path: check FACE_ENDPOINT and FACE_API_VERSION."
         case int(status) if 300 <= status < 400:
             return (
-                "FACE_ENDPOINT answers with a redirect: it is not the endpoint of a Face resource, or "
-                "a proxy stands in between."
+                "FACE_ENDPOINT answers with a redirect: set it to the endpoint that the portal shows "
+                "for the Face resource, and look for a proxy in between."
             )
         case _:
             return (

@@ -38,6 +38,7 @@ class Gate:
         breaker_failures: how many in a row, not about a message, block all calls.
         cool_down: seconds until a probe.
         patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
+        longest_wait: seconds that any message waits at most; no pause is longer.
         clock: time and chance.
         on_change: told the circuit's new state, and what the last failure was.
     """
@@ -49,11 +50,13 @@ class Gate:
         breaker_failures: int,
         cool_down: float,
         patience: float,
+        longest_wait: float,
         clock: Clock,
         on_change: Callable[[BreakerState, str], None] = lambda _state, _failure: None,
     ) -> None:
         self._clock = clock
         self._patience = patience
+        self._longest_pause = min(_LONGEST_PAUSE, longest_wait)
         self._limiter = RateLimiter(most_calls, clock.random)
         self._breaker = CircuitBreaker(
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
@@ -119,11 +122,11 @@ class Gate:
             # Other messages are told of it, too, and the request id is of this one.
             self.last_failure = describe(replace(answer, request_id=None))
         elif what is Meaning.THROTTLED:
-            pause = min(asked_for or 1.0, _LONGEST_PAUSE)
+            pause = min(asked_for or 1.0, self._longest_pause)
             self._limiter.throttled(now, permit.acquired_at, pause)
         else:
             self._limiter.succeeded(now)
-        break_seconds = min(asked_for or 0.0, _LONGEST_PAUSE)
+        break_seconds = min(asked_for or 0.0, self._longest_pause)
         self._breaker.report(permit.generation, what.endpoint_works, now, break_seconds)
 
     def blocked_for(self) -> float:

@@ -46,6 +46,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
         breaker_failures=settings.breaker_failures,
         cool_down=settings.breaker_cool_down,
         patience=settings.retry_in_place_max,
+        longest_wait=settings.backoff_cap,
         clock=clock,
         on_change=record_circuit,
     )

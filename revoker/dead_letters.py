@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,10 +20,12 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from delete_session.history import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
-from revoker.publish import MAX_MESSAGE_ID
+
+MAX_MESSAGE_ID = 128  # characters, by Service Bus
 
 # Application properties in which a resubmitted message carries its history.
 FROM_REASON = "revoker-resubmitted-from-reason"
@@ -100,6 +102,20 @@ async def show(address: QueueAddress, sequence_number: int) -> tuple[Seen, bytes
         "'revoker dead-letters list' shows the numbers.",
         Exit.WRONG,
     )
+
+
+async def others_of(
+    address: QueueAddress, wanted: Sequence[Seen]
+) -> Mapping[str, Sequence[Carrier]]:
+    """Return what carries the sessions of these dead letters besides them, by session."""
+    sessions = {seen.session_id for seen in wanted if seen.session_id is not None}
+    found = await carriers(address, sessions)
+    own = {seen.sequence_number for seen in wanted}
+    kept = {
+        session: [each for each in some if not (each.dead and each.seen.sequence_number in own)]
+        for session, some in found.items()
+    }
+    return {session: some for session, some in kept.items() if some}
 
 
 async def resubmit(

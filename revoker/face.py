@@ -72,6 +72,8 @@ def remedy_for(answer: Answer) -> str:
                 "Wait and run it again; FACE_MAX_CALLS_PER_SECOND must stay below the resource's "
                 "quota."
             )
+        case int(status), _ if 400 <= status < 500 and status not in (408, 409):
+            return "Look the code up in the Face API's documentation, or ask Microsoft's support."
         case _:
             return (
                 "Try again; if it fails again, see Azure's status page for the resource's region."

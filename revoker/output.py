@@ -19,6 +19,9 @@ import typer
 from revoker.failure import Failure
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from revoker.carriers import Carrier
     from revoker.connection import QueueAddress
     from revoker.dead_letters import Outcome
     from revoker.doctor.runner import Result
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 KEPT_SHOWN = 10
 SESSIONS_SHOWN = 3
+CARRIED_SHOWN = 20
 
 
 def failure(failed: Failure, as_json: bool) -> None:
@@ -73,20 +77,50 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
 # ---- publish, status, session, doctor ----
 
 
-def published(count: int, address: "QueueAddress", as_json: bool) -> None:
-    """Print that all messages were published."""
+def published(
+    count: int,
+    address: "QueueAddress",
+    others: "Mapping[str, Sequence[Carrier]]",
+    as_json: bool,
+) -> None:
+    """Print that all messages were published, and what else carries their sessions.
+
+    Args:
+        count: how many.
+        address: of the queue.
+        others: the other messages of the sessions, as far as they are known.
+        as_json: print JSON.
+    """
     if as_json:
-        _json({"published": count, "queue": address.queue})
-    else:
-        messages = "1 message was" if count == 1 else f"{count} messages were"
-        typer.echo(f"{messages} published to {address.queue} in {address.where}.")
+        carried = {session: [each.what for each in some] for session, some in others.items()}
+        _json({"published": count, "queue": address.queue, "also_carried_by": carried})
+        return
+    messages = "1 message was" if count == 1 else f"{count} messages were"
+    typer.echo(f"{messages} published to {address.queue} in {address.where}.")
+    for session, some in list(others.items())[:CARRIED_SHOWN]:
+        typer.echo(f"  {session} is also named by {'; '.join(each.what for each in some)}.")
+    if len(others) > CARRIED_SHOWN:
+        typer.echo(f"  and {len(others) - CARRIED_SHOWN} more")
+    if others:
+        typer.echo(
+            "That changes nothing for this publication: whichever message comes first deletes the "
+            "session, and the others find it gone. Dead letters stay until you resubmit or discard "
+            "them."
+        )
 
 
-def published_in_part(count: int, total: int) -> None:
-    """Print how many messages were published before it failed."""
-    if count:
-        text = f"{count} of {total} messages were published; run this again for the rest."
-        typer.echo(text, err=True)
+def run_to_resume(run: "UUID") -> None:
+    """Print how to go on if this run is interrupted."""
+    typer.echo(f"If this is interrupted, run it again with --resume {run}", err=True)
+
+
+def published_in_part(count: int, total: int, run: "UUID") -> None:
+    """Print how many messages were published before it failed, and how to go on."""
+    typer.echo(
+        f"{count} of {total} messages were published for certain. For the rest, run this again with "
+        f"--resume {run}",
+        err=True,
+    )
 
 
 def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) -> None:
@@ -220,6 +254,31 @@ def summary(wanted: Sequence["Seen"], *, err: bool = False) -> None:
         some = [each.session_id or f"number {each.sequence_number}" for each in of_reason]
         more = " …" if count > SESSIONS_SHOWN else ""
         typer.echo(f"  {count:>7}  {reason}: {', '.join(some[:SESSIONS_SHOWN])}{more}", err=err)
+
+
+def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]") -> None:
+    """Print for each dead letter what else carries its session; to standard error."""
+    for seen in wanted[:CARRIED_SHOWN]:
+        number = f"  number {seen.sequence_number}"
+        if seen.session_id is None:
+            typer.echo(f"{number}: its session cannot be read", err=True)
+        elif some := others.get(seen.session_id):
+            names = "; ".join(each.what for each in some)
+            typer.echo(f"{number}: {seen.session_id} is also named by {names}", err=True)
+        else:
+            typer.echo(f"{number}: nothing else names {seen.session_id}", err=True)
+    if len(wanted) > CARRIED_SHOWN:
+        typer.echo(f"  and {len(wanted) - CARRIED_SHOWN} more", err=True)
+    alone = sum(seen.session_id not in others for seen in wanted)
+    if alone:
+        typer.echo(
+            _styled(
+                f"Warning: as far as the queue tells, nothing else carries {alone} of these "
+                f"{len(wanted)}. Their sessions, if they exist, stay alive until they expire.",
+                fg="yellow",
+            ),
+            err=True,
+        )
 
 
 def settled(done: str, outcome: "Outcome", as_json: bool, **more: str) -> None:

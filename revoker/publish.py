@@ -1,20 +1,23 @@
 """Publish session-revoked messages for session ids, as docs/contract.md asks of every publisher."""
 
-import hashlib
+import asyncio
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from uuid import UUID, uuid4, uuid5
 
 import msgspec
 from azure.servicebus import ServiceBusMessage
 
 from delete_session.contract import SessionRevoked, SessionType
+from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 
-MAX_MESSAGE_ID = 128  # characters, by Service Bus
 BATCH = 100  # messages per request: few enough that the progress bar moves
+_LOOK_SECONDS = 5.0
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -53,21 +56,38 @@ def _is_session_id(text: str) -> bool:
     return True
 
 
-def message_id(session_id: str, session_type: SessionType) -> str:
-    """Return the message id, which is always the same for the same session.
+def new_run() -> UUID:
+    """Return the id of a run: each decision to publish is a publication of its own."""
+    return uuid4()
 
-    Duplicate detection then makes publishing twice harmless.
+
+def read_run(text: str) -> UUID:
+    """Read the id of the run that is to be resumed.
+
+    Raises:
+        Failure: it is not one.
     """
-    identifier = session_id
-    if session_type != "livenessWithVerify":
-        identifier += f":{session_type}"
-    if len(identifier) > MAX_MESSAGE_ID:
-        return hashlib.sha256(identifier.encode()).hexdigest()
-    return identifier
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Failure(
+            f"{text!r} is not the id of a run.",
+            "Use the id that the interrupted run printed. Nothing was done.",
+            Exit.USAGE,
+        ) from None
+
+
+def message_id(run: UUID, session_id: str, session_type: SessionType) -> str:
+    """Return the message id: another one in each run, and the same when a run is resumed.
+
+    It names the publication and not the session. Duplicate detection remembers it for its whole
+    window, and drops whatever comes under the same id, be it corrected or wanted again.
+    """
+    return str(uuid5(run, f"{session_type}/{session_id}"))
 
 
 def message(
-    session_id: str, session_type: SessionType, reason: str | None, traceparent: str
+    session_id: str, session_type: SessionType, reason: str | None, run: UUID, traceparent: str
 ) -> ServiceBusMessage:
     """Make the message that revokes a session."""
     body = {"sessionId": session_id, "sessionType": session_type}
@@ -75,7 +95,7 @@ def message(
         body["reason"] = reason
     return ServiceBusMessage(
         msgspec.json.encode(body),
-        message_id=message_id(session_id, session_type),
+        message_id=message_id(run, session_id, session_type),
         content_type="application/json",
         subject="session-revoked",
         # Azure Monitor reads both names; the first is the older one.
@@ -104,6 +124,7 @@ async def publish(
     ids: Sequence[str],
     session_type: SessionType,
     reason: str | None,
+    run: UUID,
     progress: Callable[[int], None],
 ) -> None:
     """Publish in batches; the broker confirms each batch before the next is sent.
@@ -113,6 +134,7 @@ async def publish(
         ids: valid session ids.
         session_type: the type of all these sessions.
         reason: the reason, for people; None for no reason.
+        run: the id of this run, or of the one that it resumes.
         progress: called with the number of messages confirmed so far.
 
     Raises:
@@ -124,9 +146,20 @@ async def publish(
             for start in range(0, len(ids), BATCH):
                 some = ids[start : start + BATCH]
                 await sender.send_messages(
-                    [message(each, session_type, reason, new_traceparent()) for each in some]
+                    [message(each, session_type, reason, run, new_traceparent()) for each in some]
                 )
                 confirmed += len(some)
                 progress(confirmed)
     except Failure as failed:
         raise Interrupted(confirmed, failed) from failed
+
+
+async def look_for_others(
+    address: QueueAddress, ids: Sequence[str], session_type: SessionType, run: UUID
+) -> Mapping[str, Sequence[Carrier]]:
+    """Return what else carries these sessions, as far as this login may look."""
+    own = [message_id(run, each, session_type) for each in ids]
+    with suppress(Failure, TimeoutError):
+        async with asyncio.timeout(_LOOK_SECONDS):
+            return await carriers(address, ids, except_ids=own)
+    return {}

@@ -100,7 +100,8 @@ def resubmit(
 
     No message is lost: each is sent and confirmed before it is taken out of the dead letters, and
     its effort starts anew. You can interrupt this and run it again: the queue drops what was
-    already sent as a duplicate, within its duplicate detection window (two hours).
+    already sent as a duplicate, within two hours. Never send a
+    dead letter again with another tool: under its old message id, the queue drops it.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.dead_letters import resubmit as put_back
@@ -137,12 +138,13 @@ def discard(
 ) -> None:
     """Throw dead letters away for good. Asks first, and keeps a record.
 
-    A session that is not deleted expires by itself within 48 hours of its creation. The record has
+    It says for each dead letter what else carries its session, and warns when nothing does: a
+    session that is not deleted lives until it expires, 48 hours after its creation. The record has
     one JSON line for each message, with session, reason, times and properties, but not the body.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.dead_letters import discard as throw_away
-    from revoker.dead_letters import select
+    from revoker.dead_letters import others_of, select
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
@@ -151,6 +153,8 @@ def discard(
         if not wanted:
             output.would_be("discarded", wanted, as_json)
             return
+        others = run(others_of(address, wanted))
+        output.carried(wanted, others)
         path = record or Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
         if not yes:
             output.summary(wanted, err=True)

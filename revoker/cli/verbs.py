@@ -1,6 +1,8 @@
 """The verbs for a session, for the queue and for the chain as a whole."""
 
-from typing import Annotated
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +10,9 @@ from revoker import output
 from revoker.cli.options import ApiVersion, AsJson, FaceEndpoint, Kind, Namespace, Queue
 from revoker.cli.running import reporting, run
 from revoker.failure import Exit
+
+if TYPE_CHECKING:
+    from revoker.carriers import Carrier
 
 
 def publish(
@@ -25,31 +30,52 @@ def publish(
             "# is a comment."
         ),
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
+    ] = None,
     namespace: Namespace = None,
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for sessions to be deleted, with one message for each.
 
-    Publishing a session twice is harmless: its message id follows from the session id, the queue
-    drops the second message within its duplicate detection window (two hours), and a later one
-    finds that the session is gone. If publishing is interrupted, run it again.
+    Publishing a session twice is harmless: the second message finds that the session is gone. Each
+    run publishes under message ids of its own. If it is interrupted, --resume sends the rest under
+    the same ids, so that the queue drops what had already arrived.
     """
     from revoker.connection import Options, QueueAddress
-    from revoker.publish import BATCH, Interrupted, read_ids
+    from revoker.publish import (
+        BATCH,
+        Interrupted,
+        look_for_others,
+        new_run,
+        read_ids,
+        read_run,
+    )
     from revoker.publish import publish as publish_all
+
+    async def publish_and_look() -> "Mapping[str, Sequence[Carrier]]":
+        others, _ = await asyncio.gather(
+            look_for_others(address, ids, kind, this_run),
+            publish_all(address, ids, kind, reason, this_run, progress),
+        )
+        return others
 
     with reporting(as_json):
         ids = read_ids(session_ids or [], file or [])
+        this_run = new_run() if resume is None else read_run(resume)
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        many = len(ids) > BATCH
+        if many:
+            output.run_to_resume(this_run)
         try:
-            shown = len(ids) > BATCH and not as_json
-            with output.progress("publishing", len(ids), shown=shown) as progress:
-                run(publish_all(address, ids, kind, reason, progress))
+            with output.progress("publishing", len(ids), shown=many and not as_json) as progress:
+                others = run(publish_and_look())
         except Interrupted as interrupted:
-            output.published_in_part(interrupted.confirmed, len(ids))
+            output.published_in_part(interrupted.confirmed, len(ids), this_run)
             raise interrupted.failure from None
-        output.published(len(ids), address, as_json)
+        output.published(len(ids), address, others, as_json)
 
 
 def status(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from azure.servicebus import ServiceBusClient, ServiceBusSubQueue
+from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.amqp import AmqpMessageBodyType
 
 from revoker.cli.dead_letters import read_since
@@ -223,3 +223,35 @@ def test_a_selection_takes_what_meets_all_its_conditions() -> None:
     assert not Selection(reason="Two").takes(seen)
     assert not Selection(reason="One", session="b").takes(seen)
     assert not Selection(since=when + timedelta(seconds=1)).takes(seen)
+
+
+def test_discard_says_what_else_carries_each_session(seeded: OneQueue, tmp_path: Path) -> None:
+    """Whoever throws the last trace of a session away is warned, and told of other messages."""
+    assert seeded.revoker("publish", "a").code == 0
+    record = str(tmp_path / "record.jsonl")
+    ran = seeded.revoker("dead-letters", "discard", "--reason", "One", "--yes", "--record", record)
+    assert ran.code == 0
+    assert "a is also named by a message that is active" in ran.err
+    assert "nothing else names c" in ran.err
+    assert "nothing else carries 1 of these 2" in ran.err
+
+
+def test_corrected_message_is_not_dropped_after_a_malformed_one(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    """The critical case: a session whose message was malformed is published again, and arrives."""
+    connection_string = queue.environment["ServiceBusConnection"]
+    with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue.name) as sender,
+    ):
+        sender.send_messages(ServiceBusMessage(b'{"sessionId": 7}', message_id="S"))
+    reject_one(queue, "MalformedMessage")
+    ran = queue.revoker("publish", "S")
+    assert ran.code == 0
+    assert queue.counts["active"] == 1
+    record = ("--record", str(tmp_path / "record.jsonl"))
+    ran = queue.revoker("dead-letters", "discard", "--all", "--yes", *record)
+    assert ran.code == 0
+    assert "its session cannot be read" in ran.err
+    assert queue.counts["active"] == 1

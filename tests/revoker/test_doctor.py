@@ -223,7 +223,10 @@ def test_a_token_that_cannot_be_read_is_not_a_fault() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(401, "401"), (403, "PermissionDenied"), (404, "404"), (302, "HTTP 302")],
+    [
+        *((401, "401"), (401, "PermissionDenied"), (403, "PermissionDenied"), (403, "403")),
+        *((404, "404"), (302, "HTTP 302")),
+    ],
 )
 def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     """If the function's log names a remedy for an answer, the doctor names the same one."""
@@ -237,6 +240,7 @@ def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     ("status", "code", "action"),
     [
         (403, "UnsupportedFeature", "limited access"),
+        (400, "NobodyKnows", "documentation"),
         (429, "429", "FACE_MAX_CALLS_PER_SECOND"),
         (500, "Unspecified", "Try again"),
     ],

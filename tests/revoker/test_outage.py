@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import Options
+from revoker.publish import message_id, new_run
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import revoker
 
@@ -50,7 +51,10 @@ def test_an_outage_is_found_remedied_and_put_right(tmp_path: Path) -> None:
 
         cloud.ask(face, "POST", "/_local/config", {"deny_role": True})
         ids = cloud.ask(face, "POST", "/_local/sessions", {"count": MESSAGES})
-        ran = revoker(environment, "publish", "--file", "-", stdin="\n".join(ids))
+        run = new_run()
+        how = ("--file", "-", "--resume", str(run))
+        ran = revoker(environment, "publish", *how, stdin="\n".join(ids))
+        roots = [message_id(run, each, "livenessWithVerify") for each in ids]
         assert ran.code == 0, ran.err
         until(lambda: counts()["dead_lettered"] == MESSAGES, "all dead-lettered")
 
@@ -88,13 +92,13 @@ def test_an_outage_is_found_remedied_and_put_right(tmp_path: Path) -> None:
         assert revoker(environment, "status").code == 0
 
         of_each = _outcomes(cloud)
-        assert {root: of_each[root]["completed"] for root in ids} == dict.fromkeys(ids, 1)
+        assert {root: of_each[root]["completed"] for root in roots} == dict.fromkeys(roots, 1)
         deleted = Counter(
             line["root_id"].partition(":resubmit:")[0]
             for line in cloud.cloud.log_lines()
             if line.get("outcome") in ("deleted", "already_gone")
         )
-        assert deleted == dict.fromkeys(ids, 1)
+        assert deleted == dict.fromkeys(roots, 1)
 
 
 def _resubmitted(cloud: CloudThread) -> int:
@@ -106,7 +110,7 @@ def _resubmitted(cloud: CloudThread) -> int:
 
 
 def _outcomes(cloud: CloudThread) -> dict[str, Counter[str]]:
-    """Return the events of the resubmitted copies in the broker's ledger, by session."""
+    """Return the events of the resubmitted copies in the broker's ledger, by root id."""
     ledger: list[dict[str, Any]] = cloud.ask(cloud.cloud.broker, "GET", "/ledger")
     found: dict[str, Counter[str]] = {}
     for event in ledger:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,10 @@ from azure.servicebus.exceptions import (
 
 from delete_session.contract import SessionRevoked, parse
 from revoker.failure import Exit
-from revoker.publish import message_id, new_traceparent, read_ids
+from revoker.publish import message_id, new_run, new_traceparent, read_ids
 from revoker.service_bus_errors import explain
 from tests.local.broker_process import until
-from tests.revoker.conftest import OneQueue, revoker
+from tests.revoker.conftest import LETTERS, OneQueue, revoker
 
 
 def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
@@ -32,22 +33,60 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     ids = [str(uuid4()) for _ in range(250)]
     file = tmp_path / "ids.txt"
     file.write_text("# from the incident\n\n" + "\n".join([*ids, ids[3]]) + "\n")
-    ran = queue.revoker("publish", "one", "--file", str(file), "--reason", "fraud", "--json")
+    run = new_run()
+    options = ("--reason", "fraud", "--resume", str(run), "--json")
+    ran = queue.revoker("publish", "one", "--file", str(file), *options)
     assert (ran.code, ran.json["published"]) == (0, 251)
     messages = queue.messages()
-    assert [each["message_id"] for each in messages] == ["one", *ids]
+    assert [each["message_id"] for each in messages] == [
+        message_id(run, each, "livenessWithVerify") for each in ["one", *ids]
+    ]
     assert {each["properties"]["subject"] for each in messages} == {"session-revoked"}
     traces = {each["application_properties"]["traceparent"] for each in messages}
     assert len(traces) == 251
 
 
-def test_publishing_twice_is_harmless(queue: OneQueue) -> None:
-    """The queue drops a second message for a session; another type is another session."""
-    assert queue.revoker("publish", "a", "b").code == 0
-    assert queue.revoker("publish", "b", "a").code == 0
+def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
+    """What is published again is not dropped, whatever became of the first message."""
+    for _ in range(2):
+        assert queue.revoker("publish", "a", "b").code == 0
+    assert queue.counts["active"] == 4
+
+
+def test_resumed_run_sends_nothing_twice(queue: OneQueue) -> None:
+    """Under the id of the interrupted run, the queue drops what had already arrived."""
+    run = str(uuid4())
+    assert queue.revoker("publish", "a", "--resume", run).code == 0
+    assert queue.revoker("publish", "a", "b", "--resume", run).code == 0
     assert queue.counts["active"] == 2
-    assert queue.revoker("publish", "a", "--type", "liveness").code == 0
+    assert queue.revoker("publish", "a", "--type", "liveness", "--resume", run).code == 0
     assert queue.counts["active"] == 3
+    ran = queue.revoker("publish", "a", "--resume", "yesterday")
+    assert ran.code == 2
+    assert "'yesterday' is not the id of a run" in ran.err
+
+
+def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
+    """A dead letter or a waiting message of the same session is named, with what will happen."""
+    session = next(iter(LETTERS))
+    ran = seeded.revoker("publish", session, "fresh")
+    assert ran.code == 0
+    assert f"{session} is also named by dead letter number" in ran.out
+    assert LETTERS[session] in ran.out
+    assert "whichever message comes first deletes the session" in ran.out
+    assert "fresh is also" not in ran.out
+    ran = seeded.revoker("publish", "fresh", "--json")
+    assert ran.json["also_carried_by"] == {"fresh": ["a message that is active"]}
+
+
+def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
+    """A publisher that may only send is told nothing of other messages, and publishes."""
+    environment = queue.environment | {
+        "ServiceBusConnection": queue.broker.with_key("sender", "c2Vj")
+    }
+    ran = revoker(environment, "publish", "a", "--json")
+    assert (ran.code, ran.json["also_carried_by"]) == (0, {})
+    assert queue.counts["active"] == 1
 
 
 def test_publishes_nothing_if_one_id_is_wrong(queue: OneQueue) -> None:
@@ -89,7 +128,7 @@ def test_publishing_with_a_connection_string_loads_only_what_it_needs(queue: One
 
 
 def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> None:
-    """If the broker refuses a later batch, the count is printed, and a second run does the rest."""
+    """If the broker refuses a later batch, the count is printed, and resuming it does the rest."""
     ids = "\n".join(str(uuid4()) for _ in range(3000))
     fault = {"operation": "send", "queue": queue.name, "count": None}
     refused = {"condition": "com.microsoft:argument-error"}
@@ -107,7 +146,8 @@ def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> 
     confirmed = queue.counts["active"]
     assert 0 < confirmed < 3000
     assert f"{confirmed} of 3000 messages were published" in ran.err
-    assert queue.revoker("publish", "--file", "-", stdin=ids).code == 0
+    resume = re.findall(r"--resume \S+", ran.err)[-1].split()
+    assert queue.revoker("publish", "--file", "-", *resume, stdin=ids).code == 0
     assert queue.counts["active"] == 3000
 
 
@@ -184,12 +224,18 @@ def test_an_option_goes_before_the_environment(queue: OneQueue) -> None:
     assert "The queue nowhere does not exist" in ran.err
 
 
-def test_message_ids_are_never_too_long() -> None:
-    """A message id has at most 128 characters."""
-    assert message_id("a" * 128, "livenessWithVerify") == "a" * 128
-    long = message_id("a" * 128, "liveness")
-    assert len(long) <= 128
-    assert long != message_id("b" * 128, "liveness")
+def test_message_id_names_the_publication() -> None:
+    """It differs between runs, sessions and types, and is the same when a run is resumed."""
+    run = new_run()
+    ids = {
+        message_id(each, session, kind)
+        for each in (run, new_run())
+        for session in ("a", "b" * 128)
+        for kind in ("livenessWithVerify", "liveness")
+    }
+    assert len(ids) == 8
+    assert message_id(run, "a", "liveness") in ids
+    assert all(len(each) <= 128 for each in ids)
 
 
 def test_the_callers_trace_goes_on() -> None:
