@@ -6,7 +6,9 @@ drains as in hours there.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 
 from local.cloud import Service
 from local.soak.invariants import Bar, Evidence
@@ -14,44 +16,71 @@ from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_sett
 from local.soak.stage import Stage
 
 HOSTS = 4
-BEFORE, REFUSED, AFTER = 6, 30, 6
-"""Seconds: of drains under load, then with copies refused too, then with copies taken again."""
+BEFORE, REFUSED, AFTER = 4, 40, 4
+"""Drains under load, then with copies refused too, then with copies taken again."""
 HELD = 24
 """Messages that need a copy all the while, so that hosts hold them while copies are refused."""
+LOAD = 400
 
 
 async def drained_every_few_seconds(stage: Stage) -> None:
     """Four hosts, each drained every few seconds under load, also while copies are refused."""
-    seconds = BEFORE + REFUSED + AFTER
-    held, others = stage.plan(HELD), stage.plan(10 * seconds)
+    held, others = stage.plan(HELD), stage.plan(LOAD)
     conflict = {"fault": "status", "status": 409, "code": "ConcurrentOperationConflict"}
     await stage.break_face(*({**conflict, "session_id": each.session_id} for each in held))
     await stage.break_face(transient(0.3))
     await stage.face("POST", "/_local/config", {"latency_seconds": 0.1})
-    publishing = asyncio.create_task(stage.publish(others, per_second=10))
-    draining = [asyncio.create_task(_drain_repeatedly(stage, each)) for each in stage.cloud.hosts]
-    await asyncio.sleep(BEFORE)
-    await stage.break_broker(
-        operation="schedule-message", count=None, condition="com.microsoft:server-busy"
-    )
-    await stage.publish(held)
-    await asyncio.sleep(REFUSED)
-    await stage.restore_broker()
-    await asyncio.sleep(AFTER)
+    publishing = asyncio.create_task(stage.publish(others, per_second=5))
+    drains = _Drains(stage)
+    async with drains.of(stage.cloud.hosts):
+        await drains.number(BEFORE)
+        await stage.break_broker(
+            operation="schedule-message", count=None, condition="com.microsoft:server-busy"
+        )
+        await stage.publish(held)
+        await drains.number(REFUSED)
+        await stage.restore_broker()
+        await drains.number(AFTER)
     await stage.restore_face()
     await publishing
-    stage.marks["drains"] = stage.starts - HOSTS
-    for task in draining:
-        task.cancel()
-    await asyncio.wait(draining)
     for host in stage.cloud.hosts:
         await stage.restart(host, kill=True)
 
 
-async def _drain_repeatedly(stage: Stage, host: Service) -> None:
-    while True:
-        await asyncio.sleep(stage.chance.uniform(1, 4))
-        await stage.drain(host)
+class _Drains:
+    """Drains hosts again and again, each some seconds after there is something in flight."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._done = 0
+
+    @contextlib.asynccontextmanager
+    async def of(self, hosts: Sequence[Service]) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._repeat(host)) for host in hosts]
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def number(self, count: int) -> None:
+        """Wait for so many more drains."""
+        until = self._done + count
+
+        async def done() -> bool:
+            return self._done >= until
+
+        await self._stage.until(done)
+
+    async def _repeat(self, host: Service) -> None:
+        stage = self._stage
+        while True:
+            await stage.until(self._busy)
+            await asyncio.sleep(stage.chance.uniform(1, 3))
+            await stage.drain(host)
+            self._done += 1
+
+    async def _busy(self) -> bool:
+        return (await self._stage.queue())["locked"] > 0
 
 
 def drains_bars(stage: Stage, evidence: Evidence) -> list[Bar]:
@@ -68,7 +97,7 @@ SCENARIOS = (
     Scenario(
         name="drained_every_few_seconds",
         play=drained_every_few_seconds,
-        limit=180,
+        limit=240,
         settings=with_settings(
             RETRY_IN_PLACE_MAX_SECONDS=COPIES,
             FACE_MAX_CALLS_PER_SECOND=500,  # a new process begins at a small part of it
