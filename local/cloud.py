@@ -63,13 +63,17 @@ class Service:
             end = self.log.read_text(errors="replace").strip().splitlines()[-15:]
             raise ServiceFailed("\n".join([f"{self.module} did not start:", *end])) from None
 
-    async def stop(self) -> int | None:
+    async def drain(self) -> int | None:
+        """End a host as Flex Consumption drains an instance; return its exit code."""
+        return await self.stop(signal.SIGUSR1)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int | None:
         """Ask it to stop and wait until it has; return its exit code, None if it had to be killed."""
         if self.process is None:
             return None
         if self.process.returncode is not None:
             return self.process.returncode
-        self.process.terminate()
+        self.process.send_signal(number)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 return await self.process.wait()

@@ -332,8 +332,9 @@ def _print_environment(console: Console, cloud: Cloud) -> None:
         console.print(f"export {name}='{value}'", soft_wrap=True, highlight=False)
     face, broker = cloud.face.facts, cloud.broker.facts
     console.print(
-        f"\nThe Face API's sessions and calls: http://127.0.0.1:{face['port']}/_local/sessions, "
-        f"/_local/calls\nThe broker's queues and events: "
+        f"\nThe Face API's sessions, calls and faults: "
+        f"http://127.0.0.1:{face['port']}/_local/sessions, /_local/calls, /_local/faults\n"
+        f"The broker's queues and events: "
         f"http://127.0.0.1:{broker['control_port']}/queues, /ledger\n"
         f"The logs: {cloud.folder}",
         soft_wrap=True,
