@@ -20,6 +20,7 @@ from local.broker.encoding import EncodingError
 from local.broker.faults import Fault
 from local.broker.management import Answer
 from local.broker.message import Message
+from local.broker.numbering import DeliveryNumbers
 from local.broker.queues import MAX_MESSAGE_BYTES, Queue, Refused
 from local.broker.sasl import SaslError, SaslServer
 from local.broker.tokens import Grant, entity_path, verify
@@ -27,6 +28,7 @@ from local.broker.tokens import Grant, entity_path, verify
 CBS = "$cbs"
 _MANAGEMENT_SUFFIX = "/$management"
 _SENDER_CREDIT = 1000
+_MAX_FRAME_BYTES = 65536
 _TRANSACTIONAL_STATE = 0x34
 _HEARTBEAT_BYTES = 8  # an empty frame
 _COORDINATOR = 3  # the terminus type that transactions use
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._transport = proton.Transport(proton.Transport.SERVER)
         self._collector = proton.Collector()
         self._sasl = SaslServer(self._log_in)
+        self._numbers = DeliveryNumbers(_MAX_FRAME_BYTES)
         self._grants: dict[str, Grant] = {}
         # Keyed by link: two of Proton's wrappers of the same link are equal.
         self._nodes: dict[Any, Node] = {}
@@ -77,14 +80,14 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._socket = transport
         self._connection.collect(self._collector)
-        self._transport.max_frame_size = 65536
+        self._transport.max_frame_size = _MAX_FRAME_BYTES
         self._transport.bind(self._connection)
         self._dispatcher.connections.add(self)
         self._dispatcher.touch(self)
 
     def data_received(self, data: bytes) -> None:
         try:
-            amqp = self._sasl.receive(data)
+            amqp = self._numbers.receive(self._sasl.receive(data))
             at = 0
             while at < len(amqp) and (capacity := self._transport.capacity()) > 0:
                 self._transport.push(amqp[at : at + capacity])
@@ -130,7 +133,7 @@ class Connection(asyncio.Protocol):
                 pending = self._transport.pending()
                 if pending <= 0:
                     break
-                socket.write(self._transport.peek(pending))
+                socket.write(self._numbers.send(self._transport.peek(pending)))
                 self._transport.pop(pending)
                 self._handle_events()
         except proton.TransportException:
