@@ -73,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._used_at = time.monotonic()
         self._tick: asyncio.TimerHandle | None = None
         self._closing = False
+        self._early: bytes | None = None
+        """What arrived while the connection was still being opened, as the latency has it."""
 
     # asyncio
 
@@ -84,8 +86,19 @@ class Connection(asyncio.Protocol):
         self._transport.bind(self._connection)
         self._dispatcher.connections.add(self)
         self._dispatcher.touch(self)
+        delay = self._dispatcher.latency.of("open")
+        if delay:
+            self._early = b""
+            self._after(delay, self._read_early)
+
+    def _read_early(self) -> None:
+        early, self._early = self._early, None
+        self.data_received(early or b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            return
         try:
             amqp = self._numbers.receive(self._sasl.receive(data))
             at = 0
@@ -545,16 +558,14 @@ class Connection(asyncio.Protocol):
         refuse: Callable[[Fault], None],
         perform_silently: Callable[[], Any] | None = None,
     ) -> None:
-        """Carry out an operation, or the fault that was asked for in its place."""
+        """Carry out an operation, or the fault that was asked for in its place.
+
+        The latency comes first.
+        """
         fault = self._dispatcher.faults.next_fault(operation, queue)
-        if fault is None:
-            perform()
-            return
 
         def act() -> None:
-            if not self._connection.state & proton.Endpoint.LOCAL_ACTIVE:
-                return  # the client has gone in the meantime
-            if fault.condition is None and not fault.drop:
+            if fault is None or (fault.condition is None and not fault.drop):
                 perform()
                 return
             if fault.performed and perform_silently is not None:
@@ -564,8 +575,19 @@ class Connection(asyncio.Protocol):
             if not fault.drop:
                 refuse(fault)
 
-        if fault.delay_seconds:
-            asyncio.get_running_loop().call_later(fault.delay_seconds, act)
+        delay = self._dispatcher.latency.of(operation)
+        self._after(delay if fault is None else delay + fault.delay_seconds, act)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Act after some seconds, unless the client has gone by then."""
+
+        def act_if_open() -> None:
+            closed = self._socket is None or self._socket.is_closing()
+            if not closed and not self._connection.state & proton.Endpoint.LOCAL_CLOSED:
+                act()
+
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, act_if_open)
         else:
             act()
 
