@@ -1,4 +1,4 @@
-"""What `make run` publishes: a mix that holds every row of the README's table of answers.
+"""What `make run` publishes: a mix that holds every row of the table in docs/failures.md.
 
 Each message comes with the faults that the Face API is to inject for its session, and with where
 the message should end.
@@ -137,11 +137,26 @@ def _special(chance: random.Random) -> Iterator[Planned]:
     for status, code in (
         (400, "BadArgument"),
         (403, "UnsupportedFeature"),
-        (413, "RequestTooLarge"),
         (422, "InvalidRequestBody"),
     ):
         yield valid(f"{status} {code}", faults=[_status(status, code)], ends=(code,))
 
+    yield valid(
+        "UnsupportedFeature below another code",
+        faults=[{"fault": "not_approved", "method": "DELETE"}],
+        ends=("UnsupportedFeature",),
+    )
+
+    # Something in front of the operation refuses for a while.
+    for answer in (
+        *("role_missing", "network_rules", "public_access_disabled", "tenant_mismatch"),
+        *("no_subdomain", "quota", "gateway_html", "unknown_code"),
+    ):
+        yield valid(
+            f"{answer}, then right", faults=[{"fault": answer, "count": 2, "method": "DELETE"}]
+        )
+    for number in (402, 405, 407, 410, 413, 421, 425, 431):
+        yield valid(f"{number} without code, then right", faults=[_status(number, None, count=1)])
     # The deployment is wrong for a while.
     for status, fault in ((401, "401"), (403, "PermissionDenied"), (404, "404")):
         yield valid(f"{status} {fault}, then right", faults=[_status(status, fault, count=2)])

@@ -328,7 +328,7 @@ def _print_environment(console: Console, cloud: Cloud) -> None:
     console.print(
         "\n[bold]The local cloud is up.[/bold] Ctrl-C stops it. For your own publisher:\n"
     )
-    for name, value in cloud.environment.items():
+    for name, value in {**cloud.environment, "LOGS": str(cloud.folder)}.items():
         console.print(f"export {name}='{value}'", soft_wrap=True, highlight=False)
     face, broker = cloud.face.facts, cloud.broker.facts
     console.print(

@@ -117,8 +117,31 @@ def test_data_that_looks_like_a_batch_is_one_message() -> None:
     assert only.body == data
 
 
-@pytest.mark.parametrize("encoded", [b"", b"\x40", message.section(message.HEADER, b"\x45")])
-def test_a_message_without_a_body_is_refused(encoded: bytes) -> None:
-    """What has no body section is no message."""
+@pytest.mark.parametrize("encoded", [b"", message.section(message.HEADER, b"\x45")])
+def test_a_message_may_have_no_body(encoded: bytes) -> None:
+    """A message without a body section stays without one."""
+    assert Message.decode(encoded).body == b""
+    codes = [code for code, _ in message.split(Message.decode(encoded).encode())]
+    assert codes == [message.HEADER]
+
+
+def test_what_is_not_a_section_is_refused() -> None:
+    """A message consists of sections only."""
     with pytest.raises(EncodingError):
-        Message.decode(encoded)
+        Message.decode(b"\x40")
+
+
+def test_the_broker_owns_the_lock_token_and_leaves_other_delivery_annotations() -> None:
+    """A publisher's delivery annotations come through, but not a lock token of its own."""
+    own = [
+        encoding.symbol("x-opt-mine") + encoding.integer(1),
+        encoding.symbol(message.LOCK_TOKEN) + encoding.string("made up"),
+    ]
+    encoded = message.section(message.DELIVERY_ANNOTATIONS, encoding.mapping(own))
+    token = encoding.unique_identifier(uuid.UUID(int=7))
+    received = Message.decode(encoded).encode(delivery_annotations={message.LOCK_TOKEN: token})
+    sections = dict(message.split(received))
+    assert encoding.decode(sections[message.DELIVERY_ANNOTATIONS])[0] == {
+        "x-opt-mine": 1,
+        message.LOCK_TOKEN: uuid.UUID(int=7),
+    }

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 from local.soak.invariants import Bar, Evidence, Published
 from local.soak.scenarios.scenario import Scenario
@@ -71,6 +72,41 @@ async def publisher_sends_everything_twice(stage: Stage) -> None:
     await stage.publish(again, again=True)
 
 
+async def corrected_and_published_again(stage: Stage) -> None:
+    """Malformed, then corrected under the same id, then under a new one; some wait as retries."""
+    good = stage.plan(60)
+    broken = [
+        Published(message_id=stage.id(), body=b'{"session": 7}', ends=("MalformedMessage",))
+        for _ in good
+    ]
+    await stage.publish(broken)
+    await stage.drained()
+    same_id = [
+        replace(each, message_id=bad.message_id) for each, bad in zip(good, broken, strict=True)
+    ]
+    await stage.publish(same_id, again=True)
+    # Half of the sessions have a retry parked when they are published once more.
+    for each in good[::2]:
+        await stage.break_face(
+            {"fault": "status", "status": 503, "count": 3, "session_id": each.session_id}
+        )
+    await stage.publish(good)
+    again = [replace(each, message_id=stage.id()) for each in good]
+    stage.published += again
+    await stage.publish(again, again=True)
+
+
+def corrected_bars(stage: Stage, evidence: Evidence) -> list[Bar]:
+    """Require what the contract says: the same id is dropped, and a new one always arrives."""
+    dropped = sum(event["event"] == "duplicate_dropped" for event in evidence.ledger)
+    revoked = {each.session_id for each in stage.published if each.session_id}
+    alive = revoked & evidence.sessions
+    return [
+        Bar("messages under an old id that were not dropped", 60 - dropped, 0),
+        Bar("sessions that live on", len(alive), 0),
+    ]
+
+
 def duplicates_bar(_: Stage, evidence: Evidence) -> list[Bar]:
     """Require that every second message under the same id was dropped."""
     dropped = sum(event["event"] == "duplicate_dropped" for event in evidence.ledger)
@@ -83,6 +119,12 @@ SCENARIOS = (
         play=publisher_sends_everything_twice,
         limit=60,
         bars=duplicates_bar,
+    ),
+    Scenario(
+        name="corrected_and_published_again",
+        play=corrected_and_published_again,
+        limit=60,
+        bars=corrected_bars,
     ),
     Scenario(name="malformed_500", play=malformed_500, limit=60),
 )
