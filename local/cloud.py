@@ -109,7 +109,7 @@ class Options:
 # As infra/ deploys the queue.
 QUEUE_PROPERTIES: Mapping[str, object] = {
     "lockDuration": "PT1M",
-    "maxDeliveryCount": 10,
+    "maxDeliveryCount": 20,
     "defaultMessageTimeToLive": "P2D",
     "deadLetteringOnMessageExpiration": True,
     "requiresDuplicateDetection": True,

@@ -43,7 +43,7 @@ async def two_instances(stage: Stage) -> None:
 async def poison_kills_process(stage: Stage) -> None:
     """One message's processing kills the process each time; the platform starts it anew."""
     [poison] = stage.plan(
-        1, ends=("MaxDeliveryCountExceeded",), description="could not be consumed after 10 "
+        1, ends=("MaxDeliveryCountExceeded",), description="could not be consumed after 20 "
     )
     await stage.publish([*stage.plan(40), poison, *stage.plan(40)])
     assert poison.session_id is not None
