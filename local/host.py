@@ -54,6 +54,8 @@ class Trigger:
     prefetch_count: int
     max_lock_renewal: float
     drain: float
+    odd_metadata: Mapping[str, Mapping[str, object]]
+    """By message id, what is told of a message and of its retry copies instead of the truth."""
 
 
 def read_trigger(
@@ -61,6 +63,7 @@ def read_trigger(
     host_json: Mapping[str, Any],
     settings: Mapping[str, str],
     drain: float,
+    odd_metadata: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Trigger:
     """Resolve a function's trigger the way the platform does.
 
@@ -86,6 +89,7 @@ def read_trigger(
         prefetch_count=options.get("prefetchCount", 0),
         max_lock_renewal=_seconds(options.get("maxAutoLockRenewalDuration", "00:05:00")),
         drain=drain,
+        odd_metadata=odd_metadata or {},
     )
 
 
@@ -190,9 +194,9 @@ class Listener:
         raw = b"".join(message.body)
         # To text, the platform's host converts whatever it is.
         body = raw if self._trigger.binary else raw.decode("utf-8", "replace")
-        failure = await worker.invoke(
-            self._trigger.function, self._trigger.parameter, body, metadata(message)
-        )
+        root_id = (message.message_id or "").partition(":")[0]
+        told = {**metadata(message), **self._trigger.odd_metadata.get(root_id, {})}
+        failure = await worker.invoke(self._trigger.function, self._trigger.parameter, body, told)
         if failure is not None:
             _logger.error("%s", failure)
         return failure
@@ -262,6 +266,13 @@ async def main(arguments: list[str] | None = None) -> int:
         default=30,
         help="how long invocations in flight may take after SIGTERM (default: 30)",
     )
+    parser.add_argument(
+        "--odd-metadata",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="trigger metadata to hand over instead of the true ones, by message id; null: none",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr,
@@ -280,7 +291,9 @@ async def main(arguments: list[str] | None = None) -> int:
         if not functions:
             raise HostError(f"no functions found in {options.app}")
         triggers = [
-            read_trigger(function, host_json, os.environ, options.drain_seconds)
+            read_trigger(
+                function, host_json, os.environ, options.drain_seconds, options.odd_metadata
+            )
             for function in functions
         ]
     except (HostError, worker.IndexingFailed, OSError, ValueError) as error:

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from delete_session.contract import SessionRevoked
+from delete_session.contract import Body
 
 
 def schema() -> str:
@@ -16,7 +16,7 @@ def schema() -> str:
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "session-revoked",
-        **msgspec.json.schema(SessionRevoked),
+        **msgspec.json.schema(Body),
     }
     return json.dumps(document, indent=2) + "\n"
 
