@@ -34,7 +34,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     backoff_base: float
     """The first wait is drawn from 0 to this; every further one from twice as much."""
     backoff_cap: float
-    """No wait is drawn longer than this."""
+    """No wait is drawn longer than this, and no answer may ask for more."""
     return_spread: float
     """Messages that wait for calls to be made again come back within this time after it."""
 
@@ -85,12 +85,13 @@ def decide(attempt: Attempt, policy: RetryPolicy) -> Decision:
 
 
 def retry_delay(attempt: Attempt, policy: RetryPolicy) -> float:
-    """Return the seconds to wait, never fewer than the answer asks for.
+    """Return the seconds to wait, never fewer than the answer asks for within the cap.
 
     While calls are blocked, messages wait until they are made again, and come back spread over
     some time. Otherwise waits grow exponentially with full jitter.
     """
     asked_for = (attempt.answer.retry_after if attempt.answer is not None else None) or 0.0
+    asked_for = min(asked_for, policy.backoff_cap)  # a whole day has been asked for
     if attempt.answer is None or attempt.blocked_for > 0:
         return max(attempt.blocked_for + attempt.chance * policy.return_spread, asked_for)
     doublings = min(attempt.attempts - 1, 64)

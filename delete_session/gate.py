@@ -14,6 +14,9 @@ from .answer import Answer, Meaning, describe, meaning
 from .clock import Clock
 from .pacing import BreakerState, CircuitBreaker, RateLimiter
 
+# Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
+# own message only. A minute is the longest window of a documented limit (20 calls a minute, tier F0).
+_LONGEST_PAUSE = 60.0
 _LONGEST_SLEEP = 1.0  # seconds: the rate may have changed by then
 
 
@@ -35,8 +38,7 @@ class Gate:
         breaker_failures: how many in a row, not about a message, block all calls.
         cool_down: seconds until a probe.
         patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
-        longest_pause: seconds for which one answer may pause or block all calls; what it asks for
-            beyond that holds up its own message only.
+        longest_wait: seconds that any message waits at most; no pause is longer.
         clock: time and chance.
         on_change: told the circuit's new state, and what the last failure was.
     """
@@ -48,13 +50,13 @@ class Gate:
         breaker_failures: int,
         cool_down: float,
         patience: float,
-        longest_pause: float,
+        longest_wait: float,
         clock: Clock,
         on_change: Callable[[BreakerState, str], None] = lambda _state, _failure: None,
     ) -> None:
         self._clock = clock
         self._patience = patience
-        self._longest_pause = longest_pause
+        self._longest_pause = min(_LONGEST_PAUSE, longest_wait)
         self._limiter = RateLimiter(most_calls, clock.random)
         self._breaker = CircuitBreaker(
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)

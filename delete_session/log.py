@@ -15,6 +15,11 @@ from .delivery import Revocation
 from .pacing import BreakerState
 
 _logger = logging.getLogger("delete_session")
+_MOST_UNKNOWN = 100  # codes to remember: the server may make up any number
+_JUDGE_IT = (
+    "Messages with this code are retried until the retry horizon. If the request can never succeed, "
+    "add the code to FACE_CODES_NOT_RETRYABLE, and they are dead-lettered with it at once."
+)
 
 # Their INFO lines name every request, with its URL, and every settlement. One line per message is
 # enough, and it is ours.
@@ -51,6 +56,7 @@ def record(
         "code": answer.code if answer and answer.status not in (200, 204) else None,
         "status": answer.status if answer else None,
         "request_id": answer.request_id if answer else None,
+        "path": answer.path if answer else None,
         "reason": reason,
         "delay_seconds": None if delay_seconds is None else round(delay_seconds, 3),
         "ms_since_enqueued": _milliseconds(delivery.enqueued_at, now),
@@ -76,24 +82,29 @@ def record_circuit(state: BreakerState, last_failure: str) -> None:
 
 
 class FaultLog:
-    """Logs each fault of the deployment the first time that it shows, with its remedy."""
+    """Logs each fault of the deployment, and each unknown code, the first time that it shows."""
 
     def __init__(self) -> None:
-        self._reported: set[str] = set()
+        self._faults: set[str] = set()
+        self._unknown: set[str] = set()
 
     def report(self, answer: Answer) -> None:
-        """Take note of an answer; one that shows that calls work ends the faults so far."""
-        what = meaning(answer)
-        if what.endpoint_works:
-            if what is not Meaning.THROTTLED:
-                self._reported.clear()
-            return
-        known = remedy(answer)
-        if known and answer.code not in self._reported:
-            self._reported.add(answer.code)
-            # It stands for all messages: without the request id, which is of this one.
-            failure = describe(replace(answer, request_id=None))
-            record_event("deployment_fault", code=answer.code, failure=failure, remedy=known)
+        """Take note of an answer; a deletion ends the faults so far."""
+        match meaning(answer):
+            case Meaning.DELETED | Meaning.ALREADY_GONE:
+                self._faults.clear()
+            case Meaning.MISCONFIGURED if (known := remedy(answer)) and known not in self._faults:
+                self._faults.add(known)
+                self._record("deployment_fault", answer, known)
+            case Meaning.UNKNOWN_CODE if answer.code not in self._unknown:
+                if len(self._unknown) < _MOST_UNKNOWN:
+                    self._unknown.add(answer.code)
+                self._record("unknown_code", answer, _JUDGE_IT)
+
+    def _record(self, event: str, answer: Answer, known: str) -> None:
+        # It stands for all messages: without the request id, which is of this one.
+        failure = describe(replace(answer, request_id=None))
+        record_event(event, code=answer.code, failure=failure, remedy=known)
 
 
 def _milliseconds(since: datetime, now: datetime) -> float:

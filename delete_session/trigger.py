@@ -48,7 +48,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
         breaker_failures=settings.breaker_failures,
         cool_down=settings.breaker_cool_down,
         patience=settings.retry_in_place_max,
-        longest_pause=settings.backoff_cap,
+        longest_wait=settings.backoff_cap,
         clock=clock,
         on_change=record_circuit,
     )
@@ -64,6 +64,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
             TokenSource(settings.client_id, settings.token_timeout),
             connect_timeout=settings.connect_timeout,
             total_timeout=settings.total_timeout,
+            not_retryable=settings.face_codes_not_retryable,
         ),
         gate=gate,
         settlement=Settlement(settings.service_bus, settings.queue, settings.settle_timeout),

@@ -10,6 +10,7 @@ targetScope = 'resourceGroup'
 @sealed()
 type Tuning = {
   FACE_API_VERSION: string?
+  FACE_CODES_NOT_RETRYABLE: string?
   FACE_CONNECT_TIMEOUT_SECONDS: string?
   FACE_TOTAL_TIMEOUT_SECONDS: string?
   TOKEN_TIMEOUT_SECONDS: string?

@@ -1,5 +1,5 @@
 """`python -m revoker` is `revoker`."""
 
-from revoker.cli import main
+from revoker.cli.app import main
 
 main()

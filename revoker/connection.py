@@ -1,4 +1,4 @@
-"""Where the commands connect to: options first, then the function's own environment variables."""
+"""Where the commands connect to: their options, then the function's own environment variables."""
 
 import asyncio
 import os
@@ -10,19 +10,19 @@ from typing import Literal, Self
 from azure.servicebus import ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from delete_session.identity import credential
 from delete_session.settings import CONNECTION, TABLE, ServiceBusConnection, service_bus_connection
-from revoker import failure
 from revoker.failure import Exit, Failure
+from revoker.service_bus_errors import explain
 
 RETRIES = 1
+CLOSE_SECONDS = 0.02
 
 type Right = Literal["Send", "Listen"]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says about where to connect; None: as in the environment."""
+    """What the command line says about where to connect; None leaves the environment's value."""
 
     namespace: str | None = None
     queue: str | None = None
@@ -30,7 +30,7 @@ class Options:
     api_version: str | None = None
 
     def applied(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """The environment as these options change it."""
+        """Return the environment with these options put in."""
         values = dict(environment)
         if self.namespace is not None:
             values[f"{CONNECTION}__fullyQualifiedNamespace"] = self.namespace
@@ -46,7 +46,7 @@ class Options:
 
 
 def setting(field: str, environment: Mapping[str, str]) -> str:
-    """One text setting of the function, by its field in Settings.
+    """Return one text setting of the function, by its field in Settings.
 
     Raises:
         Failure: it is missing or wrong.
@@ -61,7 +61,7 @@ def setting(field: str, environment: Mapping[str, str]) -> str:
         missing = "is not set; it " if text is None else ""
         raise Failure(
             f"{row.name} {missing}{error}.",
-            f"Set {row.name}, or give the option for it (--help).",
+            f"Set {row.name}, or use the option for it (see --help).",
             Exit.USAGE,
         ) from None
     raise AssertionError(field)  # a required setting refuses the empty text
@@ -69,14 +69,14 @@ def setting(field: str, environment: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class QueueAddress:
-    """One queue of one namespace, and how to log in there."""
+    """One queue of one namespace, and how to log in to it."""
 
     connection: ServiceBusConnection
     queue: str
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read it from the function's settings.
+        """Read the address from the function's settings.
 
         Raises:
             Failure: it is missing or wrong.
@@ -85,13 +85,13 @@ class QueueAddress:
             connection = service_bus_connection(environment)
         except ValueError as error:
             raise Failure(
-                f"{error}.", "Set it, or give --namespace (and log in with 'az login').", Exit.USAGE
+                f"{error}.", "Set it, or use --namespace (and log in with 'az login').", Exit.USAGE
             ) from None
         return cls(connection, setting("queue", environment))
 
     @property
     def where(self) -> str:
-        """The namespace, for people; never a key."""
+        """The namespace, for people. Never holds a key."""
         if self.connection.fully_qualified_namespace:
             return self.connection.fully_qualified_namespace
         parts = (self.connection.connection_string or "").split(";")
@@ -101,7 +101,7 @@ class QueueAddress:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[ServiceBusClient]:
-        """A client that logs in as the function does."""
+        """Open a client that logs in as the function does."""
         connection = self.connection
         async with AsyncExitStack() as stack:
             if connection.connection_string:
@@ -109,14 +109,17 @@ class QueueAddress:
                     client = ServiceBusClient.from_connection_string(
                         connection.connection_string, retry_total=RETRIES
                     )
-                except ValueError:  # whose text might repeat some of it
+                except ValueError:  # its text might repeat some of the connection string
                     raise Failure(
-                        f"{CONNECTION} is no connection string that can be used.",
-                        "Take it anew from where it is kept; or set "
+                        f"{CONNECTION} is not a usable connection string.",
+                        "Copy it again from where it is kept, or set "
                         f"{CONNECTION}__fullyQualifiedNamespace and log in with 'az login'.",
                         Exit.USAGE,
                     ) from None
             else:
+                # Imported here: with a connection string nobody waits for azure.identity to load.
+                from delete_session.identity import credential
+
                 assert connection.fully_qualified_namespace is not None
                 login = credential(connection.client_id)
                 stack.push_async_callback(login.close)
@@ -127,17 +130,17 @@ class QueueAddress:
 
     @asynccontextmanager
     async def explained(self, right: Right) -> AsyncIterator[None]:
-        """Turn the SDK's errors into a Failure that names the cause and the cure."""
+        """Turn the SDK's errors into a Failure that names the cause and the remedy."""
         try:
             yield
+        except Failure:
+            raise
         except Exception as error:
-            if isinstance(error, Failure):
-                raise
-            raise failure.of_service_bus(error, self.where, self.queue, right) from error
+            raise explain(error, self.where, self.queue, right) from error
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:
-        """An open receiver; it takes no message before it is told to. Needs the right Listen."""
+        """Open a receiver. It takes no message until it is told to, and needs the right Listen."""
         sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
         async with self.explained("Listen"), self.client() as client:
             receiver = client.get_queue_receiver(self.queue, sub_queue=sub_queue)
@@ -148,7 +151,7 @@ class QueueAddress:
 
     @asynccontextmanager
     async def sender(self) -> AsyncIterator[ServiceBusSender]:
-        """An open sender. Needs the right Send."""
+        """Open a sender. It needs the right Send."""
         async with self.explained("Send"), self.client() as client:
             sender = client.get_queue_sender(self.queue)
             try:
@@ -158,8 +161,8 @@ class QueueAddress:
 
 
 async def _close(link: ServiceBusReceiver | ServiceBusSender) -> None:
-    # Everything is confirmed by now. After its last frame the SDK sleeps for half a second: cut
-    # short, it only skips the other side's goodbye.
+    # Everything is confirmed by now. The SDK writes its last frames within a millisecond, and then
+    # waits for its keep-alive task to wake up, which takes up to a second and is of no use here.
     with suppress(TimeoutError):
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(CLOSE_SECONDS):
             await link.close()

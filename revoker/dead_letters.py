@@ -1,15 +1,15 @@
-"""The dead-letter desk: look, put back, throw away.
+"""Dead letters: look at them, put them back into the queue, throw them away.
 
-Looking is peeking. To take a message out of the dead-letter queue it must be received, and messages
-come in the broker's order, not by wish: the wanted ones are chosen by peeking first, and what
-comes besides is given back at the end.
+Looking means peeking. A message must be received to be taken out of the dead-letter queue, and the
+broker alone decides the order. So the wanted messages are selected by peeking first, and the
+others that come along are given back at the end.
 """
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,18 +20,20 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from delete_session.history import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
-from revoker.publish import MAX_MESSAGE_ID
 
-# Application properties that a resubmitted message carries: its history.
+MAX_MESSAGE_ID = 128  # characters, by Service Bus
+
+# Application properties in which a resubmitted message carries its history.
 FROM_REASON = "revoker-resubmitted-from-reason"
 FROM_DESCRIPTION = "revoker-resubmitted-from-description"
 COUNT = "revoker-resubmitted-count"
 AT = "revoker-resubmitted-at"
 
-_BATCH = 20  # few enough to be settled well within the lock duration
+_BATCH = 20  # few enough to be settled well before their locks expire
 _RECEIVE_SECONDS = 2.0
 
 type Progress = Callable[[int], None]
@@ -39,16 +41,16 @@ type Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which dead letters; what is None does not matter."""
+    """Which dead letters are wanted; a condition that is None does not matter."""
 
     reason: str | None = None
     session: str | None = None
     since: datetime | None = None
-    """First enqueued at or after."""
+    """The earliest time of the first enqueue."""
     sequence_number: int | None = None
 
     def takes(self, seen: Seen) -> bool:
-        """Whether this dead letter is selected."""
+        """Tell whether this dead letter is wanted."""
         return (
             self.reason in (None, seen.reason)
             and self.session in (None, seen.session_id)
@@ -64,13 +66,13 @@ class Outcome:
     selected: int
     settled: list[int] = field(default_factory=list)
     kept: dict[int, str] = field(default_factory=dict)
-    """Left where they are, and why."""
+    """Why each of these was left where it is."""
 
 
 async def select(
     address: QueueAddress, selection: Selection, limit: int | None = None
 ) -> list[Seen]:
-    """The selected dead letters, oldest first; changes nothing."""
+    """Return the selected dead letters, oldest first. Changes nothing."""
     start = selection.sequence_number or 1
     found: list[Seen] = []
     async with address.receiver(dead_letters=True) as receiver:
@@ -81,15 +83,15 @@ async def select(
             if limit is not None and len(found) >= limit:
                 break
             if selection.sequence_number is not None:
-                break  # it would have been the first
+                break  # it would have come first
     return found
 
 
 async def show(address: QueueAddress, sequence_number: int) -> tuple[Seen, bytes | None]:
-    """One dead letter and its body.
+    """Return one dead letter and its body.
 
     Raises:
-        Failure: there is none with this number.
+        Failure: no dead letter has this number.
     """
     async with address.receiver(dead_letters=True) as receiver:
         async for message in peek(receiver, start=sequence_number, limit=1):
@@ -97,25 +99,39 @@ async def show(address: QueueAddress, sequence_number: int) -> tuple[Seen, bytes
                 return Seen.read(message), body_of(message)
     raise Failure(
         f"There is no dead letter number {sequence_number}.",
-        "'revoker dead-letters list' shows which there are.",
+        "'revoker dead-letters list' shows the numbers.",
         Exit.WRONG,
     )
+
+
+async def others_of(
+    address: QueueAddress, wanted: Sequence[Seen]
+) -> Mapping[str, Sequence[Carrier]]:
+    """Return what carries the sessions of these dead letters besides them, by session."""
+    sessions = {seen.session_id for seen in wanted if seen.session_id is not None}
+    found = await carriers(address, sessions)
+    own = {seen.sequence_number for seen in wanted}
+    kept = {
+        session: [each for each in some if not (each.dead and each.seen.sequence_number in own)]
+        for session, some in found.items()
+    }
+    return {session: some for session, some in kept.items() if some}
 
 
 async def resubmit(
     address: QueueAddress, wanted: Sequence[Seen], patience: float, progress: Progress
 ) -> Outcome:
-    """Put dead letters into the queue again, each as if it were new.
+    """Put dead letters back into the queue, each as if it were new.
 
-    A copy is sent and confirmed before the dead letter is completed, and its message id follows
-    from the dead letter's sequence number: whoever is interrupted between the two and runs it again
-    within the duplicate detection window sends what the broker drops.
+    The broker confirms the copy before the dead letter is completed, and the copy's message id
+    follows from the dead letter's sequence number. After an interruption between the two, the next
+    run sends the same copy again, and the broker drops it within the duplicate detection window.
 
     Args:
-        address: of the queue.
-        wanted: which, by `select`.
-        patience: seconds to wait for messages that somebody else has locked.
-        progress: told how many are done.
+        address: the queue's address.
+        wanted: the dead letters that `select` returned.
+        patience: seconds to wait for messages that another receiver has locked.
+        progress: called with the number of dead letters done so far.
     """
     async with address.sender() as sender:
 
@@ -133,10 +149,14 @@ async def discard(
     patience: float,
     progress: Progress,
 ) -> Outcome:
-    """Complete dead letters; each is written to the record before. Arguments as of `resubmit`.
+    """Complete dead letters, and write each to the record first.
 
     Args:
-        record: JSON lines are added to it; no bodies, but their SHA-256.
+        address: the queue's address.
+        wanted: the dead letters that `select` returned.
+        record: gets a JSON line for each; not the body, but its SHA-256.
+        patience: seconds to wait for messages that another receiver has locked.
+        progress: called with the number of dead letters done so far.
     """
 
     async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
@@ -152,15 +172,15 @@ async def discard(
 
 
 def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMessage:
-    """What is sent in the place of a dead letter: the effort starts anew, the history stays.
+    """Make the message that replaces a dead letter: the effort starts anew, the history stays.
 
     Raises:
-        _Uncopiable: the body has no bytes.
+        CannotCopy: the body has no bytes.
     """
     seen = Seen.read(message)
     body = body_of(message)
     if body is None:
-        raise _Uncopiable("its body is neither bytes nor text but another AMQP value")
+        raise CannotCopy("its body is neither bytes nor text, but another AMQP value")
     properties = text_keys(message.application_properties)
     for name in (ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, *DEAD_LETTER_PROPERTIES):
         properties.pop(name, None)
@@ -179,20 +199,20 @@ def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMess
         correlation_id=message.correlation_id,
         subject=message.subject,
         application_properties=properties,  # type: ignore[arg-type]
-        # No time to live of its own: it lives as long as a new message of this queue.
+        # It has no time to live of its own, so that it lives as long as any new message of the queue.
     )
 
 
 def resubmitted_id(root_id: str, sequence_number: int) -> str:
-    """Message id of the copy of a dead letter: always the same, and never that of another one."""
+    """Return the message id of a dead letter's copy: always the same, and its alone."""
     suffix = f":resubmit:{sequence_number}"
     if len(root_id) + len(suffix) > MAX_MESSAGE_ID:
         root_id = hashlib.sha256(root_id.encode()).hexdigest()
     return root_id + suffix
 
 
-class _Uncopiable(Exception):
-    """No copy would be what the publisher sent; the text says why."""
+class CannotCopy(Exception):
+    """No copy would be what the publisher sent. The text says why."""
 
 
 type _Settle = Callable[[ServiceBusReceiver, ServiceBusReceivedMessage], Awaitable[None]]
@@ -205,12 +225,10 @@ async def _settle_all(
     settle: _Settle,
     progress: Progress,
 ) -> Outcome:
+    deferred = {seen.sequence_number for seen in wanted if seen.state == "deferred"}
+    left = {seen.sequence_number for seen in wanted} - deferred
     outcome = Outcome(len(wanted))
-    left = {seen.sequence_number for seen in wanted}
-    for seen in wanted:
-        if seen.state == "deferred":
-            left.discard(seen.sequence_number)
-            outcome.kept[seen.sequence_number] = "deferred: it can be had by whoever deferred it"
+    outcome.kept |= dict.fromkeys(deferred, "deferred: only who deferred it can receive it")
     async with address.receiver(dead_letters=True) as receiver:
         others: list[ServiceBusReceivedMessage] = []
         try:
@@ -223,10 +241,10 @@ async def _settle_all(
                 try:
                     await settle(receiver, message)
                 except MessageLockLostError:
-                    # Its lock has expired meanwhile: it comes again, and the copy is a duplicate.
+                    # Its lock has expired: the message comes again, and the broker drops its copy.
                     left.add(number)
                     continue
-                except _Uncopiable as why:
+                except CannotCopy as why:
                     outcome.kept[number] = str(why)
                     others.append(message)
                     continue
@@ -234,17 +252,23 @@ async def _settle_all(
                 progress(len(outcome.settled))
         finally:
             for message in others:
-                # What cannot be given back comes back when its lock expires.
+                # A message that cannot be given back is free again when its lock expires.
                 with suppress(ServiceBusError, ValueError):
                     await receiver.abandon_message(message)
-    outcome.kept |= dict.fromkeys(sorted(left), "locked by somebody else, or gone")
+    outcome.kept |= dict.fromkeys(sorted(left), "locked by another receiver, or gone")
     return outcome
 
 
 async def _received(
     receiver: ServiceBusReceiver, left: set[int], patience: float
 ) -> AsyncIterator[ServiceBusReceivedMessage]:
-    """Dead letters as they come, while some of `left` are left and none has been long in coming."""
+    """Yield dead letters as they come, until none of `left` is left or none has come for long.
+
+    Args:
+        receiver: a receiver of the dead letters.
+        left: the sequence numbers still wanted; the caller removes those that are done.
+        patience: seconds to wait for the next wanted one.
+    """
     until = time.monotonic() + patience
     while left and (seconds := until - time.monotonic()) > 0:
         seconds = min(seconds, _RECEIVE_SECONDS)

@@ -1,4 +1,4 @@
-"""Calls of the Face API by hand: one at a time, with all that its answer tells."""
+"""Single calls of the Face API, what their answers say, and what to do about them."""
 
 import asyncio
 import time
@@ -14,21 +14,23 @@ import httpx
 from azure.core.exceptions import ClientAuthenticationError
 
 from delete_session import __version__
-from delete_session.answer import Answer, describe, remedy
+from delete_session.answer import Answer, Meaning, describe, meaning, remedy
 from delete_session.contract import SessionType
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import SCOPE, credential
+from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
 from revoker.failure import Failure, first_line
 
 CALL_SECONDS = 15.0
+NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
 
 
 async def token(scope: str, client_id: str | None) -> str:
-    """A Microsoft Entra token.
+    """Get a Microsoft Entra token.
 
     Raises:
-        Failure: none can be had.
+        Failure: no token is available.
     """
     login = credential(client_id)
     try:
@@ -44,40 +46,67 @@ async def token(scope: str, client_id: str | None) -> str:
         await login.close()
     raise Failure(
         f"No Microsoft Entra token: {cause}.",
-        "Log in with 'az login', to the tenant of the subscription; within Azure, check that the "
+        "Log in with 'az login' to the tenant of the subscription; within Azure, check that the "
         "app has the identity that AZURE_CLIENT_ID names.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, and what else was seen with it."""
+    """An answer, and what else its response showed."""
 
     answer: Answer
     clock_skew_seconds: float | None
-    """This machine's clock less the server's; None where the server did not tell its time."""
+    """Seconds by which this machine's clock is ahead of the server's; None if it sent no time."""
+
+
+def remedy_for(answer: Answer) -> str:
+    """Return what to do about an answer: the function's own remedy wherever it has one."""
+    if shared := remedy(answer):
+        return shared
+    match answer.status, answer.code:
+        case 403, "UnsupportedFeature":
+            return "Apply for limited access to Face liveness for this subscription and resource."
+        case 429, _:
+            return (
+                "Wait and run it again; FACE_MAX_CALLS_PER_SECOND must stay below the resource's "
+                "quota."
+            )
+        case int(status), _ if 400 <= status < 500 and status not in (408, 409):
+            return "Look the code up in the Face API's documentation, or ask Microsoft's support."
+        case _:
+            return (
+                "Try again; if it fails again, see Azure's status page for the resource's region."
+            )
 
 
 class Face:
     """The Face API at one endpoint."""
 
-    def __init__(self, client: httpx.AsyncClient, endpoint: str, bearer: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, endpoint: str) -> None:
         self._client = client
         self._endpoint = endpoint
-        self._headers = {"authorization": f"Bearer {bearer}"}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, endpoint: str, bearer: str) -> AsyncIterator["Face"]:
-        """A client with the function's own transport, so that it meets what the function meets."""
+    async def open(cls, endpoint: str, bearer: str | None) -> AsyncIterator["Face"]:
+        """Open a client on the function's own transport, so that it meets what the function meets.
+
+        Args:
+            endpoint: the endpoint of the Face resource.
+            bearer: the token; None for calls that are to be refused.
+        """
+        headers = {"user-agent": f"liveness-session-revoker-ops/{__version__}"}
+        if bearer is not None:
+            headers["authorization"] = f"Bearer {bearer}"
         async with httpx.AsyncClient(
             transport=AiohttpTransport(
                 verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
             ),
             timeout=CALL_SECONDS,
-            headers={"user-agent": f"liveness-session-revoker-ops/{__version__}"},
+            headers=headers,
         ) as client:
-            yield cls(client, endpoint, bearer)
+            yield cls(client, endpoint)
 
     async def call(
         self, method: str, api_version: str, session_type: SessionType, session_id: str
@@ -85,25 +114,27 @@ class Face:
         """GET or DELETE one session.
 
         Raises:
-            Failure: no answer came.
+            Failure: there was no answer.
         """
         url = collection_url(self._endpoint, api_version, session_type) + session_id
         before = time.time()
         try:
-            response = await self._client.request(method, url, headers=self._headers)
+            response = await self._client.request(method, url)
         except httpx.HTTPError as error:
             raise Failure(
                 f"{self._endpoint} does not answer: {type(error).__name__}: {first_line(error)}.",
-                "Check FACE_ENDPOINT, and that the network lets you there; "
-                "'revoker doctor' tells more.",
+                "Check FACE_ENDPOINT, and that your network lets you reach it; 'revoker doctor' tells "
+                "you more.",
             ) from error
         middle = (before + time.time()) / 2
-        return Reply(read_answer(response, response.content), _skew(response, middle))
+        return Reply(
+            read_answer(response, response.content, NOT_RETRYABLE), _skew(response, middle)
+        )
 
 
 def _skew(response: httpx.Response, now: float) -> float | None:
     try:
-        # The header's seconds are whole ones: on average half a second has passed.
+        # The header has whole seconds only: on average half a second more has passed.
         server = parsedate_to_datetime(response.headers["date"]).timestamp() + 0.5
     except (KeyError, ValueError):
         return None
@@ -111,19 +142,19 @@ def _skew(response: httpx.Response, now: float) -> float | None:
 
 
 class Existence(Enum):
-    """What the API tells about a session."""
+    """Whether a session exists at the Face API."""
 
     EXISTS = "exists"
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the API told about a session, and when."""
+class Finding:
+    """What the Face API said about a session, and when."""
 
     existence: Existence
     session_type: SessionType | None
-    """Of a session that exists."""
+    """The type of a session that exists."""
     at: datetime
 
 
@@ -133,27 +164,31 @@ async def session(
     client_id: str | None,
     session_id: str,
     session_type: SessionType | None,
-) -> Told:
+) -> Finding:
     """Ask whether a session exists, under both types unless one is named.
 
     Raises:
-        Failure: the API does not tell.
+        Failure: the API's answer does not tell.
     """
     types: tuple[SessionType, ...] = (session_type,) if session_type else get_args(SessionType)
     bearer = await token(SCOPE, client_id)
     async with Face.open(endpoint, bearer) as face:
         for each in types:
             reply = await face.call("GET", api_version, each, session_id)
-            answer = reply.answer
-            if answer.status == 200:
-                return Told(Existence.EXISTS, each, datetime.now().astimezone())
-            if answer.status != 404 or answer.code != "SessionNotFound":
-                cure = remedy(answer) or "Try again in a minute."
-                if answer.status == 403:
-                    cure = (
-                        "Your login may not read sessions, and the function's own role can only "
-                        "delete: ask the log instead, see 'What happened to session X' in "
-                        "docs/operations.md."
-                    )
-                raise Failure(f"Cannot tell: {describe(answer)}.", cure)
-    return Told(Existence.GONE, None, datetime.now().astimezone())
+            if reply.answer.status == 200:
+                return Finding(Existence.EXISTS, each, datetime.now().astimezone())
+            if meaning(reply.answer) is not Meaning.ALREADY_GONE:
+                raise Failure(
+                    f"Cannot tell: {describe(reply.answer)}.", _remedy_for_reading(reply.answer)
+                )
+    return Finding(Existence.GONE, None, datetime.now().astimezone())
+
+
+def _remedy_for_reading(answer: Answer) -> str:
+    if answer.code == "PermissionDenied":
+        # The function's remedy would be the role to delete, which does not help a reader.
+        return (
+            "Your login may not read sessions, and the function's own role can only delete them: "
+            "search the log instead, as 'What happened to session X' in docs/operations.md says."
+        )
+    return remedy_for(answer)

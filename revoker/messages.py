@@ -1,36 +1,33 @@
-"""Messages as they are seen by peeking: nothing is locked, moved or changed."""
+"""Messages as peeking shows them: nothing is locked, moved or changed."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from azure.servicebus import (
-    ServiceBusMessageState,
-    ServiceBusReceivedMessage,
-)
+from azure.servicebus import ServiceBusMessageState, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.amqp import AmqpMessageBodyType
 
 from delete_session.contract import SessionRevoked, parse
 from delete_session.history import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
 
-# What the SDK adds to a dead letter's application properties.
+# What the SDK adds to the application properties of a dead letter.
 DEAD_LETTER_PROPERTIES = ("DeadLetterReason", "DeadLetterErrorDescription")
 NO_REASON = "(none)"
 
-_PEEK = 250  # messages a request; Service Bus answers with no more
+_PEEK = 250  # messages per request; Service Bus returns no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One message, without its body. Times are aware, in UTC."""
+    """One message without its body. All times are aware and in UTC."""
 
     sequence_number: int
     message_id: str
     root_id: str
     state: str
-    """active, deferred or scheduled; a locked message counts as active."""
+    """`active`, `deferred` or `scheduled`; a locked message counts as active."""
     session_id: str | None
     session_type: str | None
     enqueued_at: datetime
@@ -48,7 +45,7 @@ class Seen:
 
     @classmethod
     def read(cls, message: ServiceBusReceivedMessage) -> Self:
-        """Read what a receiver peeked or received."""
+        """Read a message that a receiver peeked or received."""
         properties = text_keys(message.application_properties)
         enqueued_at = _utc(message.enqueued_time_utc) or datetime.now(UTC)
         body = body_of(message)
@@ -92,12 +89,12 @@ _STATES = {
 async def peek(
     receiver: ServiceBusReceiver, *, start: int = 1, limit: int | None = None
 ) -> AsyncIterator[ServiceBusReceivedMessage]:
-    """Every message by its sequence number, in any state, from `start` on.
+    """Yield every message in any state, in the order of sequence numbers, from `start` on.
 
     Args:
-        receiver: of the queue, or of its dead letters.
+        receiver: a receiver of the queue or of its dead letters.
         start: the first sequence number.
-        limit: at most so many; None: all.
+        limit: the most messages to yield; None for all.
     """
     found = 0
     while limit is None or found < limit:
@@ -112,10 +109,10 @@ async def peek(
 
 
 def body_of(message: ServiceBusReceivedMessage) -> bytes | None:
-    """The body's bytes; None where the publisher sent an AMQP sequence, or a value without bytes.
+    """Return the body's bytes; None for an AMQP sequence and for a value without bytes.
 
-    A value of text, as JMS sends a TextMessage, has bytes: the Functions host cannot read it, but
-    a copy that has them as data is what the publisher meant.
+    A text value, such as a TextMessage of JMS, has bytes. The Functions host cannot read it, but a
+    copy that carries the bytes as data is what the publisher meant.
     """
     match message.body_type, message.body:
         case AmqpMessageBodyType.DATA, parts:
@@ -127,7 +124,7 @@ def body_of(message: ServiceBusReceivedMessage) -> bytes | None:
 
 
 def text_keys(properties: Any) -> dict[str, Any]:
-    """Application properties with keys and texts as str: the SDK leaves them as bytes."""
+    """Return application properties with keys and texts as str; the SDK leaves them as bytes."""
     return {_decoded(name): _decoded(value) for name, value in (properties or {}).items()}
 
 

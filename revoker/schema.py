@@ -1,4 +1,4 @@
-"""Prints the JSON Schema of a session-revoked message: `python -m revoker.schema`.
+"""Print the JSON Schema of a session-revoked message: `python -m revoker.schema`.
 
 docs/session-revoked.schema.json is its output; a test keeps the two equal.
 """
@@ -12,7 +12,7 @@ from delete_session.contract import Body
 
 
 def schema() -> str:
-    """The JSON Schema (2020-12) of the body, as text."""
+    """Return the JSON Schema (2020-12) of the body as text."""
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "session-revoked",

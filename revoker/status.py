@@ -1,4 +1,4 @@
-"""`revoker status`: what is in the queue and in its dead-letter queue, by peeking."""
+"""What is in the queue and in its dead-letter queue, found by peeking."""
 
 import asyncio
 from collections import Counter
@@ -12,23 +12,23 @@ from revoker.messages import Seen, peek
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Counts of messages; `complete` is False where there may be more than were looked at."""
+    """Counts of messages; `complete` is False if there may be more than were looked at."""
 
     active: int
     scheduled: int
     deferred: int
     dead_lettered: int
     oldest_seconds: float | None
-    """Age of the oldest revocation that is not done, from its first enqueue; None: there is none."""
+    """Age of the oldest pending revocation since its first enqueue; None if nothing is pending."""
     oldest_dead_letter_seconds: float | None
     waiting_because: dict[str, int]
-    """What stood in the way of the retry copies last: HTTP status and code."""
+    """How often each HTTP status and code was the last error of a retry copy."""
     dead_letter_reasons: dict[str, int]
     complete: bool
 
 
 async def status(address: QueueAddress, limit: int) -> Status:
-    """Look at up to `limit` messages of each of the two queues."""
+    """Count up to `limit` messages of each of the two queues."""
     waiting, dead = await asyncio.gather(
         _look(address, limit, dead_letters=False), _look(address, limit, dead_letters=True)
     )

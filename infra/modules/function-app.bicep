@@ -89,6 +89,7 @@ var appSettings = union(
     SESSION_REVOKED_QUEUE: queueName
 
     FACE_API_VERSION: 'v1.2-preview.1'
+    FACE_CODES_NOT_RETRYABLE: 'BadArgument,InvalidRequestBody,UnsupportedFeature'
     FACE_CONNECT_TIMEOUT_SECONDS: '5'
     FACE_TOTAL_TIMEOUT_SECONDS: '30'
     TOKEN_TIMEOUT_SECONDS: '15'

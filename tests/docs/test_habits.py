@@ -26,3 +26,12 @@ def test_pre_commit_runs_the_versions_of_make_lint(repository: str, package: str
     assert hook is not None
     assert pin is not None
     assert hook[1] == pin[1]
+
+
+def test_the_table_of_contributing_names_files_that_exist() -> None:
+    """Who wants to change something finds the file and its test under the names of the table."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Before")[0]
+    paths = re.findall(r"`((?:delete_session|tests)/[\w/.]+)`", table)
+    assert len(paths) >= 12
+    for path in paths:
+        assert (ROOT / path).exists(), path

@@ -21,9 +21,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from delete_session.answer import Answer
 from delete_session.metrics import SWITCHES, NoTelemetry, OpenTelemetry, telemetry_for
-from local import worker
 from local.cloud import Cloud, Options
-from local.host import Listener, read_trigger
+from local.host import worker
+from local.host.configuration import read_host_json
+from local.host.listener import Listener
+from local.host.trigger import read_trigger
 from tests.unit.fakes import Bench
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +104,8 @@ async def cloud(monkeypatch: pytest.MonkeyPatch, switched_on: None) -> AsyncIter
             monkeypatch.setenv(name, value)
         monkeypatch.syspath_prepend(str(ROOT))
         [function] = await worker.index(ROOT)
-        host_json = json.loads((ROOT / "host.json").read_text())
-        listener = Listener(read_trigger(function, host_json, os.environ, 5))
+        host_json = read_host_json(json.loads((ROOT / "host.json").read_text()))
+        listener = Listener(read_trigger(function, host_json, os.environ))
         running = asyncio.create_task(listener.run())
         yield made
         listener.drain()

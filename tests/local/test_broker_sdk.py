@@ -320,6 +320,16 @@ def test_delivery_annotations_come_through_with_the_lock_token(
     assert peeked.raw_amqp_message.delivery_annotations == {b"mine": 1}
 
 
+def test_a_message_without_an_id_gets_one(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Each gets an id of its own, so that none is taken for a duplicate."""
+    sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+    ids = {one(receiver).message_id, one(receiver).message_id}
+    assert len(ids) == 2
+    assert None not in ids
+
+
 def test_large_messages_pass_and_too_large_ones_do_not(
     sender: ServiceBusSender, receiver: ServiceBusReceiver
 ) -> None:
@@ -662,6 +672,17 @@ def test_peeking_pages_without_locking(
     peeked = receiver.peek_messages(2, sequence_number=6)
     assert [m.sequence_number for m in peeked] == [6, 7]
     assert broker.counts(queue)["locked"] == 0
+
+
+def test_many_threads_may_peek_with_one_receiver(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Each gets its answer, though the library then numbers its requests irregularly."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(10)])
+    receiver.peek_messages(1)
+    with ThreadPoolExecutor(10) as pool:
+        peeked = pool.map(lambda n: receiver.peek_messages(1, sequence_number=n + 1), range(10))
+    assert [str(message) for (message,) in peeked] == [str(n) for n in range(10)]
 
 
 def test_several_receivers_share_the_work(

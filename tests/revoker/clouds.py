@@ -1,4 +1,4 @@
-"""A local cloud for tests that are not coroutines: its event loop runs in a thread."""
+"""A local cloud whose event loop runs in a thread, for tests that are not coroutines."""
 
 import asyncio
 import contextlib

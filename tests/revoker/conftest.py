@@ -14,17 +14,17 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage
 from typer.testing import CliRunner
 
 from local.cloud import Options
-from revoker.cli import app
+from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
 
 QUEUES = 10
 SEEDED = 7
 LONG_LOCKS = "long-locks"
-"""A seeded queue whose messages stay locked for five minutes; the others: two seconds. It has one
-more dead letter, without bytes."""
+"""A seeded queue whose messages stay locked for five minutes, instead of two seconds. It has two
+more dead letters, whose bodies are AMQP values: a map and a text."""
 LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
-"""Session id (and message id) and reason of the dead letters in each seeded queue."""
+"""The dead letters of each seeded queue: session id (which is the message id too) and reason."""
 KEYS = {"listener": ["Listen"], "sender": ["Send"], "both": ["Send", "Listen"]}
 
 
@@ -42,7 +42,7 @@ class Ran:
 
 
 def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = None) -> Ran:
-    """Run the command in this process, with nothing of the environment but what is given."""
+    """Run the command in this process; of the settings it sees only those given."""
     cleared: dict[str, str | None] = dict.fromkeys(
         (
             *("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace"),
@@ -58,7 +58,7 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
-    """A broker with a few queues alike, and keys with different rights."""
+    """A broker with several equal queues, and keys with different rights."""
     properties = {
         "lockDuration": "PT2S",
         "defaultMessageTimeToLive": "P2D",
@@ -130,8 +130,8 @@ def queue(broker: BrokerProcess, _unused_queues: Iterator[str]) -> OneQueue:
 
 
 @pytest.fixture(scope="module")
-def _seeded(broker: BrokerProcess) -> Iterator[str]:
-    """Names of queues with dead letters; all at once, because opening a link takes its time."""
+def _seeded_names(broker: BrokerProcess) -> Iterator[str]:
+    """Names of queues with dead letters, all filled at once because opening a link takes long."""
     names = [LONG_LOCKS, *(f"dead{n}" for n in range(SEEDED))]
 
     async def seed_all() -> None:
@@ -174,18 +174,18 @@ async def _seed(client: ServiceBusClient, name: str) -> None:
 
 
 @pytest.fixture
-def desk(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
+def seeded(broker: BrokerProcess, _seeded_names: Iterator[str]) -> OneQueue:
     """A queue of its own for one test, with the four dead letters of LETTERS."""
-    return OneQueue(broker, next(_seeded))
+    return OneQueue(broker, next(_seeded_names))
 
 
 @pytest.fixture
-def desk_with_a_rest(broker: BrokerProcess, _seeded: Iterator[str]) -> OneQueue:
+def seeded_with_a_rest(broker: BrokerProcess, _seeded_names: Iterator[str]) -> OneQueue:
     return OneQueue(broker, LONG_LOCKS)
 
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[CloudThread]:
-    """Broker, Face API and identity endpoint; no Functions host."""
+    """A broker, a Face API and an identity endpoint, without a Functions host."""
     with CloudThread.running(Options(hosts=0)) as running:
         yield running

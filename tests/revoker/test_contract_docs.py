@@ -1,10 +1,8 @@
-"""docs/contract.md: what it shows is what is read, and its examples run."""
+"""docs/contract.md: the function reads what it shows, and its examples run."""
 
 import importlib.util
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +14,7 @@ from delete_session.contract import MAX_BODY_BYTES, SessionRevoked, parse
 from local.broker.configuration import DEFAULT
 from revoker.schema import schema
 from tests.local.broker_process import BrokerProcess
+from tests.node import installed, run
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = (ROOT / "docs" / "contract.md").read_text()
@@ -30,7 +29,7 @@ def test_the_schema_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_file()))
 def test_the_contract_shows_each_example_as_it_is(name: str) -> None:
-    """The document holds every example file word for word, so that what is tested is what is read."""
+    """The document shows each tested example file word for word."""
     shown = re.search(
         rf"<!-- example: {re.escape(name)} -->\n```[a-z]+\n(.*?)```\n", CONTRACT, re.DOTALL
     )
@@ -57,7 +56,7 @@ def published(broker: BrokerProcess) -> list[dict[str, Any]]:
 
 
 def received(broker: BrokerProcess, count: int) -> list[object]:
-    """What the function's parser makes of the messages."""
+    """Return what the function's parser makes of the messages."""
     with (
         ServiceBusClient.from_connection_string(broker.connection_string) as client,
         client.get_queue_receiver(QUEUE) as receiver,
@@ -70,12 +69,15 @@ def received(broker: BrokerProcess, count: int) -> list[object]:
 
 
 def test_the_python_example_runs() -> None:
-    """The unmodified SDK publishes with it, under the message id that the contract asks for."""
+    """The unmodified SDK publishes with it: a new publication arrives, a repeated send does not."""
     with BrokerProcess.running() as broker:
         with ServiceBusClient.from_connection_string(broker.connection_string) as client:
-            _module(EXAMPLES / "publish.py").revoke(client, "from-python")
-        assert [each["message_id"] for each in published(broker)] == ["from-python"]
-        assert received(broker, 1) == [SessionRevoked("from-python")]
+            revoke = _module(EXAMPLES / "publish.py").revoke
+            revoke(client, "from-python", "event-1")
+            revoke(client, "from-python", "event-2")
+            revoke(client, "from-python", "event-2")
+        assert [each["message_id"] for each in published(broker)] == ["event-1", "event-2"]
+        assert received(broker, 2) == [SessionRevoked("from-python")] * 2
 
 
 def _module(path: Path) -> ModuleType:
@@ -90,39 +92,21 @@ def _module(path: Path) -> ModuleType:
 @pytest.fixture
 def typescript() -> Path:
     """The example, compiled and type-checked, beside the pinned unmodified SDK; made once."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node.js is missing: the TypeScript example of docs/contract.md is not run")
-    folder = ROOT / "build" / "typescript"
-    folder.mkdir(parents=True, exist_ok=True)
-    sources = [*(Path(__file__).parent / "typescript").iterdir(), EXAMPLES / "publish.ts"]
-    made_of = "".join(path.read_text() for path in sorted(sources))
-    ready = folder / ".ready"
-    if ready.exists() and ready.read_text() == made_of:
-        return folder
-    for source in sources:
-        shutil.copy(source, folder)
-    installed = _run([npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
-    if installed.returncode:
-        pytest.skip(f"npm cannot install the JavaScript SDK: {installed.stderr[-300:]}")
-    compiler = [node, "node_modules/typescript/bin/tsc", "--strict", "--skipLibCheck"]
-    options = ["--target", "es2022", "--module", "nodenext"]
-    compiled = _run([*compiler, *options, "publish.ts", "run.ts"], folder)
-    assert compiled.returncode == 0, compiled.stdout
-    ready.write_text(made_of)
-    return folder
-
-
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=140)
+    options = ["--strict", "--skipLibCheck", "--target", "es2022", "--module", "nodenext"]
+    return installed(
+        "typescript",
+        [*(Path(__file__).parent / "typescript").iterdir(), EXAMPLES / "publish.ts"],
+        ["node_modules/typescript/bin/tsc", *options, "publish.ts", "run.ts"],
+    )
 
 
 @pytest.mark.timeout(300)
 def test_the_typescript_example_runs(typescript: Path) -> None:
-    """The unmodified SDK for JavaScript publishes with it, as the Python one does."""
+    """With the unmodified SDK for JavaScript it publishes as the Python example does."""
     with BrokerProcess.running() as broker:
-        command = ["node", "run.js", broker.connection_string, "from-ts-1", "from-ts-2"]
-        done = _run(command, typescript)
+        sessions = ["from-ts-1:event-1", "from-ts-2:event-2", "from-ts-2:event-2"]
+        command = ["node", "run.js", broker.connection_string, *sessions]
+        done = run(command, typescript)
         assert done.returncode == 0, done.stderr
-        assert [each["message_id"] for each in published(broker)] == ["from-ts-1", "from-ts-2"]
+        assert [each["message_id"] for each in published(broker)] == ["event-1", "event-2"]
         assert received(broker, 2) == [SessionRevoked("from-ts-1"), SessionRevoked("from-ts-2")]

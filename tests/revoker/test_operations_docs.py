@@ -1,11 +1,12 @@
-"""docs/operations.md: what it names is there, and what is there it names."""
+"""docs/operations.md: everything it names exists, and it names everything it should."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from revoker.cli import app, desk
+from revoker.cli.app import app
+from revoker.cli.dead_letters import dead_letters
 from revoker.failure import Exit
 
 ROOT = Path(__file__).parents[2]
@@ -13,7 +14,7 @@ RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_every_alert_of_the_infrastructure_has_its_section() -> None:
-    """Whoever is woken by an alert finds a section under the alert's own name."""
+    """Each alert has a section whose heading is its name."""
     alerts = (ROOT / "infra" / "modules" / "alerts.bicep").read_text()
     names = re.findall(r"\n    name: '([a-z-]+)'\n    description:", alerts)
     assert len(names) >= 5
@@ -26,7 +27,7 @@ def test_every_verb_is_explained() -> None:
     verbs = [f"{each.name or each.callback.__name__}" for each in app.registered_commands]  # type: ignore[union-attr]
     verbs += [
         f"dead-letters {each.name or each.callback.__name__}"  # type: ignore[union-attr]
-        for each in desk.registered_commands
+        for each in dead_letters.registered_commands
     ]
     assert len(verbs) == 8
     for verb in verbs:

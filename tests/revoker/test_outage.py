@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import Options
+from revoker.publish import message_id, new_run
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import revoker
 
@@ -29,16 +30,16 @@ SETTINGS = {
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; fails when it does not come true in time."""
+    """Wait for a condition; fail if it does not become true in time."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"did not happen: {what}"
         time.sleep(0.05)
 
 
-def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
-    """The role breaks, all messages are dead-lettered, the role is mended, and resubmit --all,
-    killed half-way and run again, makes every session go: none lost, none doubled."""
+def test_an_outage_is_found_remedied_and_put_right(tmp_path: Path) -> None:
+    """The role is lost, all messages are dead-lettered, the role is assigned again, and resubmit
+    --all, killed half-way and run again, has every session deleted: none lost, none doubled."""
     options = Options(settings=SETTINGS, queue_properties={"lockDuration": "PT2S"})
     with CloudThread.running(options) as cloud:
         face, broker = cloud.cloud.face, cloud.cloud.broker
@@ -50,7 +51,10 @@ def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
 
         cloud.ask(face, "POST", "/_local/config", {"deny_role": True})
         ids = cloud.ask(face, "POST", "/_local/sessions", {"count": MESSAGES})
-        ran = revoker(environment, "publish", "--file", "-", stdin="\n".join(ids))
+        run = new_run()
+        how = ("--file", "-", "--resume", str(run))
+        ran = revoker(environment, "publish", *how, stdin="\n".join(ids))
+        roots = [message_id(run, each, "livenessWithVerify") for each in ids]
         assert ran.code == 0, ran.err
         until(lambda: counts()["dead_lettered"] == MESSAGES, "all dead-lettered")
 
@@ -58,7 +62,7 @@ def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
         assert seen.code == 1
         assert seen.json["dead_letter_reasons"] == {"RetriesExhausted": MESSAGES}
         diagnosis = revoker(environment, "doctor", "--json").json
-        wrong = [each["name"] for each in diagnosis["checks"] if each["state"] == "wrong"]
+        wrong = [each["name"] for each in diagnosis["checks"] if each["state"] == "failed"]
         assert wrong == ["Face right to delete"]
 
         cloud.ask(face, "POST", "/_local/config", {"deny_role": False})
@@ -88,17 +92,17 @@ def test_an_outage_is_seen_mended_and_put_right(tmp_path: Path) -> None:
         assert revoker(environment, "status").code == 0
 
         of_each = _outcomes(cloud)
-        assert {root: of_each[root]["completed"] for root in ids} == dict.fromkeys(ids, 1)
+        assert {root: of_each[root]["completed"] for root in roots} == dict.fromkeys(roots, 1)
         deleted = Counter(
             line["root_id"].partition(":resubmit:")[0]
             for line in cloud.cloud.log_lines()
             if line.get("outcome") in ("deleted", "already_gone")
         )
-        assert deleted == dict.fromkeys(ids, 1)
+        assert deleted == dict.fromkeys(roots, 1)
 
 
 def _resubmitted(cloud: CloudThread) -> int:
-    """How many copies the broker has taken."""
+    """Return how many copies the broker has accepted."""
     ledger: list[dict[str, Any]] = cloud.ask(cloud.cloud.broker, "GET", "/ledger")
     return len(
         {event["message_id"] for event in ledger if ":resubmit:" in (event["message_id"] or "")}
@@ -106,7 +110,7 @@ def _resubmitted(cloud: CloudThread) -> int:
 
 
 def _outcomes(cloud: CloudThread) -> dict[str, Counter[str]]:
-    """By session, what the broker's ledger says of its resubmitted copies."""
+    """Return the events of the resubmitted copies in the broker's ledger, by root id."""
     ledger: list[dict[str, Any]] = cloud.ask(cloud.cloud.broker, "GET", "/ledger")
     found: dict[str, Counter[str]] = {}
     for event in ledger:

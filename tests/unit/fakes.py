@@ -25,7 +25,7 @@ DELETED = Answer(status=200, code="HTTP 200")
 GONE = Answer(status=404, code="SessionNotFound")
 UNAVAILABLE = Answer(status=503, code="ServiceUnavailable", message="try later")
 DENIED = Answer(status=403, code="PermissionDenied")
-BAD = Answer(status=400, code="BadArgument", message="no", request_id="r-1")
+BAD = Answer(status=400, code="BadArgument", message="no", request_id="r-1", rejected=True)
 
 
 def throttled(seconds: float) -> Answer:
@@ -147,6 +147,7 @@ def face_client(tokens: object, **environment: str) -> FaceClient:
         tokens,  # type: ignore[arg-type]
         connect_timeout=values.connect_timeout,
         total_timeout=values.total_timeout,
+        not_retryable=values.face_codes_not_retryable,
     )
 
 
