@@ -10,7 +10,6 @@ import msgspec
 
 from delete_session.contract import Body
 
-
 _NAME = "SessionRevoked"  # by which the AsyncAPI document and publishers know it
 
 
