@@ -10,7 +10,8 @@ from typing import Literal, Self
 from azure.servicebus import ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from delete_session.settings import CONNECTION, TABLE, ServiceBusConnection, service_bus_connection
+from delete_session.connection import CONNECTION, ServiceBusConnection, service_bus_connection
+from delete_session.settings import TABLE
 from revoker.failure import Exit, Failure
 from revoker.service_bus_errors import explain
 

@@ -24,7 +24,10 @@ LAYERS = (
     {"decision", "delivery"},
     {"answer", "history", "contract"},
 )
-FOUNDATIONS = {"pacing", "transport", "identity", "clock", "settings"}
+FOUNDATIONS = {
+    *("pacing", "transport", "identity", "clock", "settings"),
+    *("connection", "endpoint", "proxy"),
+}
 """Know nothing of the layers; any of them may rest on these."""
 PURE = ("decision", "delivery", "answer", "contract", "history")
 """Do no input or output: nothing but the standard library and msgspec is loaded with them."""
