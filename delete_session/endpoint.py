@@ -46,18 +46,18 @@ def face_endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
-def token_scope(text: str) -> str | None:
-    """Return FACE_TOKEN_SCOPE; None if it is empty.
+def token_scope(text: str) -> str:
+    """Return FACE_TOKEN_SCOPE, which may be empty.
 
     Raises:
         ValueError: it is no scope.
     """
     if text and not re.fullmatch(r"[^\s/][^\s]*/\.default", text):
         raise ValueError("must be a scope that ends with /.default, e.g. " + SCOPE)
-    return text or None
+    return text
 
 
-def face_scope(endpoint: str, given: str | None = None) -> str:
+def face_scope(endpoint: str, given: str = "") -> str:
     """Return the scope of the tokens that an endpoint takes.
 
     Args:

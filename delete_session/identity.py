@@ -8,8 +8,6 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
-from .endpoint import SCOPE as SCOPE
-
 # A token is renewed this long before it expires, so that none expires on the way. Managed identity
 # endpoints themselves hand out a cached token until shortly before.
 _RENEW_BEFORE_SECONDS = 300

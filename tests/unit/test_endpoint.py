@@ -84,6 +84,6 @@ def test_what_is_no_scope_is_refused(text: str) -> None:
         token_scope(text)
 
 
-def test_empty_scope_is_none() -> None:
+def test_scope_may_be_empty() -> None:
     """As in the sample settings."""
-    assert token_scope("") is None
+    assert token_scope("") == ""
