@@ -8,6 +8,7 @@ from azure.functions.meta import Datum
 from azure.functions.servicebus import ServiceBusMessageInConverter
 
 from .clock import BrokerTime, Clock
+from .connection import CONNECTION
 from .decision import RetryPolicy
 from .face import FaceClient
 from .gate import Gate
@@ -16,7 +17,7 @@ from .log import FaultLog, record_circuit
 from .metrics import telemetry_for
 from .pacing import BreakerState
 from .revoker import Revoker
-from .settings import CONNECTION, Settings
+from .settings import Settings
 from .settlement import Settlement
 
 
@@ -58,14 +59,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
         "circuit": lambda: list(BreakerState).index(gate.circuit),
     }
     return Revoker(
-        face=FaceClient(
-            settings.face_endpoint,
-            settings.face_api_version,
-            TokenSource(settings.client_id, settings.token_timeout),
-            connect_timeout=settings.connect_timeout,
-            total_timeout=settings.total_timeout,
-            not_retryable=settings.face_codes_not_retryable,
-        ),
+        face=_face_client(settings),
         gate=gate,
         settlement=Settlement(settings.service_bus, settings.queue, settings.settle_timeout),
         telemetry=telemetry_for(settings.queue, settings.face_endpoint, gauges),
@@ -79,6 +73,18 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
         clock=clock,
         time=BrokerTime(clock),
         faults=FaultLog(),
+    )
+
+
+def _face_client(settings: Settings) -> FaceClient:
+    return FaceClient(
+        settings.face_endpoint,
+        settings.face_api_version,
+        TokenSource(settings.client_id, settings.face_token_scope, settings.token_timeout),
+        connect_timeout=settings.connect_timeout,
+        total_timeout=settings.total_timeout,
+        not_retryable=settings.face_codes_not_retryable,
+        proxy=settings.face_proxy,
     )
 
 

@@ -27,6 +27,7 @@ LAYERS = (
 FOUNDATIONS = {
     *("pacing", "transport", "identity", "clock", "settings"),
     *("cloud_events", "lenient_json"),
+    *("connection", "endpoint", "proxy"),
 }
 """Know nothing of the layers; any of them may rest on these."""
 PURE = ("decision", "delivery", "answer", "contract", "history", "cloud_events", "lenient_json")
