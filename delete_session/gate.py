@@ -1,7 +1,8 @@
 """May a call be made? The line of waiting messages, the rate limit and the circuit breaker together.
 
 Two verbs, as in an SDK's client-side rate limiter: `acquire` a permit before a call, and `report`
-its answer. One question: for how long calls are blocked. The arithmetic is in pacing.py.
+its answer. One question: for how long calls are blocked. The arithmetic is in pacing.py and
+breaker.py.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from .answer import Answer, Meaning, describe, meaning
+from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
-from .pacing import BreakerState, CircuitBreaker, RateLimiter
+from .pacing import RateLimiter
 
 # Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
 # own message only. A minute is the longest window of a documented limit (20 calls a minute, tier F0).
