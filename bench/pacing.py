@@ -193,8 +193,9 @@ def table_of(verdicts: Sequence[Verdict]) -> Table:
 
 
 def shares(task: tuple[str, int, int]) -> tuple[float, float]:
-    """Return the least share of an instance over any minute, and that of one that joins, as parts of
-    an equal share. The newcomer's is measured from 30 s after it joined, for a minute.
+    """Return the least share of an instance over any minute, and that of one that joins.
+
+    Both are parts of an equal share. The newcomer is measured for a minute, from 30 s after it joined.
     """
     quota, processes, seed = task
     joins_at = 120.0

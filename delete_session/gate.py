@@ -37,6 +37,7 @@ class Gate:
 
     Args:
         most_calls: per second.
+        least_calls: per second, guaranteed however many are refused; None: a part of the most.
         breaker_failures: how many in a row, not about a message, block all calls.
         cool_down: seconds until a probe.
         patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
@@ -49,6 +50,7 @@ class Gate:
         self,
         *,
         most_calls: float,
+        least_calls: float | None = None,
         breaker_failures: int,
         cool_down: float,
         patience: float,
@@ -59,7 +61,7 @@ class Gate:
         self._clock = clock
         self._patience = patience
         self._longest_pause = min(_LONGEST_PAUSE, longest_wait)
-        self._limiter = RateLimiter(most_calls, clock.random)
+        self._limiter = RateLimiter(most_calls, clock.random, least_calls)
         self._breaker = CircuitBreaker(
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
         )

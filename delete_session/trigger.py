@@ -46,6 +46,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
     clock = clock or Clock()
     gate = Gate(
         most_calls=settings.max_calls_per_second,
+        least_calls=settings.min_calls_per_second,
         breaker_failures=settings.breaker_failures,
         cool_down=settings.breaker_cool_down,
         patience=settings.retry_in_place_max,
