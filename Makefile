@@ -30,7 +30,7 @@ bench: $(READY) ## how fast, cheap and small, next to the alternatives: ARGS=--q
 	@$(BIN)/python -m bench $(ARGS)
 
 ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--help"
-	@$(BIN)/python -m ops $(ARGS)
+	@$(BIN)/python -m revoker $(ARGS)
 
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint
@@ -59,9 +59,10 @@ infra: $(READY) $(CHECKOV_READY) ## every check of the infrastructure that needs
 pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw its curve
 	@$(BIN)/python -m bench.pacing $(ARGS)
 
-lint: $(READY) ## format, lint and types
+lint: $(READY) ## format, lint, spelling and types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/codespell
 	@$(BIN)/mypy
 
 format: $(READY) ## format the code

@@ -73,8 +73,7 @@ def parse(
     Args:
         body: the message's bytes, UTF-8 JSON.
         content_type: AMQP content type; `application/cloudevents+json` marks structured mode.
-        properties: AMQP application properties; a `cloudEvents:` or `cloudEvents_` prefix marks binary
-            mode.
+        properties: AMQP application properties; those of a CloudEvent mark binary mode.
     """
     if len(body) > MAX_BODY_BYTES:
         return Malformed(f"body: {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")

@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-VERSION = "0.1.0"
-
 CONNECTION = "ServiceBusConnection"
 """Name of the trigger's connection; the function's own client reads the same settings."""
 
@@ -90,6 +88,15 @@ def _api_version(text: str) -> str:
     return text
 
 
+def _codes(text: str) -> frozenset[str]:
+    codes = frozenset(code.strip() for code in text.split(",") if code.strip())
+    if odd := sorted(code for code in codes if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", code)):
+        raise ValueError(f"must be FaceError codes with commas between them; not a code: {odd[0]}")
+    if known := codes & {"SessionNotFound", "PermissionDenied"}:
+        raise ValueError(f"must not hold {min(known)}, which is not about the request")
+    return codes
+
+
 def _queue(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?", text):
         raise ValueError("must be the name of a Service Bus queue, e.g. session-revoked")
@@ -126,11 +133,14 @@ def _count(least: int, most: int, unit: str) -> Callable[[str], int]:
 
 _seconds = _number(0.001, 600, "seconds")
 
-# One row a setting, keyed by the field of Settings that it fills. The README's table, the Bicep
-# app settings and local.settings.sample.json hold the same names (tests/infra keeps them equal).
+# One row a setting, keyed by the field of Settings that it fills. docs/settings.md, the Bicep app
+# settings and local.settings.sample.json hold the same names (tests/infra keeps them equal).
 TABLE: dict[str, Setting[Any]] = {
     "face_endpoint": Setting("FACE_ENDPOINT", None, _endpoint),
     "face_api_version": Setting("FACE_API_VERSION", "v1.2-preview.1", _api_version),
+    "face_codes_not_retryable": Setting(
+        "FACE_CODES_NOT_RETRYABLE", "BadArgument,InvalidRequestBody,UnsupportedFeature", _codes
+    ),
     "queue": Setting("SESSION_REVOKED_QUEUE", "session-revoked", _queue),
     "client_id": Setting("AZURE_CLIENT_ID", "", _client_id),
     "connect_timeout": Setting("FACE_CONNECT_TIMEOUT_SECONDS", "5", _seconds),
@@ -160,6 +170,7 @@ class Settings:
     service_bus: ServiceBusConnection
     face_endpoint: str
     face_api_version: str
+    face_codes_not_retryable: frozenset[str]
     queue: str
     client_id: str | None
     connect_timeout: float

@@ -6,10 +6,11 @@
 // One identity does all the work; no key exists anywhere. See README.md beside this file.
 targetScope = 'resourceGroup'
 
-@description('Settings of the function that a deployment may change. What each one means is in the README\'s table of settings; a setting that is not given keeps the default of the code.')
+@description('Settings of the function that a deployment may change. What each one means is in docs/settings.md; a setting that is not given keeps the default of the code.')
 @sealed()
 type Tuning = {
   FACE_API_VERSION: string?
+  FACE_CODES_NOT_RETRYABLE: string?
   FACE_CONNECT_TIMEOUT_SECONDS: string?
   FACE_TOTAL_TIMEOUT_SECONDS: string?
   TOKEN_TIMEOUT_SECONDS: string?

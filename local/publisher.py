@@ -1,4 +1,4 @@
-"""What `make run` publishes: a mix with every row of the README's table of answers in it.
+"""What `make run` publishes: a mix that holds every row of the table in docs/failures.md.
 
 Each message comes with the faults that the Face API is to inject for its session, and with where
 the message should end.
@@ -28,14 +28,14 @@ class Planned:
     content_type: str | None = "application/json"
     properties: dict[str, str] = field(default_factory=dict)
     faults: list[dict[str, Any]] = field(default_factory=list)
-    """What the Face API does to this session's calls, in the words of its control API."""
+    """Rules of faults for this session's calls, without the session's id."""
     ends: tuple[str, ...] = ("deleted",)
     """Where it may end: deleted, already_gone, or the reason in the dead-letter queue."""
     twice: bool = False
     """Published a second time under the same message id."""
 
     def message(self) -> ServiceBusMessage:
-        """The message as the SDK sends it."""
+        """Return the message as the SDK sends it."""
         return ServiceBusMessage(
             self.body,
             message_id=self.message_id,
@@ -51,16 +51,16 @@ def plan(count: int, seed: int, *, random_faults: bool) -> list[Planned]:
     """Plan so many messages, in random order, the same for the same seed.
 
     Args:
-        count: how many; every kind is there once the count allows it.
-        seed: of all that is random in it.
-        random_faults: a deletion may take effect although its answer was lost, so that what is
-            planned to end as deleted may also end as already gone.
+        count: how many; every kind is among them if there are enough.
+        seed: of everything random in it.
+        random_faults: whether an answer may be lost although the deletion took effect, so that
+            what should end as deleted may also end as already gone.
     """
     chance = random.Random(seed)
     special = list(_special(chance))
     messages = special[:count]
     while len(messages) < count:
-        # Of what remains, some more of the special kinds, but mostly plain ones.
+        # The rest are mostly plain ones, and some more of the special kinds.
         if chance.random() < 0.15:
             messages.append(chance.choice(list(_special(chance))))
         else:
@@ -137,11 +137,26 @@ def _special(chance: random.Random) -> Iterator[Planned]:
     for status, code in (
         (400, "BadArgument"),
         (403, "UnsupportedFeature"),
-        (413, "RequestTooLarge"),
         (422, "InvalidRequestBody"),
     ):
         yield valid(f"{status} {code}", faults=[_status(status, code)], ends=(code,))
 
+    yield valid(
+        "UnsupportedFeature below another code",
+        faults=[{"fault": "not_approved", "method": "DELETE"}],
+        ends=("UnsupportedFeature",),
+    )
+
+    # Something in front of the operation refuses for a while.
+    for answer in (
+        *("role_missing", "network_rules", "public_access_disabled", "tenant_mismatch"),
+        *("no_subdomain", "quota", "gateway_html", "unknown_code"),
+    ):
+        yield valid(
+            f"{answer}, then right", faults=[{"fault": answer, "count": 2, "method": "DELETE"}]
+        )
+    for number in (402, 405, 407, 410, 413, 421, 425, 431):
+        yield valid(f"{number} without code, then right", faults=[_status(number, None, count=1)])
     # The deployment is wrong for a while.
     for status, fault in ((401, "401"), (403, "PermissionDenied"), (404, "404")):
         yield valid(f"{status} {fault}, then right", faults=[_status(status, fault, count=2)])

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILES = (
     "infra",
-    "delete_session/__init__.py",
+    "delete_session/trigger.py",
     "host.json",
     "local.settings.sample.json",
-    "README.md",
+    "docs/settings.md",
     "azure.yaml",
     "pyproject.toml",
     ".python-version",
@@ -59,10 +59,10 @@ class Project:
             if one.type == type_ and not one.existing
         ]
 
-    def readme_settings(self) -> list[str]:
-        """The names in the first column of the README's table of settings."""
+    def documented_settings(self) -> list[str]:
+        """The names in the first column of the table in docs/settings.md."""
         table = re.search(
-            r"<!-- settings -->(.*?)<!-- /settings -->", self.text("README.md"), re.DOTALL
+            r"<!-- settings -->(.*?)<!-- /settings -->", self.text("docs/settings.md"), re.DOTALL
         )
         return re.findall(r"^\| `([^`]+)` \|", table[1], re.MULTILINE) if table else []
 

@@ -137,8 +137,8 @@ MISTAKES = [
         "settings_are_the_same_everywhere",
     ),
     Mistake(
-        "a setting missing from the README",
-        "README.md",
+        "a setting missing from its documentation",
+        "docs/settings.md",
         "| `SETTLE_TIMEOUT_SECONDS` |",
         "| SETTLE_TIMEOUT_SECONDS |",
         "settings_are_the_same_everywhere",

@@ -1,11 +1,8 @@
 """Settings: every problem at once, each with the name and what would be right."""
 
-import tomllib
-from pathlib import Path
-
 import pytest
 
-from delete_session.settings import TABLE, VERSION, Settings, SettingsError
+from delete_session.settings import TABLE, Settings, SettingsError
 
 RIGHT = {
     "FACE_ENDPOINT": "https://contoso.cognitiveservices.azure.com/",
@@ -177,9 +174,3 @@ def test_numbers_tell_their_unit_in_the_name() -> None:
     for setting in TABLE.values():
         if setting.default and setting.default.replace(".", "").isdigit():
             assert setting.name.endswith(("_SECONDS", "_HOURS", "_PER_SECOND", "_FAILURES"))
-
-
-def test_version_is_the_packages() -> None:
-    """The version that requests tell is the one that is released."""
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert project["project"]["version"] == VERSION

@@ -49,7 +49,7 @@ def app_settings(project: Project) -> dict[str, Value]:
 
 @policy
 def settings_are_the_same_everywhere(project: Project) -> list[str]:
-    """The code, Bicep, the README and the local sample name the same settings, with the same
+    """The code, Bicep, docs/settings.md and the local sample name the same settings, with the same
     defaults."""
     problems: list[str] = []
 
@@ -60,9 +60,11 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     code = code_settings()
     in_bicep = app_settings(project)
     compare("Bicep", set(in_bicep), code | PLATFORM_SETTINGS)
-    readme = project.readme_settings()
-    compare("the README's table", set(readme), code | PLATFORM_SETTINGS | LOCAL_ONLY)
-    problems += [f"README names {name} twice" for name, n in Counter(readme).items() if n > 1]
+    documented = project.documented_settings()
+    compare("docs/settings.md", set(documented), code | PLATFORM_SETTINGS | LOCAL_ONLY)
+    problems += [
+        f"docs/settings.md names {name} twice" for name, n in Counter(documented).items() if n > 1
+    ]
     sample: dict[str, str] = project.json("local.settings.sample.json")["Values"]
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
     tuning = project.main.types.get("Tuning", frozenset())
@@ -189,7 +191,7 @@ def one_instance_always_listens(project: Project) -> list[str]:
     count = project.main.parameters["alwaysReadyInstances"].default
     if not isinstance(count, int) or count < 1:
         problems.append(f"{count} instances are always ready")
-    function = _first(r"async def (\w+)\(message", project.text("delete_session/__init__.py"))
+    function = _first(r"async def (\w+)\(message", project.text("delete_session/trigger.py"))
     bicep = project.files["modules/function-app.bicep"].text
     if f"name: 'function:{function}'" not in bicep:
         problems.append(f"none is ready for the function {function}")
