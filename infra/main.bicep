@@ -9,6 +9,7 @@ targetScope = 'resourceGroup'
 @description('Settings of the function that a deployment may change. What each one means is in docs/settings.md; a setting that is not given keeps the default of the code.')
 @sealed()
 type Tuning = {
+  FACE_TOKEN_SCOPE: string?
   FACE_API_VERSION: string?
   FACE_CODES_NOT_RETRYABLE: string?
   FACE_CONNECT_TIMEOUT_SECONDS: string?

@@ -104,12 +104,13 @@ class Options:
     hosts: int = 1
     app: Path = Path()
     settings: Mapping[str, str] = field(default_factory=dict)
+    odd_metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 # As infra/ deploys the queue.
 QUEUE_PROPERTIES: Mapping[str, object] = {
     "lockDuration": "PT1M",
-    "maxDeliveryCount": 10,
+    "maxDeliveryCount": 20,
     "defaultMessageTimeToLive": "P2D",
     "deadLetteringOnMessageExpiration": True,
     "requiresDuplicateDetection": True,
@@ -174,7 +175,10 @@ class Cloud:
         """Start one more Functions host."""
         host = Service(
             "local.host",
-            ["--app", str(self.options.app.resolve())],
+            [
+                *("--app", str(self.options.app.resolve())),
+                *("--odd-metadata", json.dumps(self.options.odd_metadata)),
+            ],
             self.folder / f"host-{len(self.hosts)}.log",
             self.environment,
         )

@@ -123,8 +123,11 @@ class Run:
         )
         dead_by_root = {_root(letter["message_id"]): letter for letter in dead}
         existing = {each["id"] for each in await cloud.ask(cloud.face, "GET", "/_local/sessions")}
+        # A copy whose properties the host did not hand over is taken for what the publisher sent.
         lines = {
-            line["root_id"]: line for line in cloud.log_lines() if line.get("outcome") in FINAL
+            _root(line["root_id"]): line
+            for line in cloud.log_lines()
+            if line.get("outcome") in FINAL
         }
         ended: dict[str, Ended] = {}
         for each in self._planned:

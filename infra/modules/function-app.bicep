@@ -88,6 +88,7 @@ var appSettings = union(
     FACE_ENDPOINT: faceEndpoint
     SESSION_REVOKED_QUEUE: queueName
 
+    FACE_TOKEN_SCOPE: ''
     FACE_API_VERSION: 'v1.2-preview.1'
     FACE_CODES_NOT_RETRYABLE: 'BadArgument,InvalidRequestBody,UnsupportedFeature'
     FACE_CONNECT_TIMEOUT_SECONDS: '5'

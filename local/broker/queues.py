@@ -475,7 +475,7 @@ class Queue:
         self._ledger.append(now, self.name, entry, "dead_lettered", reason, description)
         entry.expires_at = math.inf  # dead letters stay until someone receives them
         entry.deferred = False
-        self.dead_letters._insert(entry, State.READY)
+        self.dead_letters._insert(entry, State.READY)  # noqa: SLF001 (a queue, too)
 
     # Time
 
@@ -527,7 +527,7 @@ class Queue:
             locked=self._counts[State.LOCKED],
             scheduled=self._counts[State.SCHEDULED],
             deferred=self._counts[State.DEFERRED],
-            dead_lettered=0 if dead_letters is None else len(dead_letters._entries),
+            dead_lettered=0 if dead_letters is None else len(dead_letters._entries),  # noqa: SLF001
         )
 
     def size(self) -> int:
