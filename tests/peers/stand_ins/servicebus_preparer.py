@@ -26,7 +26,7 @@ QUEUE = "queue"
 # The service's limits, and an answer never sooner than over a network: when threads share a client,
 # the SDK loses an answer that comes before it has noted the request.
 _LIKE_THE_SERVICE = (
-    *("--idle-connection-seconds", "240", "--idle-link-seconds", "600"),
+    *("--idle-connection-seconds", "300", "--idle-link-seconds", "600"),
     *("--latency-ms", "10"),
 )
 
