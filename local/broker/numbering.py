@@ -100,7 +100,7 @@ class DeliveryNumbers:
         try:
             end = encoding.skip(frame, start)
             fields = encoding.list_items(frame[start:end])
-            handle, clients, _, _, _, more = _decoded(fields, 6)
+            handle, clients, more = (_value(fields, index) for index in (0, 1, 5))
         except EncodingError:
             return frame  # Proton refuses it
         if not isinstance(handle, int):
@@ -129,14 +129,14 @@ class DeliveryNumbers:
         descriptor, channel = frame[start : start + _DESCRIPTOR_BYTES], frame[6:8]
         start += _DESCRIPTOR_BYTES
         if descriptor == _BEGIN:
-            (clients_channel,) = _decoded(encoding.list_items(frame[start:]), 1)
+            clients_channel = _value(encoding.list_items(frame[start:]), 0)
             if isinstance(clients_channel, int):
                 self._channels[channel] = clients_channel.to_bytes(2)
         session = self._sessions.get(self._channels.get(channel, channel))
         if session is None or not session.clients or descriptor != _DISPOSITION:
             return frame
         fields = encoding.list_items(frame[start:])
-        is_receiver, first, last, settled = _decoded(fields, 4)
+        is_receiver, first, last, settled = (_value(fields, index) for index in range(4))
         assert isinstance(first, int)
         numbers = range(first, (last if isinstance(last, int) else first) + 1)
         if not is_receiver or session.clients.keys().isdisjoint(numbers):
@@ -151,9 +151,9 @@ class DeliveryNumbers:
         return b"".join(frames)
 
 
-def _decoded(fields: list[bytes], count: int) -> list[object]:
-    values: list[object] = [encoding.decode(each)[0] for each in fields[:count]]
-    return values + [None] * (count - len(values))
+def _value(fields: list[bytes], index: int) -> object:
+    """Return a field's value; fields that are left out at the end are null."""
+    return encoding.decode(fields[index])[0] if index < len(fields) else None
 
 
 def _frame(head: bytes, fields: list[bytes], payload: bytes) -> bytes:

@@ -27,6 +27,7 @@ from azure.servicebus import (
     ServiceBusSender,
     ServiceBusSubQueue,
 )
+from azure.servicebus.aio import AutoLockRenewer as AsyncAutoLockRenewer
 from azure.servicebus.aio import ServiceBusClient as AsyncServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType, AmqpMessageHeader
 from azure.servicebus.exceptions import (
@@ -769,6 +770,34 @@ def test_a_message_with_a_durable_header_and_priority_keeps_them(
     received = one(receiver).raw_amqp_message.header
     assert received is not None
     assert (received.durable, received.priority) == (True, 7)
+
+
+@pytest.mark.timeout(180)
+async def test_hundreds_of_locks_are_kept_by_the_renewer(tmp_path: Path) -> None:
+    """With 300 messages under renewal for two lock durations, no lock is lost."""
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps({"queues": [{"name": "queue", "properties": {"lockDuration": "PT6S"}}]})
+    )
+    with BrokerProcess.running(["--config", str(config)]) as broker:
+        client = AsyncServiceBusClient.from_connection_string(broker.connection_string)
+        renewer = AsyncAutoLockRenewer(max_lock_renewal_duration=60)
+        async with (
+            client,
+            client.get_queue_sender("queue") as sender,
+            client.get_queue_receiver("queue", auto_lock_renewer=renewer) as receiver,
+        ):
+            await sender.send_messages([ServiceBusMessage("x") for _ in range(300)])
+            messages: list[ServiceBusReceivedMessage] = []
+            while len(messages) < 300:
+                messages += await receiver.receive_messages(300 - len(messages))
+            await asyncio.sleep(12)
+            for message in messages:
+                await receiver.complete_message(message)
+            await renewer.close()
+        events = [event["event"] for event in broker.events("queue")]
+    assert events.count("completed") == 300
+    assert "lock_expired" not in events
 
 
 async def test_the_asynchronous_library_does_it_all(broker: BrokerProcess, queue: str) -> None:
