@@ -96,6 +96,8 @@ class Options:
     queue: str = "session-revoked"
     queue_properties: Mapping[str, object] = field(default_factory=dict)
     durable_broker: bool = False
+    broker_latency_ms: float = 0
+    """As a service that is not on this machine has it; see `python -m local.broker --help`."""
     face_limit: str = "none"
     """Of the Face API: COUNT/SECONDS, or "none"."""
     face_limit_shape: str = "fixed"
@@ -142,6 +144,8 @@ class Cloud:
         self.broker = self._service("local.broker", "--config", str(config))
         if options.durable_broker:
             self.broker.arguments += ["--state", str(self.folder / "broker.sqlite")]
+        if options.broker_latency_ms:
+            self.broker.arguments += ["--latency-ms", str(options.broker_latency_ms)]
         self.hosts: list[Service] = []
         self.http = httpx.AsyncClient(timeout=30)
 
