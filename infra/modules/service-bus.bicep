@@ -1,10 +1,12 @@
 // The namespace, the queue, and who may do what with the queue.
 
+import { Guid, Tags } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -34,12 +36,13 @@ param capacity int
 param queueName string
 
 @description('Principal id of the identity that the function runs as.')
-@minLength(36)
-@maxLength(36)
-param functionPrincipalId string
+param functionPrincipalId Guid
+
+@description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
+param identityId string
 
 @description('Object ids of who may publish.')
-param publisherPrincipalIds array
+param publisherPrincipalIds Guid[]
 
 @description('Whether the namespace is reachable from the internet.')
 @allowed([
@@ -112,7 +115,7 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
 }
 
 resource functionReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(queue.id, functionPrincipalId, serviceBusDataReceiver)
+  name: guid(queue.id, identityId, serviceBusDataReceiver)
   scope: queue
   properties: {
     principalId: functionPrincipalId
@@ -123,7 +126,7 @@ resource functionReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 
 // To schedule the copy of a message that is retried later.
 resource functionSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(queue.id, functionPrincipalId, serviceBusDataSender)
+  name: guid(queue.id, identityId, serviceBusDataSender)
   scope: queue
   properties: {
     principalId: functionPrincipalId
@@ -144,8 +147,9 @@ resource publishersSend 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// allLogs has the operations on the namespace and, on Premium, who sent and received what when.
-// The setting's type has no stable version.
+// allLogs has the operations on the namespace and, on Premium, who sent and received what when. The
+// metrics tell the alert audit-lines-missing that messages were completed.
+#disable-next-line use-recent-api-versions // No stable version of the type knows category groups.
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-log-analytics'
   scope: namespace
@@ -154,6 +158,12 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
     logs: [
       {
         categoryGroup: 'allLogs'
+        enabled: true
+      }
+    ]
+    metrics: [
+      {
+        category: 'AllMetrics'
         enabled: true
       }
     ]
