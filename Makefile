@@ -47,8 +47,8 @@ $(CHECKOV_READY): infra/requirements-checkov.txt $(READY)
 
 infra: $(READY) $(CHECKOV_READY) ## every check of the infrastructure that needs no Azure account
 	@$(BIN)/python -m pytest tests/infra $(ARGS)
-	@$(BIN)/python -m tests.infra.run_checkov $(CHECKOV)/bin/checkov
-	@$(BIN)/python -m tests.infra.run_bicep
+	@$(BIN)/python -m infra.check_checkov $(CHECKOV)/bin/checkov
+	@$(BIN)/python -m infra.check_bicep
 
 snapshots: $(READY) ## what Azure would be told, for each way to deploy (needs the Bicep CLI)
 	@$(BIN)/python -m infra.snapshot

@@ -85,13 +85,8 @@ class Project:
 
     def variables(self) -> dict[str, str]:
         """The environment variable that main.bicepparam reads for each parameter."""
-        return dict(
-            re.findall(
-                r"^param (\w+) = .*?readEnvironmentVariable\('(\w+)'",
-                self.text("infra/main.bicepparam"),
-                re.MULTILINE,
-            )
-        )
+        pattern = r"^param (\w+) = .*?readEnvironmentVariable\('(\w+)'"
+        return dict(re.findall(pattern, self.text("infra/main.bicepparam"), re.MULTILINE))
 
 
 def at(resource: Any, path: str) -> Any:

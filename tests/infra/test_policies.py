@@ -2,7 +2,7 @@
 
 A mistake in what Resource Manager would be given is seeded in the snapshots. That the snapshots are
 what the Bicep files say is checked by `make infra`, where the compiler finds its own kind of mistakes,
-too (run_bicep.py).
+too (infra/check_bicep.py).
 """
 
 import copy
@@ -72,6 +72,7 @@ SETTINGS = "properties.siteConfig.appSettings"
 CONFIG = "properties.functionAppConfig"
 MOST, READY = (f"{CONFIG}.scaleAndConcurrency.{x}" for x in ("maximumInstanceCount", "alwaysReady"))
 GROUP = "properties.privateLinkServiceConnections.0.properties.groupIds.0"
+TARGET = "properties.privateLinkServiceConnections.0.properties.privateLinkServiceId"
 CRITERION = "properties.criteria.allOf.0"
 DEFINITION = "properties.roleDefinitionId"
 DATA_OWNER = "/roleDefinitions/090c5cfd-751d-490a-894a-3ce6f1109419"
@@ -94,6 +95,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("publishers may send to every queue", ASSIGNMENT, "id", ON_NAMESPACE, "/queues/"),
         Made("a role on the whole resource group", ASSIGNMENT, "id", ON_GROUP, "/storageAccounts/"),
         Made("a built-in Face role", ASSIGNMENT, DEFINITION, FACE_RECOGNIZER, "/accounts/"),
+        Made("a wrong principal", ASSIGNMENT, "properties.principalType", "User"),
         Made("a right for somebody else", ASSIGNMENT, "properties.principalId", SOMEBODY),
     ],
     "custom_role_may_delete_sessions_only": [
@@ -122,6 +124,8 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("open storage", "Storage/storageAccounts", "properties.publicNetworkAccess", "Enabled",
              way="private"),
         Made("a wrong endpoint", "Network/privateEndpoints", GROUP, "file", "-table-", "private"),
+        Made("an endpoint to another service", "Network/privateEndpoints", TARGET, "/x/Microsoft."
+             "Storage/storageAccounts/s", "service-bus", "private"),
         Made("a zone of another cloud", "Network/privateDnsZones", "name",
              "privatelink.blob.core.windows.net", "blob", "us-government"),
         Made("traffic past it", SITE, "properties.virtualNetworkSubnetId", None, way="private"),

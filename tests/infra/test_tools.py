@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.check_checkov import problems_in, suppressions
 from infra.costs import Use, table
 from infra.snapshot import ROOT
 
@@ -142,3 +143,20 @@ def test_costs_follow_the_parameters() -> None:
     assert "| Function, memory | 20,000 GB-s; 100,000 are free | 0.00 |" in table(
         Use(always_ready=0), prices
     )
+
+
+def test_checkov_report_is_read_strictly() -> None:
+    """A file not read, a failed check and a suppression of nothing are problems; a suppression that
+    is used is none."""
+    bicep = "resource a 'Some.One/as@1' = {\n  // checkov:skip=A:why\n  // checkov:skip=B:why\n}\n"
+    suppressed = suppressions([bicep])
+    failed = [
+        {"check_id": check, "check_name": "x", "file_path": "/d.json", "resource": "Some.One/as.n"}
+        for check in "AC"
+    ]
+    report = {"results": {"parsing_errors": ["b.json"], "failed_checks": failed}}
+    assert problems_in(report, suppressed) == [
+        "cannot read b.json",
+        "C x: /d.json Some.One/as.n",
+        "B is suppressed for nothing: Some.One/as",
+    ]

@@ -16,39 +16,26 @@ def code_settings() -> set[str]:
     }
 
 
+# What the Functions host and the Python worker read in Azure.
 PLATFORM_SETTINGS = {
-    "AzureWebJobsStorage__blobServiceUri",
-    "AzureWebJobsStorage__tableServiceUri",
-    "AzureWebJobsStorage__credential",
-    "AzureWebJobsStorage__clientId",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
-    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    *(f"AzureWebJobsStorage__{part}" for part in ("blobServiceUri", "tableServiceUri")),
+    *(f"AzureWebJobsStorage__{part}" for part in ("credential", "clientId")),
+    *(f"APPLICATIONINSIGHTS_{part}_STRING" for part in ("CONNECTION", "AUTHENTICATION")),
     "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY",
 }
-"""What the Functions host and the Python worker read in Azure."""
-
+# What the Functions Core Tools need on a laptop, and what a laptop has not: a managed identity.
 LOCAL_SETTINGS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
-"""What the Functions Core Tools need on a laptop."""
-
 AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
-"""A laptop has no managed identity: there, whoever is logged in connects."""
-
-LOCAL_ONLY = {CONNECTION}
-"""A connection string: for the local broker, never in Azure."""
-
+# The template knows their values: no parameter changes them.
 SET_BY_DEPLOYMENT = {"FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "AZURE_CLIENT_ID"}
-"""The template knows their values: no parameter changes them."""
-
 IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
-"""Its client id, which Azure makes."""
-
+SETTINGS = "properties.siteConfig.appSettings"
 RATE = "FACE_MAX_CALLS_PER_SECOND"
-"""Follows from the quota of the Face account."""
 
 
 def app_settings(app: Resource) -> dict[str, str]:
     """The settings of a function app."""
-    return {one["name"]: one["value"] for one in at(app, "properties.siteConfig.appSettings")}
+    return {one["name"]: one["value"] for one in at(app, SETTINGS)}
 
 
 @policy
@@ -71,7 +58,7 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
             if re.search("client_?id$", name, re.IGNORECASE) and not IDENTITY.fullmatch(value)
         ]
     documented = project.documented_settings()
-    compare("the documented table", set(documented), code | PLATFORM_SETTINGS | LOCAL_ONLY)
+    compare("the documented table", set(documented), code | PLATFORM_SETTINGS | {CONNECTION})
     problems += [f"{name} is documented twice" for name, n in Counter(documented).items() if n > 1]
     sample: dict[str, str] = project.json("local.settings.sample.json")["Values"]
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
@@ -157,6 +144,7 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         lock, live = seconds(queue.get("lockDuration")), seconds(queue["defaultMessageTimeToLive"])
         deliveries = queue.get("maxDeliveryCount", 0)
         window = seconds(queue.get("duplicateDetectionHistoryTimeWindow"))
+        # fmt: off
         rules = {
             "a lock lasts 30 s to 5 min (the broker's most)": 30 <= lock <= 300,
             "the host renews locks for longer than one lasts": renewed > lock,
@@ -164,22 +152,17 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
             "the longest invocation ends in time": 2 * longest <= timeout,
             "at least 5 crashes, at most 20, before the broker gives up": 5 <= deliveries <= 20,
             "messages live exactly as long as they are retried": live == horizon,
-            "duplicates are detected over all deliveries of a message, and 7 days at most": (
-                deliveries * (renewed + lock) <= window <= 7 * 86_400
-            ),
-            "a scheduled copy comes before the horizon": (
-                _default("RETRY_BACKOFF_CAP_SECONDS") < live
-            ),
+            "duplicates are detected over all deliveries of a message, and 7 days at most":
+                deliveries * (renewed + lock) <= window <= 7 * 86_400,
+            "a scheduled copy comes before the horizon": _default("RETRY_BACKOFF_CAP_SECONDS") < live,
             "the host completes messages": bus.get("autoCompleteMessages") is True,
             # Prefetched messages wait with their lock running, and nobody renews it.
             "nothing is prefetched": bus.get("prefetchCount") == 0,
-            "one instance keeps the allowed rate busy at 1 s a call": (
-                bus.get("maxConcurrentCalls", 0) >= _default(RATE)
-            ),
-            "the queue's name is the code's default": one["id"].endswith(
-                f"/queues/{TABLE['queue'].default}"
-            ),
+            "one instance keeps the allowed rate busy at 1 s a call":
+                bus.get("maxConcurrentCalls", 0) >= _default(RATE),
+            "the queue's name is the code's default": one["name"].endswith(TABLE["queue"].default),
         }
+        # fmt: on
         problems += [f"{way}: does not hold: {rule}" for rule, holds in rules.items() if not holds]
     return problems
 
@@ -189,21 +172,16 @@ def host_keeps_every_audit_line(project: Project) -> list[str]:
     """Sampling is off, information is logged, the supported bundle is used, telemetry goes the way
     that the app settings say."""
     host: dict[str, Any] = project.json("host.json")
-    telemetry = {
-        app_settings(app).get("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY")
-        for _, app in project.of("Microsoft.Web/sites")
+    bundle = {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}
+    wanted = {
+        "logging.applicationInsights.samplingSettings.isEnabled": False,
+        "logging.logLevel.default": "Information",
+        "extensionBundle": bundle,
+        "telemetryMode": "OpenTelemetry",
     }
-    rules = {
-        "sampling is off": at(host, "logging.applicationInsights.samplingSettings.isEnabled")
-        is False,
-        "information is logged": at(host, "logging.logLevel.default") == "Information",
-        "the extension bundle is version 4": host["extensionBundle"]
-        == {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"},
-        "OpenTelemetry in host.json and in the app settings": (
-            host.get("telemetryMode") == "OpenTelemetry" and telemetry == {"true"}
-        ),
-    }
-    return [f"does not hold: {rule}" for rule, holds in rules.items() if not holds]
+    problems = [f"host.json: {path}" for path, value in wanted.items() if at(host, path) != value]
+    switch = f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY.value"
+    return problems + unmet(project, f'Web/sites {switch} "true"')
 
 
 @policy
@@ -227,17 +205,17 @@ def one_instance_always_listens(project: Project) -> list[str]:
 def python_version_is_the_same_everywhere(project: Project) -> list[str]:
     """.python-version, pyproject.toml and the function app's runtime agree."""
 
-    def first(pattern: str, text: str) -> str:
-        found = re.search(pattern, text)
-        return found[1] if found else ""
-
     pyproject = project.text("pyproject.toml")
     found = {
-        ".python-version": project.text(".python-version").strip(),
-        "requires-python": first(r'requires-python = ">=([\d.]+)"', pyproject),
-        "mypy": first(r'python_version = "([\d.]+)"', pyproject),
-        "ruff": first(r'target-version = "py(\d+)"', pyproject).replace("3", "3.", 1),
-    } | {
+        name: ".".join(re.findall(pattern, pyproject)[0])
+        for name, pattern in (
+            ("requires-python", r'requires-python = ">=(3)\.(\d+)"'),
+            ("mypy", r'python_version = "(3)\.(\d+)"'),
+            ("ruff", r'target-version = "py(3)(\d+)"'),
+        )
+    }
+    found[".python-version"] = project.text(".python-version").strip()
+    found |= {
         way: at(app, "properties.functionAppConfig.runtime.version")
         for way, app in project.of("Microsoft.Web/sites")
     }
@@ -245,11 +223,8 @@ def python_version_is_the_same_everywhere(project: Project) -> list[str]:
 
 
 REFUSED_BY_THE_PLAN = {
-    "FUNCTIONS_WORKER_RUNTIME",
-    "FUNCTIONS_EXTENSION_VERSION",
-    "WEBSITE_RUN_FROM_PACKAGE",
-    "WEBSITE_CONTENTSHARE",
-    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    *("FUNCTIONS_WORKER_RUNTIME", "FUNCTIONS_EXTENSION_VERSION", "WEBSITE_RUN_FROM_PACKAGE"),
+    *("WEBSITE_CONTENTSHARE", "SCM_DO_BUILD_DURING_DEPLOYMENT"),
 }
 
 

@@ -4,7 +4,7 @@ import fnmatch
 import re
 from typing import Any
 
-from tests.infra.project import Project, at, policy
+from tests.infra.project import Project, at, policy, unmet
 
 METRIC_ALERTS = {
     "dead-letters": ("DeadletteredMessages", "Maximum", 0),
@@ -46,17 +46,15 @@ def operators_are_told(project: Project) -> list[str]:
         wanted = sum(bool(variables.get(name)) for name in ("ALERT_EMAIL", "ACTION_GROUP_IDS"))
         if len(groups) != 1 or groups.pop().count("/actionGroups/") != wanted:
             problems.append(f"{way}: alerts do not go to {wanted} action groups")
-        sent = {
-            one["id"].partition("/providers/Microsoft.Insights")[0].split("/")[-2]: {
-                each.get("category", each.get("categoryGroup"))
-                for each in at(one, "properties.logs") + at(one, "properties.metrics")
-                if each["enabled"]
-            }
-            for _, one in project.of("Microsoft.Insights/diagnosticSettings", way)
-        }
-        if sent != {"namespaces": {"allLogs", "AllMetrics"}, "accounts": {"audit", "AllMetrics"}}:
-            problems.append(f"{way}: diagnostic settings send {sent}")
-    return problems
+    return problems + unmet(
+        project,
+        """
+        Insights/diagnosticSettings#/namespaces/  properties.logs.0     {"categoryGroup": "allLogs", "enabled": true}
+        Insights/diagnosticSettings#/namespaces/  properties.metrics.0  {"category": "AllMetrics", "enabled": true}
+        Insights/diagnosticSettings#/accounts/    properties.logs.0     {"categoryGroup": "audit", "enabled": true}
+        Insights/diagnosticSettings#/accounts/    properties.metrics.0  {"category": "AllMetrics", "enabled": true}
+        """,  # noqa: E501
+    )
 
 
 @policy

@@ -66,23 +66,14 @@ def no_blob_is_public(project: Project) -> list[str]:
     )
 
 
-ROLES = {
-    "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0": "Azure Service Bus Data Receiver",
-    "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39": "Azure Service Bus Data Sender",
-    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
-    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
-    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
-}
-ALLOWED_ASSIGNMENTS = Counter(
-    {
-        ("Azure Service Bus Data Receiver", "ServiceBus/namespaces/queues", "function"): 1,
-        ("Azure Service Bus Data Sender", "ServiceBus/namespaces/queues", "function"): 1,
-        ("Storage Blob Data Owner", "Storage/storageAccounts", "function"): 1,
-        ("Storage Table Data Contributor", "Storage/storageAccounts", "function"): 1,
-        ("Monitoring Metrics Publisher", "Insights/components", "function"): 1,
-        ("the custom role", "CognitiveServices/accounts", "function"): 1,
-    }
-)
+ALLOWED = """
+4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0  ServiceBus/namespaces/queues  Service Bus Data Receiver
+69a216fc-b8fb-44d8-bc22-1f3c2cd27a39  ServiceBus/namespaces/queues  Service Bus Data Sender
+b7e6dc6d-f1e8-4753-8033-0f276bb0955b  Storage/storageAccounts       Storage Blob Data Owner
+0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3  Storage/storageAccounts       Storage Table Data Contributor
+3913510d-42f4-4e42-8a64-420c390055eb  Insights/components           Monitoring Metrics Publisher
+the-custom-role                       CognitiveServices/accounts    Liveness Session Deleter
+"""
 FUNCTION = re.compile(
     r"\[reference\('/[^']*Microsoft\.ManagedIdentity/userAssignedIdentities/id-revoker-\w{13}', "
     r"'[\d-]+'\)\.principalId\]"
@@ -96,20 +87,23 @@ def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
     problems = []
     for way, variables in project.ways().items():
         custom = {
-            one["name"]: "the custom role"
-            for _, one in project.of("Microsoft.Authorization/roleDefinitions", way)
+            one["name"] for _, one in project.of("Microsoft.Authorization/roleDefinitions", way)
         }
         found: Counter[tuple[str, str, str]] = Counter()
         for _, one in project.of("Microsoft.Authorization/roleAssignments", way):
             role = str(at(one, "properties.roleDefinitionId")).rpartition("/")[2]
-            principal = str(at(one, "properties.principalId"))
-            who = "function" if FUNCTION.fullmatch(principal) else principal
-            found[{**ROLES, **custom}.get(role, role), _scope(one), who] += 1
-        allowed = ALLOWED_ASSIGNMENTS.copy()
-        for publisher in variables.get("PUBLISHER_PRINCIPAL_IDS", "").split(","):
-            if publisher.strip():
-                sender = "Azure Service Bus Data Sender"
-                allowed[sender, "ServiceBus/namespaces/queues", publisher.strip()] += 1
+            who = str(at(one, "properties.principalId"))
+            if (
+                FUNCTION.fullmatch(who)
+                and at(one, "properties.principalType") == "ServicePrincipal"
+            ):
+                who = "function"
+            found["the-custom-role" if role in custom else role, _scope(one), who] += 1
+        lines = [line.split() for line in ALLOWED.strip().splitlines()]
+        allowed = Counter((role, scope, "function") for role, scope, *_ in lines)
+        sender, queue = lines[1][:2]
+        for publisher in filter(None, variables.get("PUBLISHER_PRINCIPAL_IDS", "").split(", ")):
+            allowed[sender, queue, publisher] += 1
         problems += [f"{way}: not allowed: {extra}" for extra in found - allowed]
         problems += [f"{way}: missing: {absent}" for absent in allowed - found]
     return problems
@@ -144,6 +138,12 @@ def custom_role_may_delete_sessions_only(project: Project) -> list[str]:
     return problems
 
 
+ENDPOINTS = {
+    ("namespace", "ServiceBus/namespaces"),
+    ("blob", "Storage/storageAccounts"),
+    ("table", "Storage/storageAccounts"),
+    ("account", "CognitiveServices/accounts"),
+}
 SUFFIXES = {
     "AzureCloud": "windows.net core.windows.net azure.com",
     "AzureUSGovernment": "usgovcloudapi.net core.usgovcloudapi.net azure.us",
@@ -169,11 +169,16 @@ def private_networking_closes_every_door(project: Project) -> list[str]:
             """,
             way,
         )
-        connection = "properties.privateLinkServiceConnections.0.properties.groupIds.0"
-        endpoints = project.of("Microsoft.Network/privateEndpoints", way)
-        groups = {at(one, connection) for _, one in endpoints}
-        if groups != {"namespace", "blob", "table", "account"}:
-            problems.append(f"{way}: private endpoints for {groups}")
+        endpoints = [
+            at(one, "properties.privateLinkServiceConnections.0.properties")
+            for _, one in project.of("Microsoft.Network/privateEndpoints", way)
+        ]
+        reached = {
+            (one["groupIds"][0], one["privateLinkServiceId"].rpartition("/Microsoft.")[2])
+            for one in endpoints
+        }
+        if {(group, id_.rpartition("/")[0]) for group, id_ in reached} != ENDPOINTS:
+            problems.append(f"{way}: private endpoints to {reached}")
         bus, storage, face = SUFFIXES[variables.get("AZURE_CLOUD", "AzureCloud")].split()
         names = (
             f"servicebus.{bus}",

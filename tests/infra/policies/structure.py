@@ -37,30 +37,21 @@ def what_if_can_tell_every_name(project: Project) -> list[str]:
 def names_come_from_one_token(project: Project) -> list[str]:
     """What must be unique in the world ends with the deployment's token; another environment has
     another one."""
-    problems = []
     tokens: dict[str, set[str]] = {}
     for way, variables in project.ways().items():
         for type_ in ("Web/sites", "ServiceBus/namespaces", "Storage/storageAccounts"):
             for _, one in project.of(f"Microsoft.{type_}", way):
-                found = re.search(r"revoker-?([a-z0-9]{13})$", one["name"])
-                name = variables.get("AZURE_ENV_NAME", "dev")
-                tokens.setdefault(name, set()).add(found[1] if found else one["name"])
-    problems += [f"{name}: {some}" for name, some in tokens.items() if len(some) != 1]
-    if len(set.union(*tokens.values())) != len(tokens):
-        problems.append(f"environments share a token: {tokens}")
-    return problems
+                token = re.sub(r"^[a-z]+-?revoker-?([a-z0-9]{13})$", r"\1", one["name"])
+                tokens.setdefault(variables.get("AZURE_ENV_NAME", "dev"), set()).add(token)
+    every = sorted(token for some in tokens.values() for token in some)
+    right = len(set(every)) == len(tokens) and all(len(token) == 13 for token in every)
+    return [] if right else [f"tokens: {tokens}"]
 
 
-WITHOUT_TAGS = {
-    "Microsoft.Authorization/roleAssignments",
-    "Microsoft.Authorization/roleDefinitions",
-    "Microsoft.Insights/diagnosticSettings",
-    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups",
-    "Microsoft.ServiceBus/namespaces/queues",
-    "Microsoft.Storage/storageAccounts/blobServices",
-    "Microsoft.Storage/storageAccounts/blobServices/containers",
-    "Microsoft.Web/sites/basicPublishingCredentialsPolicies",
-}
+WITHOUT_TAGS = re.compile(
+    r"Microsoft\.(Authorization/.*|Insights/diagnosticSettings|.*/(privateDnsZoneGroups|queues|"
+    r"blobServices|containers|basicPublishingCredentialsPolicies))"
+)
 
 
 @policy
@@ -70,7 +61,7 @@ def everything_is_tagged(project: Project) -> list[str]:
         f"{way}: {one['name']} has the tags {one.get('tags')}"
         for way, resources in project.snapshots.items()
         for one in resources
-        if one["type"] not in WITHOUT_TAGS
+        if not WITHOUT_TAGS.fullmatch(one["type"])
         and (
             at(one, "tags.workload") != "liveness-session-revoker"
             or "azd-env-name" not in one["tags"]

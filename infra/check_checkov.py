@@ -1,6 +1,6 @@
 """Run checkov over the snapshots and be strict about what it says.
 
-    .venv/bin/python -m tests.infra.run_checkov .venv-checkov/bin/checkov
+    python -m infra.check_checkov .venv-checkov/bin/checkov
 
 It reads them as the templates of Resource Manager that they are, conditions and names worked out. A
 comment `checkov:skip=CHECK:reason` in a Bicep resource suppresses a check for the resource's type;
@@ -12,16 +12,18 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.infra.project import Project
+INFRA = Path(__file__).parent
+SCHEMAS = "https://schema.management.azure.com/schemas"
 
 
-def suppressions(project: Project) -> set[tuple[str, str]]:
+def suppressions(texts: Iterable[str]) -> set[tuple[str, str]]:
     """The checks that Bicep files suppress, each with the type of resource."""
     found = set()
-    for text in project.bicep().values():
+    for text in texts:
         for resource in re.split(r"^resource ", text, flags=re.MULTILINE)[1:]:
             type_ = resource.split("'")[1].partition("@")[0]
             found |= {(check, type_) for check in re.findall(r"checkov:skip=(\w+):", resource)}
@@ -48,15 +50,15 @@ def problems_in(report: dict[str, Any], suppressed: set[tuple[str, str]]) -> lis
 
 
 def main(checkov: str) -> int:
-    project = Project.load()
+    snapshots = sorted((INFRA / "snapshots").glob("*.json"))
     with tempfile.TemporaryDirectory() as folder:
-        for way, resources in project.snapshots.items():
+        for path in snapshots:
             template = {
-                "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+                "$schema": f"{SCHEMAS}/2019-04-01/deploymentTemplate.json#",
                 "contentVersion": "1.0.0.0",
-                "resources": resources,
+                "resources": json.loads(path.read_bytes())["resources"],
             }
-            (Path(folder) / f"{way}.json").write_text(json.dumps(template, indent=1), "utf-8")
+            (Path(folder) / path.name).write_text(json.dumps(template, indent=1), "utf-8")
         # Its guidelines would come from the network; the checks are all on board.
         options = ["--framework", "arm", "--skip-download", "--compact", "--output", "json"]
         done = subprocess.run(
@@ -68,13 +70,13 @@ def main(checkov: str) -> int:
         print(done.stderr, file=sys.stderr)
         print("checkov: no report")
         return 1
-    suppressed = suppressions(project)
+    suppressed = suppressions(path.read_text("utf-8") for path in INFRA.rglob("*.bicep"))
     problems = problems_in(report, suppressed)
     print(*problems, sep="\n", end="\n" if problems else "")
     summary = report["summary"]
     print(
         f"checkov {summary['checkov_version']}: {summary['passed']} passed, {len(problems)} problems, "
-        f"{len(suppressed)} checks suppressed with a reason, in {len(project.snapshots)} snapshots"
+        f"{len(suppressed)} checks suppressed with a reason, in {len(snapshots)} snapshots"
     )
     return 1 if problems else 0
 
