@@ -174,6 +174,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("no alert for few messages that wait for ever", METRIC_ALERT,
              f"{CRITERION}.timeAggregation", "Maximum", "queue-never-empties"),
         Made("none for dead letters", METRIC_ALERT, f"{CRITERION}.metricName", "x", "dead-letters"),
+        Made("an unknown window", METRIC_ALERT, "properties.windowSize", "P1H"),
         Made("an alert below", METRIC_ALERT, f"{CRITERION}.operator", "LessThan", "abandoned"),
         Made("an alert on another queue", METRIC_ALERT, f"{CRITERION}.dimensions.0.values.0", "x"),
         Made("an alert that tells nobody", LOG_ALERT, "properties.actions.actionGroups", [],

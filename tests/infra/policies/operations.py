@@ -18,6 +18,7 @@ METRIC_ALERTS = {
     "broker-throttles": ("ThrottledRequests", "Total", 0),
 }
 """What needs nothing from the function: metric, aggregation and threshold by default."""
+WINDOWS = {"PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"}
 
 
 @policy
@@ -36,6 +37,8 @@ def operators_are_told(project: Project) -> list[str]:
                 problems.append(f"{way}: {one['name']} looks at more than the queue")
             if criterion["operator"] != "GreaterThan" or not at(one, "properties.enabled"):
                 problems.append(f"{way}: {one['name']} does not alert above its threshold")
+            if at(one, "properties.windowSize") not in WINDOWS:
+                problems.append(f"{way}: {one['name']} has no window that Azure Monitor knows")
         problems += [
             f"{way}: {name}: {found.get(name)}, not {METRIC_ALERTS.get(name)}"
             for name in sorted(found.keys() | METRIC_ALERTS.keys())
