@@ -61,7 +61,7 @@ costs: $(READY) ## what a month costs: ARGS="--revocations 1000000 --tier Premiu
 
 sbom: $(READY) ## what is deployed, as a CycloneDX bill of materials: build/sbom.json
 	@mkdir -p build
-	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
 
 pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw its curve
 	@$(BIN)/python -m bench.pacing $(ARGS)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from infra.snapshot import ROOT, Refused, evaluate, ways
+from infra.snapshot import BICEP, ROOT, Refused, evaluate, version, ways
 
 INFRA = ROOT / "infra"
 
@@ -115,8 +115,9 @@ def overlooked() -> Iterator[str]:
 def main() -> int:
     if shutil.which("bicep") is None:
         print(
-            "bicep: NOT CHECKED: types, linter rules, format, parameter file, and whether the "
-            "snapshots are current, as the CLI is not on the PATH ('az bicep install' gets it)"
+            "bicep: NOT CHECKED, as the CLI is not on the PATH: types, linter rules, format, the "
+            "parameter file, and whether the snapshots are current "
+            f"('az bicep install --version v{BICEP}' gets it)"
         )
         return 1 if os.environ.get("BICEP_REQUIRED") else 0
     problems = [said("build", "main.bicep", "--stdout"), said("lint", "main.bicep")]
@@ -128,12 +129,15 @@ def main() -> int:
         problems += [*overlooked(), *unordered()]
     problems = [problem for problem in problems if problem]
     print(*problems, sep="\n", end="\n" if problems else "")
-    print(
-        f"bicep: {len(problems)} complaints; compiled, linted, formatted, snapshots current, "
-        f"{len(REFUSED)} wrong inputs refused, {len(MISTAKES)} seeded mistakes found"
-        if not problems
-        else f"bicep: {len(problems)} complaints"
-    )
+    if problems:
+        print(
+            f"bicep {version()}: {len(problems)} complaints (the project is checked with {BICEP})"
+        )
+    else:
+        print(
+            f"bicep {version()}: compiled, linted, formatted, snapshots current, {len(REFUSED)} wrong "
+            f"inputs refused, {len(MISTAKES)} seeded mistakes found"
+        )
     return 1 if problems else 0
 
 

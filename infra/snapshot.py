@@ -18,6 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+BICEP = "0.49.2"
+"""The version of the CLI that the snapshots are made with. Another one may know other types, format
+otherwise and evaluate more."""
+
 GIVEN = {
     "tenant-id": "00000000-0000-0000-0000-000000000001",
     "subscription-id": "00000000-0000-0000-0000-000000000002",
@@ -31,6 +35,12 @@ def ways(readme: str) -> dict[str, dict[str, str]]:
     table = re.search(r"<!-- ways -->(.*?)<!-- /ways -->", readme, re.DOTALL)
     rows = re.findall(r"^\| `([\w-]+)` \|[^|]*\|([^|]*)\|", table[1] if table else "", re.MULTILINE)
     return {name: dict(re.findall(r"`(\w+)=([^`]*)`", cell)) for name, cell in rows}
+
+
+def version() -> str:
+    """The version of the CLI on the PATH."""
+    said = subprocess.run(["bicep", "--version"], capture_output=True, text=True, check=True).stdout
+    return said.split()[3]
 
 
 class Refused(Exception):
@@ -75,8 +85,10 @@ def evaluate(infra: Path, variables: dict[str, str]) -> str:
 
 def main() -> int:
     if shutil.which("bicep") is None:
-        print("bicep is not on the PATH: 'az bicep install' gets it")
+        print(f"bicep is not on the PATH: 'az bicep install --version v{BICEP}' gets it")
         return 1
+    if version() != BICEP:
+        print(f"bicep {version()}: the snapshots are made with {BICEP}; 'make infra' may differ")
     folder = ROOT / "infra/snapshots"
     folder.mkdir(exist_ok=True)
     named = ways((ROOT / "infra/README.md").read_text("utf-8"))

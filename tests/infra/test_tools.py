@@ -10,7 +10,7 @@ import pytest
 
 from infra.check_checkov import problems_in, suppressions
 from infra.costs import Use, table
-from infra.snapshot import ROOT
+from infra.snapshot import BICEP, ROOT
 
 FAKE = """#!{python}
 import json, sys
@@ -160,3 +160,10 @@ def test_checkov_report_is_read_strictly() -> None:
         "C x: /d.json Some.One/as.n",
         "B is suppressed for nothing: Some.One/as",
     ]
+
+
+def test_the_workflows_take_the_cli_that_the_snapshots_are_made_with() -> None:
+    """GitHub's workflows install the version of the Bicep CLI that the project is checked with."""
+    for name in ("test", "deploy"):
+        workflow = (ROOT / f".github/workflows/{name}.yml").read_text("utf-8")
+        assert f"az bicep install --version v{BICEP}\n" in workflow
