@@ -1,6 +1,6 @@
 # Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help run soak test infra snapshots preflight costs sbom pacing lint format lock clean bench ops
+.PHONY: help run soak test peers infra snapshots preflight costs sbom pacing lint format lock clean bench ops
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3 python; do \
@@ -30,11 +30,14 @@ bench: $(READY) ## how fast, cheap and small, next to the alternatives: ARGS=--q
 	@$(BIN)/python -m bench $(ARGS)
 
 ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--help"
-	@$(BIN)/python -m ops $(ARGS)
+	@$(BIN)/python -m revoker $(ARGS)
 
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+
+peers: $(READY) ## the broker against clients and tests of others, downloaded: ARGS="--only javascript ..."
+	@$(BIN)/python -m tests.peers $(ARGS)
 
 # checkov lives apart: it is large, old libraries come with it, and nothing else needs it.
 CHECKOV := .venv-checkov
@@ -66,9 +69,10 @@ sbom: $(READY) ## what is deployed, as a CycloneDX bill of materials: build/sbom
 pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw its curve
 	@$(BIN)/python -m bench.pacing $(ARGS)
 
-lint: $(READY) ## format, lint and types
+lint: $(READY) ## format, lint, spelling and types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/codespell
 	@$(BIN)/mypy
 	@said=$$($(BIN)/zizmor --quiet --offline --no-progress .github/workflows 2>&1) || { echo "$$said"; exit 1; }
 

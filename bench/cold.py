@@ -37,7 +37,7 @@ async def main(arguments: Sequence[str]) -> int:
 
     subject.as_deployed()
     subject.quiet_logging()
-    importlib.import_module("local.worker")
+    importlib.import_module("local.host.worker")
     marks: dict[str, Any] = {"runtime": time.monotonic() - started}
     if options.imports:
         for name in options.imports.split(","):

@@ -1,7 +1,7 @@
 """A Face API and an identity endpoint that cost next to nothing, so that the client is measured.
 
 `DELETE …` is answered with 200 and no body, at once or after a latency; `GET /msi/token…` with a
-token; `POST /latency/MILLISECONDS` changes the latency. It checks nothing: `local/face.py` is the
+token; `POST /latency/MILLISECONDS` changes the latency. It checks nothing: `local/face/` is the
 one that behaves like the real one.
 """
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.harness import ROOT
 from local.cloud import Options
-from local.soak.stage import Live, Stage, open_stage
+from local.soak.live import Live, steady
+from local.soak.stage import Stage, open_stage
 
 FACE_RATE, LIVE_RATE = 10, 5
 """Calls per second: the default limit of a Standard Face resource, and what live verification takes
@@ -26,10 +27,12 @@ async def measure(messages: int) -> dict[str, dict[str, Any]]:
 
 async def _storm(app: Path, messages: int) -> dict[str, Any]:
     settings = {"FACE_MAX_CALLS_PER_SECOND": "8"}
-    options = Options(app=app, face_rate=FACE_RATE, face_burst=FACE_RATE, settings=settings)
+    options = Options(
+        app=app, face_limit=f"{FACE_RATE}/1", face_limit_shape="bucket", settings=settings
+    )
     async with (
         open_stage(options, random.Random(1)) as stage,
-        stage.live_client(LIVE_RATE, poisson=False) as live,
+        stage.live_client(steady(LIVE_RATE)) as live,
     ):
         began = time.monotonic()
         await stage.publish(stage.plan(messages))

@@ -58,7 +58,7 @@ async def app(directory: Path, distinct: int = DISTINCT) -> Callable[[int], Awai
     from azure_functions_runtime import native_invocation
     from azure_functions_runtime.bindings.datumdef import Datum
 
-    from local import worker
+    from local.host import worker
 
     os.chdir(directory)
     sys.path.insert(0, str(directory))

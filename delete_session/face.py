@@ -2,20 +2,23 @@
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import lru_cache
 
 import httpx
 
+from . import __version__
+from .answer import Answer, refuses_token, repeats_status, retry_after_seconds
 from .contract import SessionRevoked
-from .decision import FaceAnswer, retry_after_seconds
 from .identity import TokenSource, TokenUnavailable
-from .settings import VERSION, Settings
+from .proxy import Proxy
 from .transport import AiohttpTransport
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 1000
+_MAX_LEVELS = 4  # of errors within errors
 
 # By API version, facts from azure-rest-api-specs (specification/ai/data-plane/Face): the previews up
 # to v1.2-preview.1 nest the sessions, v1.2 and what came after flattened the path.
@@ -38,55 +41,70 @@ class FaceClient:
     """Deletes liveness sessions over one connection pool.
 
     Args:
-        settings: endpoint, API version and timeouts.
+        endpoint: `https://<name>.cognitiveservices.azure.com`.
+        api_version: of the Face API.
         tokens: where the bearer token comes from.
+        connect_timeout: seconds for a connection.
+        total_timeout: seconds for one call, with its token and all.
+        not_retryable: FaceError codes that no retry can change.
+        proxy: that calls go through.
     """
 
-    def __init__(self, settings: Settings, tokens: TokenSource) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        api_version: str,
+        tokens: TokenSource,
+        *,
+        connect_timeout: float,
+        total_timeout: float,
+        not_retryable: frozenset[str],
+        proxy: Proxy | None = None,
+    ) -> None:
         self._tokens = tokens
-        self._total_timeout = settings.total_timeout
+        self._total_timeout = total_timeout
+        self._not_retryable = not_retryable
         self._collections = {
-            kind: httpx.URL(collection_url(settings.face_endpoint, settings.face_api_version, kind))
-            for kind in _PATH_SEGMENT
+            kind: httpx.URL(collection_url(endpoint, api_version, kind)) for kind in _PATH_SEGMENT
         }
         # A transport and no httpx.AsyncClient around it, whose redirects, cookies and merging of URLs
         # and headers are of no use here: docs/decisions.md has what each would cost.
         self._transport = AiohttpTransport(
-            verify=settings.face_endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
+            verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )
-        self._timeout = {"connect": settings.connect_timeout}
+        self._timeout = {"connect": connect_timeout}
 
     async def delete(
-        self, revoked: SessionRevoked, may_ask_again: Callable[[], bool] = lambda: True
-    ) -> FaceAnswer:
+        self, revoked: SessionRevoked, may_retry: Callable[[], bool] = lambda: True
+    ) -> Answer:
         """Delete the session; never raises, whatever comes back or does not.
 
         A 401 drops the token and asks once more with a new one: keys roll over, caches lag.
 
         Args:
             revoked: the session.
-            may_ask_again: asked after a 401; no where the circuit has opened meanwhile.
+            may_retry: asked after a 401; no where the circuit has opened meanwhile.
         """
         try:
             async with asyncio.timeout(self._total_timeout):
                 token = await self._tokens.get()
                 answer = await self._send(revoked, token)
-                if answer.status == 401:
+                if refuses_token(answer):
                     self._tokens.drop(token)
-                if answer.status == 401 and may_ask_again():
+                if refuses_token(answer) and may_retry():
                     answer = await self._send(revoked, await self._tokens.get())
                 return answer
         except (TimeoutError, httpx.TimeoutException):
-            return FaceAnswer(
+            return Answer(
                 status=None, code="Timeout", message=f"no answer within {self._total_timeout:g} s"
             )
         except TokenUnavailable as error:
-            return FaceAnswer(status=None, code="TokenUnavailable", message=str(error))
+            return Answer(status=None, code="TokenUnavailable", message=str(error))
         except Exception as error:  # broken HTTP, TLS, DNS, sockets: all mean that nothing is known
             message = _one_line(f"{type(error).__name__}: {error}")
-            return FaceAnswer(status=None, code="ConnectionFailed", message=message)
+            return Answer(status=None, code="ConnectionFailed", message=message)
 
-    async def _send(self, revoked: SessionRevoked, token: str) -> FaceAnswer:
+    async def _send(self, revoked: SessionRevoked, token: str) -> Answer:
         collection = self._collections[revoked.session_type]
         # The id goes into `target`, which stands for the URL's path: parsing another URL for each
         # session would take a quarter of all the CPU time of a message.
@@ -102,7 +120,7 @@ class FaceClient:
         )
         # Not response.read(), which would inflate a compressed one.
         assert isinstance(response.stream, httpx.ByteStream)
-        return read_answer(response, b"".join(response.stream))
+        return read_answer(response, b"".join(response.stream), self._not_retryable)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -113,7 +131,7 @@ class FaceClient:
 def _headers(token: str) -> httpx.Headers:
     return httpx.Headers(
         {
-            "user-agent": f"liveness-session-revoker/{VERSION}",
+            "user-agent": f"liveness-session-revoker/{__version__}",
             "accept": "application/json",
             "accept-encoding": "identity",  # so that the bound on the answer is one on memory
             "authorization": f"Bearer {token}",
@@ -121,37 +139,70 @@ def _headers(token: str) -> httpx.Headers:
     )
 
 
-def read_answer(response: httpx.Response, body: bytes) -> FaceAnswer:
-    """What a response says."""
+def read_answer(response: httpx.Response, body: bytes, not_retryable: Set[str]) -> Answer:
+    """Return what a response says.
+
+    Args:
+        response: its status and headers.
+        body: at most `MAX_ANSWER_BYTES` of it.
+        not_retryable: FaceError codes that no retry can change.
+    """
     status, headers = response.status_code, response.headers
     request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
     request_id = _one_line(request_id) or None
     if response.is_success and not body:  # as after every deletion: there is nothing more to read
-        return FaceAnswer(status=status, code=f"HTTP {status}", request_id=request_id)
-    code, message = _face_error(body)
-    return FaceAnswer(
+        return Answer(status=status, code=f"HTTP {status}", request_id=request_id)
+    codes, message = _error(body)
+    if not codes and (code := _one_line(headers.get("x-ms-error-code", ""))):
+        codes = [code]
+    judged = not_retryable | {"SessionNotFound", "PermissionDenied"}
+    return Answer(
         status=status,
-        code=code or _one_line(headers.get("x-ms-error-code", "")) or f"HTTP {status}",
+        # The operation's own code may stand below a code of the platform's.
+        code=next((code for code in codes if code in judged), None)
+        or next((code for code in codes if not repeats_status(code, status)), None)
+        or next(iter(codes), f"HTTP {status}"),
         message=message,
         request_id=request_id,
+        path=response.request.url.path,
         retry_after=retry_after_seconds(
-            headers.get("retry-after"), headers.get("retry-after-ms"), message, time.time()
+            headers.get("retry-after"),
+            headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"),
+            message,
+            time.time(),
         ),
         has_body=bool(body),
+        rejected=any(code in not_retryable for code in codes),
     )
 
 
-def _face_error(body: bytes) -> tuple[str, str]:
-    """Code and message of a FaceErrorResponse; empty where the body is something else."""
+def _error(body: bytes) -> tuple[list[str], str]:
+    """Return the codes, outermost first, and the text of an error body in any known form."""
     try:
-        error = json.loads(body)["error"]
-        code, message = error["code"], error.get("message", "")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return "", ""
-    return (
-        _one_line(str(code)) if isinstance(code, str | int) else "",
-        _one_line(message) if isinstance(message, str) else "",
-    )
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return [], _title(body)
+    if not isinstance(found, dict):
+        return [], ""
+    levels: list[dict[str, object]] = []
+    error: object = found.get("error")
+    while isinstance(error, dict) and len(levels) < _MAX_LEVELS:
+        levels.append(error)
+        error = error.get("innererror") or error.get("innerError")
+    codes = [
+        _one_line(str(each["code"])) for each in levels if isinstance(each.get("code"), str | int)
+    ]
+    # Gateways and identity services write their text elsewhere.
+    texts = [each.get("message") for each in levels]
+    texts += [found.get(name) for name in ("message", "Message", "error_description", "title")]
+    said = dict.fromkeys(_one_line(text) for text in texts if isinstance(text, str))
+    return [code for code in codes if code], _one_line(" ".join(said))
+
+
+def _title(body: bytes) -> str:
+    """Return the title of a gateway's page."""
+    title = re.search(rb"(?is)<title[^>]*>(.{1,300}?)</title>", body[:8192])
+    return _one_line(title[1].decode("utf-8", "replace")) if title else ""
 
 
 def _one_line(text: str) -> str:

@@ -162,12 +162,12 @@ class CircuitBreaker:
         """Closed, open or half-open."""
         return self._state
 
-    def closed_for_calls(self, now: float) -> float:
+    def blocked_for(self, now: float) -> float:
         """Seconds until a call may be tried again; 0: now."""
         return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._until - now)
 
     def admit(self, now: float) -> int | None:
-        """Let one call through, or not: the ticket to report its result with, or None.
+        """Let one call through, or not: the generation to report its result with, or None.
 
         After the cool-down, one call is the probe. Should its result never be reported, the next
         cool-down lets another one through.
@@ -179,21 +179,21 @@ class CircuitBreaker:
             self._change(BreakerState.HALF_OPEN)
         return self._generation
 
-    def holds(self, ticket: int) -> bool:
-        """Whether the state is still that in which the ticket was given."""
-        return ticket == self._generation
+    def is_current(self, generation: int) -> bool:
+        """Whether the state is still that of that generation."""
+        return generation == self._generation
 
-    def report(self, ticket: int, works: bool, now: float, retry_after: float = 0.0) -> None:
+    def report(self, generation: int, works: bool, now: float, retry_after: float = 0.0) -> None:
         """Tell the result of a call.
 
         Args:
-            ticket: what `admit` gave. Calls admitted before the last change of state tell nothing
+            generation: what `admit` gave. Calls admitted before the last change of state tell nothing
                 about what came after it.
             works: False for a failure that any other message would meet, too.
             now: when the answer came.
             retry_after: seconds that the failure asks to stay away, if longer than the cool-down.
         """
-        if not self.holds(ticket):
+        if not self.is_current(generation):
             return
         if works:
             self._run = 0

@@ -15,15 +15,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from .connection import ServiceBusConnection
 from .decision import DeadLetter
 from .delivery import Delivery, RetryCopy
-from .identity import credential
-from .settings import Settings
 
 # azure.servicebus takes as long to import as all else together and most messages never need it:
 # it is imported with the first dead-letter or retry.
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.servicebus import ServiceBusReceivedMessage
     from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 MAX_TEXT = 4096
@@ -44,21 +44,50 @@ class SettlementFailed(Exception):
 
 
 class Unsendable(Exception):
-    """The SDK cannot encode what it is asked to send, or the broker does not take its size: trying
-    again is of no use."""
+    """The SDK cannot encode the copy, or the broker refuses its size: trying again is of no use."""
+
+
+async def hold_until_settled(
+    operation: Callable[[], Awaitable[None]],
+    seconds_left: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> None:
+    """Carry out a settlement, and hold the message while the broker refuses.
+
+    To raise at once would have the message redelivered at once, ten times in a second, and
+    dead-lettered. A lost lock and what cannot be sent are raised at once all the same.
+
+    Args:
+        operation: the settlement; it may be repeated.
+        seconds_left: for which the message may still be held; the last failure is raised then.
+        sleep: waits for that many seconds.
+    """
+    pause = 1.0
+    while True:
+        try:
+            return await operation()
+        except (LockLost, Unsendable):
+            raise
+        except Exception:
+            if pause > seconds_left():
+                raise
+        await sleep(pause)
+        pause = min(2 * pause, 30.0)
 
 
 class Settlement:
     """Settles on a connection of its own, opened at first use and reopened after a loss.
 
     Args:
-        settings: the connection, the queue and how many seconds an operation may take.
+        connection: how to reach Service Bus.
+        queue: name of the queue.
+        timeout: seconds that one operation may take.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._connection = settings.service_bus
-        self._queue = settings.queue
-        self._timeout = settings.settle_timeout
+    def __init__(self, connection: ServiceBusConnection, queue: str, timeout: float) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._timeout = timeout
         # Clients, senders and receivers of azure-servicebus are not coroutine-safe.
         self._lock = asyncio.Lock()
         self._credential: AsyncTokenCredential | None = None
@@ -75,23 +104,12 @@ class Settlement:
         """
 
         async def operation() -> None:
-            from azure.servicebus import ServiceBusReceivedMessage
-            from azure.servicebus._pyamqp.message import Message
-
             if self._receiver is None:
                 # It attaches without link credit: it takes no message away from the host.
                 self._receiver = (await self._open()).get_queue_receiver(self._queue)
                 await self._receiver.__aenter__()
-            # All that a settlement needs is the token. "Deferred" makes the SDK go straight to the
-            # management link instead of a delivery that this receiver never had.
-            locked = ServiceBusReceivedMessage(
-                Message(),
-                lock_token=UUID(delivery.lock_token),
-                is_deferred_message=True,
-                receiver=self._receiver,
-            )
             await self._receiver.dead_letter_message(
-                locked,
+                _locked_message(delivery.lock_token, self._receiver),
                 reason=decision.reason[:MAX_TEXT],
                 error_description=decision.description[:MAX_TEXT],
             )
@@ -124,17 +142,14 @@ class Settlement:
                     name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
                     for name, value in copy.properties.items()
                 },
-                # A scheduled message begins to live when it is enqueued.
-                time_to_live=max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
-                if copy.expires_at
-                else None,
+                time_to_live=_time_to_live(copy),
             )
             await self._sender.schedule_messages(message, copy.enqueue_at)
 
         await self._run(operation)
 
     async def _run(self, operation: Callable[[], Awaitable[None]]) -> None:
-        """Do it; if that fails, once more on a new connection.
+        """Carry out the operation; if that fails, try once more on a new connection.
 
         The broker closes what was idle for some minutes, so that a failure is often the first sign
         of a connection long gone. Both operations may be repeated: see above.
@@ -150,9 +165,7 @@ class Settlement:
                 except MessageLockLostError:
                     raise
                 except Exception as error:
-                    _logger.info(
-                        "Service Bus connection opened anew after %s", type(error).__name__
-                    )
+                    _logger.info("reopening Service Bus after %s", type(error).__name__)
                     await self._try(operation)
         except MessageLockLostError as error:
             raise LockLost("MessageLockLost") from error
@@ -177,20 +190,8 @@ class Settlement:
             raise
 
     async def _open(self) -> "ServiceBusClient":
-        from azure.servicebus.aio import ServiceBusClient
-
         if self._client is None:
-            connection = self._connection
-            if connection.connection_string:
-                self._client = ServiceBusClient.from_connection_string(
-                    connection.connection_string, retry_total=0
-                )
-            else:
-                assert connection.fully_qualified_namespace is not None
-                self._credential = credential(connection.client_id)
-                self._client = ServiceBusClient(
-                    connection.fully_qualified_namespace, self._credential, retry_total=0
-                )
+            self._client, self._credential = self._connection.open(retry_total=0)
         return self._client
 
     async def close(self) -> None:
@@ -207,6 +208,29 @@ class Settlement:
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(_CLOSE_SECONDS):
                         await resource.close()
+
+
+def _locked_message(lock_token: str, receiver: "ServiceBusReceiver") -> "ServiceBusReceivedMessage":
+    """Return what the SDK needs in order to settle a message by its lock token alone.
+
+    This is private use of azure-servicebus: a constructor that is not documented, and the message
+    class of its AMQP library. docs/decisions.md says how the tests would notice a change. "Deferred"
+    makes the SDK go straight to the management link instead of to a delivery that this receiver
+    never had.
+    """
+    from azure.servicebus import ServiceBusReceivedMessage
+    from azure.servicebus._pyamqp.message import Message
+
+    return ServiceBusReceivedMessage(
+        Message(), lock_token=UUID(lock_token), is_deferred_message=True, receiver=receiver
+    )
+
+
+def _time_to_live(copy: RetryCopy) -> timedelta | None:
+    # A scheduled message begins to live when it is enqueued.
+    if copy.expires_at is None:
+        return None
+    return max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
 
 
 def _as_amqp(value: object) -> "str | int | float | bool | None":

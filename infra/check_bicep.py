@@ -66,8 +66,7 @@ def unordered() -> Iterator[str]:
 
 
 def said(*command: str, cwd: Path = INFRA) -> str:
-    """What the CLI says to a command. The template goes to standard output; whatever stands on the
-    other is a complaint."""
+    """What the CLI says to a command; on standard output there is the template."""
     done = subprocess.run(["bicep", *command], cwd=cwd, capture_output=True, text=True, check=False)
     return done.stderr.strip() or ("failed" if done.returncode else "")
 

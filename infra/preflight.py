@@ -80,6 +80,7 @@ class Deployment:
         self.group_id = ""
 
     def get(self, name: str, default: str = "") -> str:
+        """A variable, without blanks around it."""
         return self.environment.get(name, "").strip() or default
 
 

@@ -40,7 +40,7 @@ class Service:
         """Start it and wait until it is ready.
 
         Raises:
-            ServiceFailed: it is not.
+            ServiceFailed: it ended, or did not get ready in time.
         """
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -51,7 +51,7 @@ class Service:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **self.environment},
-                start_new_session=True,  # Ctrl-C is for the starter, which stops them in order
+                start_new_session=True,  # Ctrl-C goes to the starter alone, which stops them in order
             )
         assert self.process.stdout is not None
         try:
@@ -63,13 +63,17 @@ class Service:
             end = self.log.read_text(errors="replace").strip().splitlines()[-15:]
             raise ServiceFailed("\n".join([f"{self.module} did not start:", *end])) from None
 
-    async def stop(self) -> int | None:
-        """Ask it to stop and wait; return its exit code."""
+    async def drain(self) -> int | None:
+        """End a host as Flex Consumption drains an instance; return its exit code."""
+        return await self.stop(signal.SIGUSR1)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int | None:
+        """Ask it to stop and wait until it has; return its exit code, None if it had to be killed."""
         if self.process is None:
             return None
         if self.process.returncode is not None:
             return self.process.returncode
-        self.process.terminate()
+        self.process.send_signal(number)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 return await self.process.wait()
@@ -87,24 +91,26 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How the local cloud is to be."""
+    """How the local cloud is set up."""
 
     queue: str = "session-revoked"
     queue_properties: Mapping[str, object] = field(default_factory=dict)
     durable_broker: bool = False
-    face_rate: float = 0
-    face_burst: float | None = None
+    face_limit: str = "none"
+    """Of the Face API: COUNT/SECONDS, or "none"."""
+    face_limit_shape: str = "fixed"
     seed: int = 0
     api_version: str = "v1.2-preview.1"
     hosts: int = 1
     app: Path = Path()
     settings: Mapping[str, str] = field(default_factory=dict)
+    odd_metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 # As infra/ deploys the queue.
 QUEUE_PROPERTIES: Mapping[str, object] = {
     "lockDuration": "PT1M",
-    "maxDeliveryCount": 10,
+    "maxDeliveryCount": 20,
     "defaultMessageTimeToLive": "P2D",
     "deadLetteringOnMessageExpiration": True,
     "requiresDuplicateDetection": True,
@@ -115,7 +121,7 @@ QUEUE_PROPERTIES: Mapping[str, object] = {
 class Cloud:
     """Broker, Face API, identity endpoint and Functions hosts, each a process on 127.0.0.1.
 
-    An async context manager: all are ready inside, and all are stopped outside.
+    It is an async context manager: inside, all are ready; outside, all are stopped.
     """
 
     def __init__(self, options: Options) -> None:
@@ -124,8 +130,8 @@ class Cloud:
         key = secrets.token_hex(16)
         self.face = self._service(
             "local.face",
-            *("--signing-key", key, "--rate", str(options.face_rate), "--seed", str(options.seed)),
-            *(("--burst", str(options.face_burst)) if options.face_burst else ()),
+            *("--signing-key", key, "--seed", str(options.seed)),
+            *("--limit", options.face_limit, "--limit-shape", options.face_limit_shape),
         )
         self.identity = self._service("local.identity", "--signing-key", key)
         config = self.folder / "broker.json"
@@ -147,7 +153,7 @@ class Cloud:
             await asyncio.gather(
                 *(each.start() for each in (self.face, self.identity, self.broker))
             )
-            # A restarted broker is where it was.
+            # A restarted broker listens where it did before.
             self.broker.arguments += ["--port", str(self.broker.facts["port"])]
             self.broker.arguments += ["--control-port", str(self.broker.facts["control_port"])]
             for _ in range(self.options.hosts):
@@ -169,7 +175,10 @@ class Cloud:
         """Start one more Functions host."""
         host = Service(
             "local.host",
-            ["--app", str(self.options.app.resolve())],
+            [
+                *("--app", str(self.options.app.resolve())),
+                *("--odd-metadata", json.dumps(self.options.odd_metadata)),
+            ],
             self.folder / f"host-{len(self.hosts)}.log",
             self.environment,
         )
@@ -186,12 +195,12 @@ class Cloud:
 
     @property
     def connection_string(self) -> str:
-        """Of the broker."""
+        """Connection string of the broker."""
         return str(self.broker.facts["connection_string"])
 
     @property
     def environment(self) -> dict[str, str]:
-        """App settings, and what the platform adds, for a process that is to meet this cloud."""
+        """App settings, and what the platform adds, for a process that uses this cloud."""
         return {
             "FACE_ENDPOINT": self.face.facts["endpoint"],
             "FACE_API_VERSION": self.options.api_version,
@@ -203,7 +212,7 @@ class Cloud:
         }
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The JSON lines that the function has logged so far, over all hosts."""
+        """Return the JSON lines that the function has logged so far, over all hosts."""
         return [
             json.loads(line[line.index("{") :])
             for host in self.hosts
@@ -212,10 +221,10 @@ class Cloud:
         ]
 
     async def ask(self, service: Service, method: str, path: str, body: Any = None) -> Any:
-        """Talk to a service's control API: the answer's JSON.
+        """Call a service's control API and return the JSON of its answer.
 
         Raises:
-            httpx.HTTPStatusError: it refused.
+            httpx.HTTPStatusError: the service refused.
         """
         port = service.facts.get("control_port", service.facts["port"])
         response = await self.http.request(method, f"http://127.0.0.1:{port}{path}", json=body)

@@ -35,7 +35,11 @@ class Config:
     issue: Issue = "good"
 
     def change(self, values: Any) -> None:
-        """Take new values; ValueError says what is wrong with them."""
+        """Take new values.
+
+        Raises:
+            ValueError: the text says what is wrong with them.
+        """
         if not isinstance(values, dict):
             raise ValueError("expected a JSON object")
         for name, value in values.items():
@@ -61,7 +65,7 @@ class Identity:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def application(self) -> web.Application:
-        """Its routes."""
+        """Return its routes as a web application."""
         app = web.Application()
         app.add_routes(
             [
@@ -113,7 +117,7 @@ class Identity:
             may_delete=config.issue != "no_role",
         )
         if config.issue == "expired":
-            expires = int(time.time() + config.lifetime_seconds)  # the client is to believe in it
+            expires = int(time.time() + config.lifetime_seconds)  # so that the client trusts it
         return web.json_response(
             {
                 "access_token": token,
@@ -125,7 +129,7 @@ class Identity:
         )
 
     async def configure(self, request: web.Request) -> web.Response:
-        """POST /_local/config: change the named values."""
+        """Answer POST /_local/config: change the named values."""
         try:
             self.config.change(await request.json())
         except ValueError as error:
@@ -133,11 +137,11 @@ class Identity:
         return await self.show(request)
 
     async def show(self, _: web.Request) -> web.Response:
-        """GET /_local/config."""
+        """Answer GET /_local/config."""
         return web.json_response(asdict(self.config))
 
     async def log(self, _: web.Request) -> web.Response:
-        """GET /_local/calls: time, status and resource of every request for a token."""
+        """Answer GET /_local/calls: time, status and resource of every request for a token."""
         return web.json_response(self.calls)
 
 

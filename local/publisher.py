@@ -1,4 +1,4 @@
-"""What `make run` publishes: a mix with every row of the README's table of answers in it.
+"""What `make run` publishes: a mix that holds every row of the table in docs/failures.md.
 
 Each message comes with the faults that the Face API is to inject for its session, and with where
 the message should end.
@@ -6,6 +6,7 @@ the message should end.
 
 import json
 import random
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,14 +29,14 @@ class Planned:
     content_type: str | None = "application/json"
     properties: dict[str, str] = field(default_factory=dict)
     faults: list[dict[str, Any]] = field(default_factory=list)
-    """What the Face API does to this session's calls, in the words of its control API."""
+    """Rules of faults for this session's calls, without the session's id."""
     ends: tuple[str, ...] = ("deleted",)
     """Where it may end: deleted, already_gone, or the reason in the dead-letter queue."""
     twice: bool = False
     """Published a second time under the same message id."""
 
     def message(self) -> ServiceBusMessage:
-        """The message as the SDK sends it."""
+        """Return the message as the SDK sends it."""
         return ServiceBusMessage(
             self.body,
             message_id=self.message_id,
@@ -51,16 +52,16 @@ def plan(count: int, seed: int, *, random_faults: bool) -> list[Planned]:
     """Plan so many messages, in random order, the same for the same seed.
 
     Args:
-        count: how many; every kind is there once the count allows it.
-        seed: of all that is random in it.
-        random_faults: a deletion may take effect although its answer was lost, so that what is
-            planned to end as deleted may also end as already gone.
+        count: how many; every kind is among them if there are enough.
+        seed: of everything random in it.
+        random_faults: whether an answer may be lost although the deletion took effect, so that
+            what should end as deleted may also end as already gone.
     """
     chance = random.Random(seed)
     special = list(_special(chance))
     messages = special[:count]
     while len(messages) < count:
-        # Of what remains, some more of the special kinds, but mostly plain ones.
+        # The rest are mostly plain ones, and some more of the special kinds.
         if chance.random() < 0.15:
             messages.append(chance.choice(list(_special(chance))))
         else:
@@ -104,6 +105,45 @@ def _status(status: int, code: str | None, count: int | None = None, **more: Any
     return fault | ({"code": code} if code else {})
 
 
+def _odd(chance: random.Random) -> Iterator[Planned]:
+    """Yield what breaks the contract where it is only for information: all of it is deleted."""
+    odd = "odd: "
+    for name, value in (
+        ("sessionType null", {"sessionType": None}),
+        ("revokedAt without offset", {"revokedAt": "2026-01-02T03:04:05"}),
+        ("reason an object", {"reason": {"code": 7}, "revokedAt": 1767323045}),
+        ("half of a surrogate pair", {"reason": "\ud83d", "ticket": ["\ude00"]}),
+        ("NaN", {"score": float("nan")}),
+    ):
+        yield _valid(chance, odd + name, more=value)
+    stray: dict[str, str] = {"cloudEvents:subject": "x"}
+    yield _valid(chance, odd + "stray cloudEvents property", properties=stray)
+    attributes = {"specversion": "1.0", "id": _id(chance), "source": "/identity", "type": "revoked"}
+    yield _valid(
+        chance,
+        odd + "CloudEvents, binary mode, octets",
+        content_type="application/octet-stream",
+        properties={f"cloudEvents:{name}": value for name, value in attributes.items()},
+    )
+    plain = _valid(chance, odd + "not UTF-8")
+    yield _with(plain, body=plain.body.replace(b"{", b'{"reason": "gel\xf6scht", '))
+    for kind, content_type in (("without content type", None), ("as JSON", "application/json")):
+        inner = _valid(chance, "")
+        event = {**attributes, "data": json.loads(inner.body)}
+        yield _with(
+            inner,
+            kind=f"{odd}CloudEvent {kind}",
+            content_type=content_type,
+            body=json.dumps(event).encode(),
+        )
+    inner = _valid(chance, odd + "CloudEvent with data_base64")
+    yield _with(
+        inner,
+        content_type="application/cloudevents+json",
+        body=json.dumps({**attributes, "data_base64": b64encode(inner.body).decode()}).encode(),
+    )
+
+
 def _special(chance: random.Random) -> Iterator[Planned]:
     def valid(kind: str, **fields: Any) -> Planned:
         return _valid(chance, kind, **fields)
@@ -127,6 +167,7 @@ def _special(chance: random.Random) -> Iterator[Planned]:
         "CloudEvents, binary mode",
         properties={f"cloudEvents:{name}": value for name, value in attributes.items()},
     )
+    yield from _odd(chance)
     yield valid("duplicate message id", twice=True)
     twin = _id(chance)
     yield valid("session named twice", session_id=twin, ends=("deleted", "already_gone"))
@@ -137,11 +178,26 @@ def _special(chance: random.Random) -> Iterator[Planned]:
     for status, code in (
         (400, "BadArgument"),
         (403, "UnsupportedFeature"),
-        (413, "RequestTooLarge"),
         (422, "InvalidRequestBody"),
     ):
         yield valid(f"{status} {code}", faults=[_status(status, code)], ends=(code,))
 
+    yield valid(
+        "UnsupportedFeature below another code",
+        faults=[{"fault": "not_approved", "method": "DELETE"}],
+        ends=("UnsupportedFeature",),
+    )
+
+    # Something in front of the operation refuses for a while.
+    for answer in (
+        *("role_missing", "network_rules", "public_access_disabled", "tenant_mismatch"),
+        *("no_subdomain", "quota", "gateway_html", "unknown_code"),
+    ):
+        yield valid(
+            f"{answer}, then right", faults=[{"fault": answer, "count": 2, "method": "DELETE"}]
+        )
+    for number in (402, 405, 407, 410, 413, 421, 425, 431):
+        yield valid(f"{number} without code, then right", faults=[_status(number, None, count=1)])
     # The deployment is wrong for a while.
     for status, fault in ((401, "401"), (403, "PermissionDenied"), (404, "404")):
         yield valid(f"{status} {fault}, then right", faults=[_status(status, fault, count=2)])
@@ -186,17 +242,19 @@ def _special(chance: random.Random) -> Iterator[Planned]:
     broken: tuple[tuple[str, bytes, str | None], ...] = (
         ("not JSON", b"sessionId=1", "application/json"),
         ("not UTF-8", b'{"sessionId": "\xff"}', "application/json"),
+        ("UTF-16", '{"sessionId": "a"}'.encode("utf-16"), "application/json"),
+        (
+            "binary XML",
+            b"@\x06string\x083http://schemas.microsoft.com/2003/10/Serialization/\x99\x01a",
+            None,
+        ),
         ("empty", b"", "application/json"),
         ("an array", b"[]", "application/json"),
+        ("two ids", b'{"sessionId": "a", "sessionId": "b"}', "application/json"),
         ("no sessionId", b'{"session": "x"}', "application/json"),
         ("sessionId with a slash", b'{"sessionId": "../x"}', "application/json"),
         ("sessionId too long", b'{"sessionId": "%s"}' % (b"a" * 129), "application/json"),
         ("unknown sessionType", b'{"sessionId": "a", "sessionType": "face"}', "application/json"),
-        (
-            "revokedAt without offset",
-            b'{"sessionId": "a", "revokedAt": "2026-01-02T03:04:05"}',
-            None,
-        ),
         ("too large", b'{"sessionId": "a", "x": "%s"}' % (b"x" * 70_000), "application/json"),
         ("CloudEvent without data", b'{"specversion": "1.0"}', "application/cloudevents+json"),
     )

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -27,7 +28,7 @@ RANDOM_FAULTS = (
     *("disconnect", "garbage", "html", "truncate", "latency:0.2", "hang:30"),
 )
 
-# Shorter than in Azure, where nobody watches: a hanging call ends after two seconds, and so on.
+# Shorter than in Azure, where nobody sits and watches: a hanging call ends after two seconds.
 FAST_SETTINGS: Mapping[str, str] = {
     "FACE_TOTAL_TIMEOUT_SECONDS": "2",
     "FACE_CONNECT_TIMEOUT_SECONDS": "1",
@@ -38,7 +39,7 @@ FAST_SETTINGS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class Ended:
-    """Where one published message ended, by what the broker, the Face API and the logs say."""
+    """Where one published message ended, according to the broker, the Face API and the logs."""
 
     outcome: str = "pending"
     reason: str | None = None
@@ -48,7 +49,7 @@ class Ended:
 
 
 def roots(ledger: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
-    """By root message id, the events of what the publisher sent and of its retry copies."""
+    """Count the events of each published message and its retry copies, by root message id."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for event in ledger:
         found[_root(event["message_id"])][event["event"]] += 1
@@ -69,7 +70,7 @@ class Run:
         self._fault_rate = fault_rate
 
     async def prepare(self) -> None:
-        """Create the sessions and tell the Face API its faults."""
+        """Create the sessions and inject the faults at the Face API."""
         cloud = self._cloud
         by_type: dict[str, set[str]] = defaultdict(set)
         for each in self._planned:
@@ -101,19 +102,19 @@ class Run:
                     await sender.send_messages(each.message())
 
     async def counts(self) -> Counter[str]:
-        """How many messages have ended where, by the function's log."""
+        """Return how many messages have ended where, according to the function's log."""
         return Counter(
             line["outcome"] for line in self._cloud.log_lines() if line.get("outcome") in FINAL
         )
 
     async def settled(self) -> bool:
-        """Whether nothing is left in the queue but dead letters."""
+        """Return whether nothing is left in the queue but dead letters."""
         cloud = self._cloud
         queue = (await cloud.ask(cloud.broker, "GET", "/queues"))[cloud.options.queue]
         return not any(queue[state] for state in ("active", "locked", "scheduled", "deferred"))
 
     async def check(self) -> dict[str, Ended]:
-        """Where each message ended, by message id, with everything that is wrong about it."""
+        """Return where each message ended, by message id, with everything that is wrong about it."""
         cloud = self._cloud
         queue = cloud.options.queue
         ledger = roots(await cloud.ask(cloud.broker, "GET", "/ledger"))
@@ -122,8 +123,11 @@ class Run:
         )
         dead_by_root = {_root(letter["message_id"]): letter for letter in dead}
         existing = {each["id"] for each in await cloud.ask(cloud.face, "GET", "/_local/sessions")}
+        # A copy whose properties the host did not hand over is taken for what the publisher sent.
         lines = {
-            line["root_id"]: line for line in cloud.log_lines() if line.get("outcome") in FINAL
+            _root(line["root_id"]): line
+            for line in cloud.log_lines()
+            if line.get("outcome") in FINAL
         }
         ended: dict[str, Ended] = {}
         for each in self._planned:
@@ -162,7 +166,7 @@ class Run:
 def report(
     planned: Sequence[Planned], ended: Mapping[str, Ended], seconds: float
 ) -> dict[str, Any]:
-    """What `--json` writes."""
+    """Return what `--json` writes."""
     outcomes = Counter(each.outcome for each in ended.values())
     reasons = Counter(each.reason for each in ended.values() if each.reason)
     wrong = {
@@ -190,7 +194,7 @@ def print_tables(
     ended: Mapping[str, Ended],
     result: Mapping[str, Any],
 ) -> None:
-    """For people: by kind of message, where they ended; then the dead letters; then the latency."""
+    """Print where the messages ended by kind, then the dead letters, then the latency."""
     table = Table("published", "messages", "ended as", "right", title="Where the messages ended")
     by_kind: dict[str, list[Planned]] = defaultdict(list)
     for each in planned:
@@ -223,37 +227,46 @@ def print_tables(
     console.print(
         f"{result['published']} published in {result['seconds']} s, "
         f"lost {result['lost']}, wrong {result['wrong']}: "
-        + (verdict if result["ok"] else "[red]NOT as it should be[/red]")
+        + (verdict if result["ok"] else "[red]NOT every message did[/red]")
     )
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line, as `make run ARGS="…"` takes it."""
+    """Return the parser of `make run ARGS="…"`."""
     parser = argparse.ArgumentParser(
         prog="make run", description="Runs the whole job on this machine, without Azure."
     )
     parser.add_argument("--messages", type=int, default=200, help="how many (default: 200)")
     parser.add_argument(
-        "--face-rate", type=float, default=0, help="the Face API's calls per second (default: any)"
+        "--face-rate",
+        type=float,
+        default=0,
+        help="calls per second that the Face API allows (default: any number)",
     )
     parser.add_argument(
         "--fault-rate", type=float, default=0, help="share of calls that fail at random, 0 to 1"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: 1)")
     parser.add_argument(
         "--api-version", default="v1.2-preview.1", help="of the Face API (default: v1.2-preview.1)"
     )
     parser.add_argument(
-        "--serve", action="store_true", help="stay up, for messages that you publish yourself"
+        "--serve", action="store_true", help="keep running, for messages that you publish yourself"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to a file")
     return parser
 
 
 def settings(face_rate: float) -> dict[str, str]:
-    """App settings for a run against a Face API with this rate limit; 0: none."""
+    """Return the app settings for a run against a Face API with this rate limit; 0: none."""
     rate = face_rate * 0.8 if face_rate else 1000
     return {**FAST_SETTINGS, "FACE_MAX_CALLS_PER_SECOND": f"{rate:g}"}
+
+
+def face_limit(face_rate: float) -> str:
+    """Return the limit of a Face API that allows so many calls a second; 0: any number."""
+    count, seconds = Fraction(face_rate).limit_denominator(60).as_integer_ratio()
+    return f"{count}/{seconds}" if face_rate else "none"
 
 
 async def main(arguments: list[str] | None = None) -> int:
@@ -263,7 +276,7 @@ async def main(arguments: list[str] | None = None) -> int:
         parser().error("--messages and --face-rate: 0 or more; --fault-rate: 0 to less than 1")
     console = Console()
     cloud_options = Options(
-        face_rate=options.face_rate,
+        face_limit=face_limit(options.face_rate),
         seed=options.seed,
         api_version=options.api_version,
         settings=settings(options.face_rate),
@@ -287,7 +300,7 @@ async def _run(console: Console, cloud: Cloud, options: argparse.Namespace) -> b
     run = Run(cloud, planned, options.fault_rate)
     await run.prepare()
     started = time.monotonic()
-    # Generous: what is not done by then is reported as pending.
+    # This is generous; a message that has not ended by then is reported as pending.
     limit = 60 + len(planned) / ((options.face_rate or 100) * 0.5) * (1 + 4 * options.fault_rate)
     columns = (
         TextColumn("{task.description}"),
@@ -318,12 +331,13 @@ def _print_environment(console: Console, cloud: Cloud) -> None:
     console.print(
         "\n[bold]The local cloud is up.[/bold] Ctrl-C stops it. For your own publisher:\n"
     )
-    for name, value in cloud.environment.items():
+    for name, value in {**cloud.environment, "LOGS": str(cloud.folder)}.items():
         console.print(f"export {name}='{value}'", soft_wrap=True, highlight=False)
     face, broker = cloud.face.facts, cloud.broker.facts
     console.print(
-        f"\nThe Face API's sessions and calls: http://127.0.0.1:{face['port']}/_local/sessions, "
-        f"/_local/calls\nThe broker's queues and events: "
+        f"\nThe Face API's sessions, calls and faults: "
+        f"http://127.0.0.1:{face['port']}/_local/sessions, /_local/calls, /_local/faults\n"
+        f"The broker's queues and events: "
         f"http://127.0.0.1:{broker['control_port']}/queues, /ledger\n"
         f"The logs: {cloud.folder}",
         soft_wrap=True,

@@ -35,7 +35,7 @@ async def stopped() -> None:
 async def serve_http(
     app: web.Application, port: int, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
-    """Serve on 127.0.0.1; the value is the port, a free one if 0 was asked for.
+    """Serve on 127.0.0.1 and yield the port: a free one if 0 was asked for.
 
     At the end, requests that still hang are cut off at once.
     """

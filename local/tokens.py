@@ -1,6 +1,6 @@
 """Bearer tokens of the local cloud: JSON Web Tokens signed with a key that both sides are given.
 
-Microsoft Entra signs with RS256 and published keys; nothing here reads those.
+Microsoft Entra signs with RS256 and publishes its keys; this module does neither.
 """
 
 import time
@@ -29,7 +29,7 @@ def issue(
     client_id: str | None = None,
     may_delete: bool = True,
 ) -> tuple[str, int]:
-    """Issue a token: the token, and the Unix time when it expires."""
+    """Issue a token; return it and the Unix time when it expires."""
     now = int(time.time())
     expires = now + int(lifetime_seconds)
     claims = {
@@ -48,7 +48,7 @@ def check(token: str, key: str, audience: str) -> Caller:
     """Check signature, audience and expiry.
 
     Raises:
-        jwt.InvalidTokenError: it is not to be accepted; the text says why.
+        jwt.InvalidTokenError: the token must not be accepted; the text says why.
     """
     both = [audience, audience + "/"]
     claims = jwt.decode(

@@ -3,12 +3,13 @@ using Azure.Messaging.ServiceBus;
 // One client for the life of your process, made with your managed identity:
 // new ServiceBusClient("<namespace>.servicebus.windows.net", new DefaultAzureCredential())
 
-static async Task Revoke(ServiceBusClient client, string sessionId)
+// If the send may have failed, call this again with the same publicationId.
+static async Task Revoke(ServiceBusClient client, string sessionId, string publicationId)
 {
     var body = BinaryData.FromObjectAsJson(new { sessionId });
     var message = new ServiceBusMessage(body)
     {
-        MessageId = sessionId,
+        MessageId = publicationId,
         Subject = "session-revoked",
         ContentType = "application/json",
     };

@@ -4,10 +4,11 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 # ServiceBusClient("<namespace>.servicebus.windows.net", DefaultAzureCredential())
 
 
-def revoke(client: ServiceBusClient, session_id: str) -> None:
+def revoke(client: ServiceBusClient, session_id: str, publication_id: str) -> None:
+    """Publish. If the send may have failed, call this again with the same publication_id."""
     message = ServiceBusMessage(
         f'{{"sessionId": "{session_id}"}}',
-        message_id=session_id,
+        message_id=publication_id,
         subject="session-revoked",
         content_type="application/json",
     )

@@ -3,11 +3,16 @@ import { ServiceBusClient } from "@azure/service-bus";
 // One client for the life of your process, made with your managed identity:
 // new ServiceBusClient("<namespace>.servicebus.windows.net", new DefaultAzureCredential())
 
-export async function revoke(client: ServiceBusClient, sessionId: string): Promise<void> {
+// If the send may have failed, call this again with the same publicationId.
+export async function revoke(
+  client: ServiceBusClient,
+  sessionId: string,
+  publicationId: string,
+): Promise<void> {
   const sender = client.createSender("session-revoked");
   await sender.sendMessages({
     body: { sessionId },
-    messageId: sessionId,
+    messageId: publicationId,
     subject: "session-revoked",
     contentType: "application/json",
   });

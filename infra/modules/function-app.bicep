@@ -69,8 +69,8 @@ param settings Tuning
 @description('Subnet that outgoing traffic takes. Empty: none.')
 param subnetId string
 
-// All of them, and no other: tests/infra holds these names and defaults against the code, the
-// README's table and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
+// All of them, and no other: tests/infra holds these names and defaults against the code,
+// docs/settings.md and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
 // this plan takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
 var appSettings = union(
   {
@@ -95,7 +95,9 @@ var appSettings = union(
     FACE_ENDPOINT: faceEndpoint
     SESSION_REVOKED_QUEUE: queueName
 
+    FACE_TOKEN_SCOPE: ''
     FACE_API_VERSION: 'v1.2-preview.1'
+    FACE_CODES_NOT_RETRYABLE: 'BadArgument,InvalidRequestBody,UnsupportedFeature'
     FACE_CONNECT_TIMEOUT_SECONDS: '5'
     FACE_TOTAL_TIMEOUT_SECONDS: '30'
     TOKEN_TIMEOUT_SECONDS: '15'

@@ -13,10 +13,12 @@ type Tags = {
 type Guid = string
 
 @export()
-@description('Settings of the function that a deployment may change. What each one means is in the table of settings in docs; a setting that is not given keeps the default of the code.')
+@description('Settings of the function that a deployment may change. What each one means is in docs/settings.md; a setting that is not given keeps the default of the code.')
 @sealed()
 type Tuning = {
   FACE_API_VERSION: string?
+  FACE_TOKEN_SCOPE: string?
+  FACE_CODES_NOT_RETRYABLE: string?
   FACE_CONNECT_TIMEOUT_SECONDS: string?
   FACE_TOTAL_TIMEOUT_SECONDS: string?
   TOKEN_TIMEOUT_SECONDS: string?

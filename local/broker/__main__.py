@@ -2,26 +2,29 @@
 
 import argparse
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from aiohttp import web
-
 from local import service
-from local.broker import configuration
+from local.broker import configuration, websocket
 from local.broker.control import application
+from local.broker.dispatcher import Dispatcher
+from local.broker.latency import Latency
 from local.broker.queues import Namespace
 from local.broker.server import Server
 from local.broker.store import Store
+from local.certificates import self_signed
 
 HOST = "127.0.0.1"
 
 
 def new_lock_token() -> bytes:
-    """A random UUID's bytes, all of them below 0x80: Proton's Python binding needs tags as text."""
+    """Return 16 random bytes below 0x80: Proton's Python binding takes delivery tags as text."""
     return bytes(byte & 0x7F for byte in secrets.token_bytes(16))
 
 
@@ -29,17 +32,23 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.broker",
         description="A local stand-in for an Azure Service Bus namespace with queues. It listens "
-        "on 127.0.0.1 only. The first line on standard output is JSON and says where.",
+        "on 127.0.0.1 only. The first line of standard output is JSON and tells the ports.",
     )
     parser.add_argument("--port", type=int, default=0, help="AMQP port (default: a free one)")
     parser.add_argument(
         "--control-port", type=int, default=0, help="HTTP control port (default: a free one)"
     )
     parser.add_argument(
+        "--websocket-port",
+        type=int,
+        help="port for AMQP over WebSockets with TLS, 0 for a free one (default: none); the first "
+        "line names the file of the certificate that clients must trust",
+    )
+    parser.add_argument(
         "--config",
         type=Path,
-        help="JSON file with queues (named and described as in Bicep) and authorizationRules; "
-        "without it there is one queue, session-revoked",
+        help="JSON file with queues (described as in Bicep) and authorizationRules "
+        "(default: one queue, session-revoked)",
     )
     parser.add_argument(
         "--state", type=Path, help="SQLite file that keeps everything (default: memory only)"
@@ -47,12 +56,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--idle-connection-seconds",
         type=float,
-        help="close connections idle for so long (Azure: 300; default: never)",
+        help="close connections that are idle for longer (Azure: 300; default: never)",
     )
     parser.add_argument(
         "--idle-link-seconds",
         type=float,
-        help="detach links idle for so long (Azure: 600; default: never)",
+        help="detach links that are idle for longer (Azure: 600; default: never)",
+    )
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0.0,
+        help="imitate a network with this round trip time: each operation waits for one or several "
+        "round trips, e.g. 15 (default: 0)",
     )
     return parser.parse_args()
 
@@ -66,38 +82,48 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         store.commit(namespace)
         namespace.changes.clear()
     stop = asyncio.ensure_future(service.stopped())
-    await asyncio.sleep(0)  # from here on signals are heeded
+    await asyncio.sleep(0)  # from here on signals are handled
+    dispatcher = Dispatcher(namespace, config.rules, store, Latency(options.latency_ms / 1000))
     server = Server(
-        namespace,
-        config.rules,
-        store=store,
+        dispatcher,
         idle_connection_seconds=options.idle_connection_seconds,
         idle_link_seconds=options.idle_link_seconds,
     )
-    port = await server.listen(HOST, options.port)
-    runner = web.AppRunner(application(server), access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, HOST, options.control_port)
-    await site.start()
-    control_port = runner.addresses[0][1]
-    rule = config.rules[0]
-    service.announce(
-        "broker",
-        port=port,
-        control_port=control_port,
-        connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
-        f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
+    async with contextlib.AsyncExitStack() as stack:
+        facts = await _serve_websockets(stack, dispatcher, options.websocket_port)
+        stack.push_async_callback(server.close)
+        stack.callback(dispatcher.failure.cancel)
+        port = await server.listen(HOST, options.port)
+        control_port = await stack.enter_async_context(
+            service.serve_http(application(server), options.control_port)
+        )
+        rule = config.rules[0]
+        service.announce(
+            "broker",
+            port=port,
+            control_port=control_port,
+            connection_string=f"Endpoint=sb://{HOST}:{port};SharedAccessKeyName={rule.key_name};"
+            f"SharedAccessKey={rule.key};UseDevelopmentEmulator=true;",
+            **facts,
+        )
+        await asyncio.wait((stop, dispatcher.failure), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if dispatcher.failure.done():
+            dispatcher.failure.result()
+
+
+async def _serve_websockets(
+    stack: contextlib.AsyncExitStack, dispatcher: Dispatcher, port: int | None
+) -> dict[str, str | int]:
+    """Accept WebSockets if a port is asked for; return what the ready line tells about it."""
+    if port is None:
+        return {}
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-")))
+    tls = self_signed("local broker", folder)
+    listening = await stack.enter_async_context(
+        service.serve_http(websocket.application(dispatcher), port, tls)
     )
-    failure = asyncio.ensure_future(server.failed())
-    try:
-        await asyncio.wait((stop, failure), return_when=asyncio.FIRST_COMPLETED)
-        if failure.done():
-            failure.result()
-    finally:
-        for waiter in (stop, failure):
-            waiter.cancel()
-        await runner.cleanup()
-        await server.close()
+    return {"websocket_port": listening, "certificate": str(folder / "certificate.pem")}
 
 
 def main() -> int:
@@ -110,7 +136,7 @@ def main() -> int:
     try:
         asyncio.run(serve(options, config))
     except (OSError, sqlite3.Error) as error:
-        print(f"the broker can not go on: {error}", file=sys.stderr)
+        print(f"the broker cannot continue: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What the broker is configured with: queues named and described as in Bicep, and access keys."""
+"""The broker's configuration: queues, described as in Bicep, and access keys."""
 
 import datetime
 import json
@@ -13,7 +13,7 @@ RIGHTS = ("Send", "Listen", "Manage")
 
 
 class ConfigurationError(ValueError):
-    """The configuration can not be used; the text names the field."""
+    """The configuration cannot be used; the text names the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ DEFAULT = Configuration(
     rules=(AuthorizationRule("k", "c2Vj", frozenset(("Send", "Listen"))),),
 )
 
-# Bicep's properties of a queue that change nothing here: a description can be used as it is.
+# Properties of a queue in Bicep that change nothing here, so that a description works as it is.
 _WITHOUT_EFFECT = frozenset(
     ("enableBatchedOperations", "maxSizeInMegabytes", "maxMessageSizeInKilobytes")
 )
-# Those that would change what happens if they were on.
+# Those that would change the behaviour if they were on.
 _MUST_BE_OFF = frozenset(
     (
         "autoDeleteOnIdle",
@@ -78,7 +78,7 @@ _MUST_BE_OFF = frozenset(
 
 
 def load(path: Path) -> Configuration:
-    """The configuration in a JSON file; raises ConfigurationError or OSError."""
+    """Read the configuration from a JSON file; raise ConfigurationError or OSError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -87,7 +87,7 @@ def load(path: Path) -> Configuration:
 
 
 def parse(document: Any) -> Configuration:
-    """The configuration that a JSON document describes; raises ConfigurationError."""
+    """Return the configuration that a JSON document describes; raise ConfigurationError."""
     fields = _object(document, "the document", ("queues", "authorizationRules"))
     queues = DEFAULT.queues
     if "queues" in fields:
@@ -98,7 +98,7 @@ def parse(document: Any) -> Configuration:
     names = [queue.name.lower() for queue in queues]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise ConfigurationError(f"queues[{index}].name: {queues[index].name!r} is there twice")
+            raise ConfigurationError(f"queues[{index}].name: {queues[index].name!r} appears twice")
     rules = DEFAULT.rules
     if "authorizationRules" in fields:
         rules = tuple(
@@ -125,7 +125,7 @@ def _queue(value: Any, where: str) -> QueueSettings:
     )
     for key in _MUST_BE_OFF & properties.keys():
         if properties[key] not in (False, None, "", "Active"):
-            raise ConfigurationError(f"{where}.{key}: is not emulated, leave it out")
+            raise ConfigurationError(f"{where}.{key}: not emulated; leave it out")
     defaults = QueueSettings(name)
     return QueueSettings(
         name=name,
@@ -201,7 +201,7 @@ def _count(value: Any, where: str) -> int:
 def _duration(
     properties: dict[str, Any], key: str, where: str, default: float, most: float = math.inf
 ) -> float:
-    """Seconds; infinite for the service's "forever" (more than 10,000,000 days)."""
+    """Return seconds; infinite for the service's "forever" (10,000,000 days or more)."""
     value = properties.get(key)
     if value is None:
         return default

@@ -1,32 +1,34 @@
 """One client's connection: links, deliveries and requests, on Proton's protocol engine.
 
-What arrives changes the queues and fills Proton's output buffer; the server decides when that goes
-to the socket.
+Input changes the queues and fills Proton's output buffer; the dispatcher decides when that buffer
+goes to the socket.
 """
 
 import asyncio
 import contextlib
+import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import proton
 
 from local.broker import management, message
+from local.broker.dispatcher import Consumer, Dispatcher
 from local.broker.encoding import EncodingError
 from local.broker.faults import Fault
 from local.broker.management import Answer
 from local.broker.message import Message
+from local.broker.numbering import DeliveryNumbers
 from local.broker.queues import MAX_MESSAGE_BYTES, Queue, Refused
+from local.broker.sasl import SaslError, SaslServer
 from local.broker.tokens import Grant, entity_path, verify
-
-if TYPE_CHECKING:
-    from local.broker.server import Server
 
 CBS = "$cbs"
 _MANAGEMENT_SUFFIX = "/$management"
 _SENDER_CREDIT = 1000
+_MAX_FRAME_BYTES = 65536
 _TRANSACTIONAL_STATE = 0x34
 _HEARTBEAT_BYTES = 8  # an empty frame
 _COORDINATOR = 3  # the terminus type that transactions use
@@ -43,21 +45,8 @@ class Node:
 
 
 @dataclass(slots=True, eq=False)
-class Outlet:
-    """A link on which the broker sends a queue's messages to a receiver."""
-
-    connection: "Connection"
-    link: Any
-    queue: Queue
-    deletes: bool
-    waiting: bool = False  # in the queue's line
-    paused: bool = False  # by a fault
-    pardoned: bool = False  # after a pause: the next delivery is not struck again
-
-
-@dataclass(slots=True, eq=False)
 class Reply:
-    """A link on which a client hears the answers of `$cbs` or a management node."""
+    """A link on which a client receives the answers of `$cbs` or a management node."""
 
     link: Any
     node: Node
@@ -67,21 +56,25 @@ class Reply:
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, server: "Server") -> None:
-        self._server = server
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
         self._socket: asyncio.Transport | None = None
         self._connection = proton.Connection()
         self._transport = proton.Transport(proton.Transport.SERVER)
         self._collector = proton.Collector()
+        self._sasl = SaslServer(self._log_in)
+        self._numbers = DeliveryNumbers(_MAX_FRAME_BYTES)
         self._grants: dict[str, Grant] = {}
-        # By link: Proton's wrappers of one link are equal.
+        # Keyed by link: two of Proton's wrappers of the same link are equal.
         self._nodes: dict[Any, Node] = {}
-        self._outlets: dict[Any, Outlet] = {}
+        self._consumers: dict[Any, Consumer] = {}
         self._replies: list[Reply] = []
         self._link_used_at: dict[Any, float] = {}
         self._used_at = time.monotonic()
         self._tick: asyncio.TimerHandle | None = None
         self._closing = False
+        self._early: bytes | None = None
+        """What arrived while the connection was still being opened, as the latency has it."""
 
     # asyncio
 
@@ -89,32 +82,42 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._socket = transport
         self._connection.collect(self._collector)
-        sasl = self._transport.sasl()
-        sasl.allowed_mechs("ANONYMOUS")
-        self._transport.max_frame_size = 65536
+        self._transport.max_frame_size = _MAX_FRAME_BYTES
         self._transport.bind(self._connection)
-        self._server.connections.add(self)
-        self._server.touch(self)
+        self._dispatcher.connections.add(self)
+        self._dispatcher.touch(self)
+        delay = self._dispatcher.latency.of("open")
+        if delay:
+            self._early = b""
+            self._after(delay, self._read_early)
+
+    def _read_early(self) -> None:
+        early, self._early = self._early, None
+        self.data_received(early or b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            return
         try:
+            amqp = self._numbers.receive(self._sasl.receive(data))
             at = 0
-            while at < len(data) and (capacity := self._transport.capacity()) > 0:
-                self._transport.push(data[at : at + capacity])
+            while at < len(amqp) and (capacity := self._transport.capacity()) > 0:
+                self._transport.push(amqp[at : at + capacity])
                 at += capacity
                 self._handle_events()
-        except proton.TransportException:
+        except (SaslError, proton.TransportException):
             self._closing = True
         if len(data) > _HEARTBEAT_BYTES:
             self._used_at = time.monotonic()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     def eof_received(self) -> None:
         self._end_input()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._end_input()
-        self._server.connections.discard(self)
+        self._dispatcher.connections.discard(self)
         if self._tick is not None:
             self._tick.cancel()
         self._forget_all_links()
@@ -128,9 +131,14 @@ class Connection(asyncio.Protocol):
             self._handle_events()
 
     def write_out(self) -> None:
-        """Send what Proton has ready."""
+        """Send what is ready: the SASL exchange's frames first, then Proton's."""
         socket = self._socket
         if socket is None or socket.is_closing():
+            return
+        socket.write(self._sasl.take_output())
+        if not self._sasl.done:
+            if self._sasl.failed or self._closing:
+                socket.close()
             return
         deadline = self._transport.tick(time.monotonic())
         try:
@@ -138,7 +146,7 @@ class Connection(asyncio.Protocol):
                 pending = self._transport.pending()
                 if pending <= 0:
                     break
-                socket.write(self._transport.peek(pending))
+                socket.write(self._numbers.send(self._transport.peek(pending)))
                 self._transport.pop(pending)
                 self._handle_events()
         except proton.TransportException:
@@ -150,20 +158,20 @@ class Connection(asyncio.Protocol):
                 self._tick.cancel()
             delay = max(0.0, deadline - time.monotonic())
             loop = asyncio.get_running_loop()
-            self._tick = loop.call_later(delay, self._server.touch, self)
+            self._tick = loop.call_later(delay, self._dispatcher.touch, self)
 
     def abort(self) -> None:
-        """Cut the socket; what is not sent yet is lost."""
+        """Cut the socket; what has not been sent yet is lost."""
         if self._socket is not None:
             self._socket.abort()
 
     def hang_up(self) -> None:
-        """Close the socket once all is sent."""
+        """Close the socket once everything is sent."""
         if self._socket is not None:
             self._socket.close()
 
     def end_idle(self, connection_seconds: float, link_seconds: float) -> None:
-        """Do as the service does to a connection, and to links, that nobody uses."""
+        """Close the connection, or detach links, if nobody has used them for so long."""
         now = time.monotonic()
         if now - self._used_at > connection_seconds:
             self.close(
@@ -183,11 +191,11 @@ class Connection(asyncio.Protocol):
         self._connection.condition = _condition(condition, description)
         self._connection.close()
         self._forget_all_links()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     def detach_all(self, description: str) -> int:
-        """Detach all links but those to `$cbs`; returns how many."""
-        links = [outlet.link for outlet in self._outlets.values()]
+        """Detach all links but those to `$cbs`; return how many."""
+        links = [consumer.link for consumer in self._consumers.values()]
         links += [reply.link for reply in self._replies if reply.node.address != CBS]
         for link in self._link_used_at:
             node = self._nodes.get(link)
@@ -205,6 +213,14 @@ class Connection(asyncio.Protocol):
             if handler is not None:
                 handler(self, event)
             self._collector.pop()
+
+    def _log_in(self, key_name: str, key: str) -> bool:
+        """Accept a shared access key as user name and password, for the whole namespace."""
+        for rule in self._dispatcher.rules:
+            if rule.key_name == key_name and hmac.compare_digest(rule.key.encode(), key.encode()):
+                self._grants[""] = Grant("", rule.rights, float("inf"))
+                return True
+        return False
 
     def _on_connection_remote_open(self, event: Any) -> None:
         event.connection.container = "local-broker"
@@ -230,7 +246,7 @@ class Connection(asyncio.Protocol):
         link = event.link
         terminus = link.remote_source if link.is_sender else link.remote_target
         address = entity_path(terminus.address or "")
-        self._afflict(
+        self._with_fault(
             "attach",
             address,
             perform=lambda: self._attach(link, terminus, address),
@@ -247,7 +263,7 @@ class Connection(asyncio.Protocol):
                 if link.is_sender and "com.microsoft:session-filter" in _filters(terminus):
                     raise Refused(400, "amqp:not-allowed", "Sessions are not emulated.")
                 if link.is_receiver and node.queue.dead_letters is None:
-                    text = "A dead-letter queue takes no messages from senders."
+                    text = "A dead-letter queue accepts no messages from senders."
                     raise Refused(400, "amqp:not-allowed", text)
         except Refused as refused:
             self._refuse_link(link, refused)
@@ -267,17 +283,17 @@ class Connection(asyncio.Protocol):
             link.open()
         else:
             deletes = link.remote_snd_settle_mode == proton.Link.SND_SETTLED
-            self._outlets[link] = Outlet(self, link, node.queue, deletes)
+            self._consumers[link] = Consumer(self, link, node.queue, deletes)
             link.open()
             self._on_credit(link)
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     def _find_node(self, address: str) -> Node:
         if address.lower() == CBS:
             return Node(CBS, None, True)
         is_management = address.lower().endswith(_MANAGEMENT_SUFFIX)
         name = address[: -len(_MANAGEMENT_SUFFIX)] if is_management else address
-        queue = self._server.namespace.find(name)
+        queue = self._dispatcher.namespace.find(name)
         if queue is None:
             text = f"The messaging entity '{name}' could not be found."
             raise Refused(404, "amqp:not-found", text)
@@ -285,7 +301,7 @@ class Connection(asyncio.Protocol):
 
     def _authorize(self, right: str, node: Node) -> None:
         assert node.queue is not None
-        now = self._server.now()
+        now = self._dispatcher.now()
         if not any(g.allows(right, node.queue.name, now) for g in self._grants.values()):
             text = f"Unauthorized access. '{right}' claim is required to use '{node.address}'."
             raise Refused(401, "amqp:unauthorized-access", text)
@@ -299,7 +315,7 @@ class Connection(asyncio.Protocol):
             link.open()
         link.close()
         self._forget_link(link)
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     def _on_link_remote_close(self, event: Any) -> None:
         event.link.close()
@@ -310,12 +326,12 @@ class Connection(asyncio.Protocol):
         self._forget_link(event.link)
 
     def _forget_link(self, link: Any) -> None:
-        """What was delivered on the link stays locked until the locks expire, as in Service Bus."""
+        """Drop a link; what it delivered stays locked until the locks expire, as in Service Bus."""
         self._nodes.pop(link, None)
         self._link_used_at.pop(link, None)
-        outlet = self._outlets.pop(link, None)
-        if outlet is not None:
-            self._server.leave_line(outlet)
+        consumer = self._consumers.pop(link, None)
+        if consumer is not None:
+            self._dispatcher.stop_waiting(consumer)
         self._replies = [reply for reply in self._replies if reply.link != link]
 
     def _forget_all_links(self) -> None:
@@ -328,42 +344,42 @@ class Connection(asyncio.Protocol):
             self._on_credit(link)
 
     def _on_credit(self, link: Any) -> None:
-        outlet = self._outlets.get(link)
-        if outlet is not None and link.credit > 0 and not outlet.paused:
-            self._server.wait_for_message(outlet)
-        self._server.touch(self)
+        consumer = self._consumers.get(link)
+        if consumer is not None and link.credit > 0 and not consumer.paused:
+            self._dispatcher.wait_for_message(consumer)
+        self._dispatcher.touch(self)
 
-    def withhold(self, outlet: Outlet, fault: Fault) -> None:
-        """Do to a receiver, instead of a delivery, what a fault asks for."""
+    def withhold(self, consumer: Consumer, fault: Fault) -> None:
+        """Apply a fault to a consumer in place of a delivery."""
 
-        def strike() -> None:
-            outlet.paused = False
-            if outlet.link not in self._outlets:
-                return  # the client is gone by now
+        def act() -> None:
+            consumer.paused = False
+            if consumer.link not in self._consumers:
+                return  # the client has gone in the meantime
             if fault.condition is not None:
-                self._refuse_link(outlet.link, _refused(fault))
+                self._refuse_link(consumer.link, _refused(fault))
             elif not fault.drop:
-                outlet.pardoned = True
-                self._server.wait_for_message(outlet)
-                self._server.touch(self)
+                consumer.skip_fault = True
+                self._dispatcher.wait_for_message(consumer)
+                self._dispatcher.touch(self)
 
         if fault.delay_seconds:
-            outlet.paused = True
-            asyncio.get_running_loop().call_later(fault.delay_seconds, strike)
+            consumer.paused = True
+            asyncio.get_running_loop().call_later(fault.delay_seconds, act)
         else:
-            strike()
+            act()
 
-    def transfer(self, outlet: Outlet, lock_token: bytes, encoded: bytes) -> None:
-        """Send a message to a receiver."""
-        link = outlet.link
-        # Proton takes tags as text; lock tokens are made of bytes below 0x80 for that.
+    def transfer(self, consumer: Consumer, lock_token: bytes, encoded: bytes) -> None:
+        """Send a message to a consumer."""
+        link = consumer.link
+        # Proton takes tags as text, which is why all bytes of a lock token are below 0x80.
         delivery = link.delivery((lock_token or b"\0").decode("ascii"))
         link.stream(encoded)
         link.advance()
-        if outlet.deletes:
+        if consumer.deletes:
             delivery.settle()
         self._link_used_at[link] = time.monotonic()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     def _on_delivery(self, event: Any) -> None:
         delivery = event.delivery
@@ -392,15 +408,15 @@ class Connection(asyncio.Protocol):
         else:
             assert node.queue is not None
             queue = node.queue
-            self._afflict(
+            self._with_fault(
                 "send",
                 queue.name,
-                perform=lambda: self._take_in(queue, delivery, encoded),
+                perform=lambda: self._accept_transfer(queue, delivery, encoded),
                 refuse=lambda fault: self._reject(delivery, _refused(fault)),
                 perform_silently=lambda: self._enqueue_all(queue, encoded),
             )
 
-    def _take_in(self, queue: Queue, delivery: Any, encoded: bytes) -> None:
+    def _accept_transfer(self, queue: Queue, delivery: Any, encoded: bytes) -> None:
         try:
             if delivery.remote_state == _TRANSACTIONAL_STATE:
                 raise Refused(501, "amqp:not-implemented", "Transactions are not emulated.")
@@ -410,7 +426,7 @@ class Connection(asyncio.Protocol):
             return
         delivery.update(proton.Delivery.ACCEPTED)
         delivery.settle()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     def _enqueue_all(self, queue: Queue, encoded: bytes) -> None:
         if len(encoded) > MAX_MESSAGE_BYTES:
@@ -421,23 +437,23 @@ class Connection(asyncio.Protocol):
         except EncodingError as error:
             raise Refused(400, "amqp:decode-error", str(error)) from error
         for item in messages:
-            queue.check(item)  # a batch is taken as a whole or not at all
+            queue.check(item)  # a batch is accepted as a whole or not at all
         for item in messages:
-            queue.send(item, self._server.now())
+            queue.send(item, self._dispatcher.now())
 
     def _reject(self, delivery: Any, refused: Refused) -> None:
         delivery.local.condition = _condition(refused.condition, refused.description)
         delivery.update(proton.Delivery.REJECTED)
         delivery.settle()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     # Settlements on the link that received the message
 
     def _on_disposition(self, link: Any, delivery: Any) -> None:
         state = delivery.remote_state
-        outlet = self._outlets.get(link)
+        consumer = self._consumers.get(link)
         settle = _SETTLEMENTS.get(state)
-        if settle is None or outlet is None:
+        if settle is None or consumer is None:
             if state == _TRANSACTIONAL_STATE:
                 text = "Transactions are not emulated."
                 self._reject(delivery, Refused(501, "amqp:not-implemented", text))
@@ -445,32 +461,32 @@ class Connection(asyncio.Protocol):
                 delivery.settle()
             return
         operation, arguments = settle(delivery)
-        queue = outlet.queue
+        queue = consumer.queue
         token = delivery.tag.encode("ascii")
         settled_by_client = delivery.settled
         method = getattr(queue, operation.replace("-", "_"))
 
         def perform() -> None:
             try:
-                method(token, self._server.now(), *arguments)
+                method(token, self._dispatcher.now(), *arguments)
             except Refused as refused:
                 self._reject(delivery, refused)
                 return
             delivery.update(state)
             delivery.settle()
-            self._server.touch(self)
+            self._dispatcher.touch(self)
 
         def perform_silently() -> None:
-            method(token, self._server.now(), *arguments)
+            method(token, self._dispatcher.now(), *arguments)
 
         if settled_by_client:
-            # Nobody waits for an answer, but what was asked for is done.
+            # Nobody waits for an answer, but the settlement counts.
             with contextlib.suppress(Refused):
                 perform_silently()
             delivery.settle()
-            self._server.touch(self)
+            self._dispatcher.touch(self)
             return
-        self._afflict(
+        self._with_fault(
             operation,
             queue.name,
             perform=perform,
@@ -483,11 +499,11 @@ class Connection(asyncio.Protocol):
     def _on_request(self, node: Node, delivery: Any, encoded: bytes) -> None:
         delivery.update(proton.Delivery.ACCEPTED)
         delivery.settle()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
         try:
             message_id, reply_to, properties, body = message.request_value(encoded)
         except EncodingError:
-            return  # nobody to answer: the request has no readable id
+            return  # without a readable id there is nobody to answer
         operation = str(properties.get("operation", ""))
         is_cbs = node.queue is None
         short = operation.removeprefix(management.PREFIX)
@@ -499,12 +515,12 @@ class Connection(asyncio.Protocol):
                 self._authorize(management.right_needed(short), node)
             except Refused as refused:
                 return Answer.of(refused)
-            return management.execute(node.queue, short, body, self._server.now())
+            return management.execute(node.queue, short, body, self._dispatcher.now())
 
         def answer(content: Answer) -> None:
             self._answer(node, reply_to, content.encode(message_id, for_cbs=is_cbs))
 
-        self._afflict(
+        self._with_fault(
             CBS if is_cbs else short,
             "" if node.queue is None else node.queue.name,
             perform=lambda: answer(execute()),
@@ -515,8 +531,8 @@ class Connection(asyncio.Protocol):
     def _put_token(self, operation: str, properties: dict[str, Any], body: Any) -> Answer:
         if operation != "put-token":
             raise Refused(501, "amqp:not-implemented", f"{operation}: not emulated.")
-        # The type is no guide: azure-servicebus says "jwt" of its SAS tokens.
-        grant = verify(str(body), self._server.rules, self._server.now())
+        # The stated type is no guide: azure-servicebus calls its SAS tokens "jwt".
+        grant = verify(str(body), self._dispatcher.rules, self._dispatcher.now())
         self._grants[str(properties.get("name"))] = grant
         return Answer(202, "Accepted")
 
@@ -529,11 +545,11 @@ class Connection(asyncio.Protocol):
             link.stream(encoded)
             link.advance()
             delivery.settle()
-        self._server.touch(self)
+        self._dispatcher.touch(self)
 
     # Faults
 
-    def _afflict(
+    def _with_fault(
         self,
         operation: str,
         queue: str,
@@ -542,29 +558,38 @@ class Connection(asyncio.Protocol):
         refuse: Callable[[Fault], None],
         perform_silently: Callable[[], Any] | None = None,
     ) -> None:
-        """Carry out an operation, or the fault that was asked for in its stead."""
-        fault = self._server.faults.strike(operation, queue)
-        if fault is None:
-            perform()
-            return
+        """Carry out an operation, or the fault that was asked for in its place.
 
-        def strike() -> None:
-            if not self._connection.state & proton.Endpoint.LOCAL_ACTIVE:
-                return  # the client is gone by now
-            if fault.condition is None and not fault.drop:
+        The latency comes first.
+        """
+        fault = self._dispatcher.faults.next_fault(operation, queue)
+
+        def act() -> None:
+            if fault is None or (fault.condition is None and not fault.drop):
                 perform()
                 return
             if fault.performed and perform_silently is not None:
                 with contextlib.suppress(Refused):
                     perform_silently()
-                self._server.touch(self)
+                self._dispatcher.touch(self)
             if not fault.drop:
                 refuse(fault)
 
-        if fault.delay_seconds:
-            asyncio.get_running_loop().call_later(fault.delay_seconds, strike)
+        delay = self._dispatcher.latency.of(operation)
+        self._after(delay if fault is None else delay + fault.delay_seconds, act)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Act after some seconds, unless the client has gone by then."""
+
+        def act_if_open() -> None:
+            closed = self._socket is None or self._socket.is_closing()
+            if not closed and not self._connection.state & proton.Endpoint.LOCAL_CLOSED:
+                act()
+
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, act_if_open)
         else:
-            strike()
+            act()
 
 
 def _refused(fault: Fault) -> Refused:
@@ -572,7 +597,7 @@ def _refused(fault: Fault) -> Refused:
 
 
 def _condition(name: str, description: str) -> Any:
-    """An error, always with an info map: azure-servicebus fails on an error that lacks it."""
+    """Make an error with an info map: azure-servicebus fails on an error without one."""
     info = {proton.symbol("com.microsoft:tracking-id"): "local-broker"}
     return proton.Condition(name, description, info)
 
@@ -595,9 +620,8 @@ def _on_modified(delivery: Any) -> tuple[str, tuple[Any, ...]]:
     changes = delivery.remote.annotations or {}
     if delivery.remote.undeliverable:
         return "defer", (changes,)
-    if delivery.remote.failed:
-        return "abandon", (changes,)
-    return "release", ()
+    # The .NET and JavaScript SDKs do not say delivery-failed; the service counts the delivery.
+    return "abandon", (changes,)
 
 
 _SETTLEMENTS: dict[Any, Callable[[Any], tuple[str, tuple[Any, ...]]]] = {

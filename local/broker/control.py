@@ -1,15 +1,15 @@
-"""The HTTP control port: look at the queues and the ledger, ask for faults, cut connections.
+"""The HTTP control port: show queues and the ledger, inject faults, cut connections.
 
     GET    /queues                                  {name: {active, locked, scheduled, ...}}
     GET    /ledger?after=N&limit=N                  [event, ...], numbered above N
     GET    /messages?queue=Q&dead_letter=1&from=N&limit=N   [summary, ...], at most 1,000 at once
     GET    /faults                                  [fault, ...]
-    POST   /faults      a fault, see `faults.Fault`; only "operation" must be given
+    POST   /faults      a fault, see `faults.Fault`; only "operation" is required
     DELETE /faults
-    POST   /disconnect  {"abrupt": true} or nothing: close all connections, as the service does
-    POST   /detach      detach all links, as the service does to idle ones
+    POST   /disconnect  close all connections as the service does; {"abrupt": true}: cut them
+    POST   /detach      detach all links as the service does to idle ones
 
-`active` counts include locked messages. What is wrong is answered with {"error": text}.
+`active` counts include locked messages. Bad requests are answered with {"error": text}.
 """
 
 import json
@@ -26,7 +26,7 @@ from local.broker.server import Server
 
 
 def application(server: Server) -> web.Application:
-    """The control port's routes."""
+    """Return the control port's application."""
     control = _Control(server)
     app = web.Application(middlewares=[_errors_as_json])
     app.add_routes(
@@ -57,50 +57,51 @@ async def _errors_as_json(
 class _Control:
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._dispatcher = server.dispatcher
 
     async def queues(self, _: web.Request) -> web.Response:
-        self._server.namespace.advance(self._server.now())
-        self._server.touch()
-        queues = self._server.namespace.queues.values()
+        self._dispatcher.namespace.advance(self._dispatcher.now())
+        self._dispatcher.touch()
+        queues = self._dispatcher.namespace.queues.values()
         return web.json_response({queue.settings.name: asdict(queue.counts()) for queue in queues})
 
     async def ledger(self, request: web.Request) -> web.Response:
         after = _whole_number(request, "after", 0)
         limit = _whole_number(request, "limit", None)
-        events = self._server.namespace.ledger.after(after or 0, limit)
+        events = self._dispatcher.namespace.ledger.after(after or 0, limit)
         return web.json_response([asdict(event) for event in events])
 
     async def messages(self, request: web.Request) -> web.Response:
         name = request.query.get("queue", "")
-        queue = self._server.namespace.find(name)
+        queue = self._dispatcher.namespace.find(name)
         if queue is not None and request.query.get("dead_letter", "0") not in ("", "0", "false"):
             queue = queue.dead_letters or queue
         if queue is None:
             raise web.HTTPNotFound(text=f"no queue {name!r}")
         start = _whole_number(request, "from", 0) or 0
         limit = _whole_number(request, "limit", 1000) or 0
-        entries = queue.peek(start, limit, self._server.now())
-        self._server.touch()
+        entries = queue.peek(start, limit, self._dispatcher.now())
+        self._dispatcher.touch()
         return web.json_response([_summary(entry) for entry in entries])
 
     async def list_faults(self, _: web.Request) -> web.Response:
-        return web.json_response(self._server.faults.listed())
+        return web.json_response(self._dispatcher.faults.listed())
 
     async def add_fault(self, request: web.Request) -> web.Response:
         try:
-            self._server.faults.add(faults.parse(await _body(request)))
+            self._dispatcher.faults.add(faults.parse(await _body(request)))
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
-        return web.json_response(self._server.faults.listed())
+        return web.json_response(self._dispatcher.faults.listed())
 
     async def clear_faults(self, _: web.Request) -> web.Response:
-        self._server.faults.clear()
+        self._dispatcher.faults.clear()
         return web.json_response([])
 
     async def disconnect(self, request: web.Request) -> web.Response:
         options = await _body(request) if request.can_read_body else {}
         if not isinstance(options, dict) or not options.keys() <= {"abrupt"}:
-            raise web.HTTPBadRequest(text="the body may have 'abrupt' only")
+            raise web.HTTPBadRequest(text="the body may hold 'abrupt' only")
         count = self._server.disconnect(
             "The connection was closed on request.", abrupt=bool(options.get("abrupt"))
         )
@@ -128,7 +129,7 @@ def _whole_number(request: web.Request, key: str, default: int | None) -> int | 
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
-    """A message without its body."""
+    """Return a message without its body."""
     properties = entry.message.read_application_properties()
     return {
         "sequence_number": entry.sequence_number,

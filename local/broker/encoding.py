@@ -1,8 +1,8 @@
-"""AMQP 1.0 values as bytes: read them, write them, step over them.
+"""AMQP 1.0 values as bytes: reading, writing and skipping them.
 
-The broker must hand a message on exactly as its publisher encoded it, so it works on the encoded
-bytes and touches only the sections it owns. Proton's message codec would decode and encode anew,
-which loses types. Source: AMQP 1.0, part 1 (types) and part 3 (message format).
+The broker must pass a message on exactly as its publisher encoded it, so it works on the encoded
+bytes and changes only the sections that it owns. Proton's message codec would decode and encode
+them again, which loses types. Source: AMQP 1.0, part 1 (types) and part 3 (message format).
 """
 
 import struct
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class EncodingError(ValueError):
-    """The bytes are no valid AMQP 1.0 encoding."""
+    """The bytes are not a valid AMQP 1.0 encoding."""
 
 
 class Symbol(str):
@@ -61,7 +61,7 @@ _LISTS, _MAPS = (0xC0, 0xD0), (0xC1, 0xD1)
 
 
 def skip(encoded: bytes, at: int) -> int:
-    """The offset behind the value that starts at `at`; raises EncodingError when it is cut off."""
+    """Return the offset behind the value at `at`; raise EncodingError if it is cut off."""
     try:
         code = encoded[at]
         at += 1
@@ -82,7 +82,7 @@ def skip(encoded: bytes, at: int) -> int:
 
 
 def decode(encoded: bytes, at: int = 0) -> tuple[Any, int]:
-    """The value at `at` as a Python value, and the offset behind it; raises EncodingError.
+    """Return the value at `at` and the offset behind it; raise EncodingError.
 
     Lists and arrays become `list`, maps `dict`, binary `bytes`, descriptors `Described`.
     """
@@ -141,13 +141,13 @@ def _decode_primitive(code: int, content: bytes) -> Any:
         case 0x73:
             return content.decode("utf-32-be")
         case 0x74 | 0x84 | 0x94:
-            return bytes(content)  # decimals: nothing here computes with them
+            return bytes(content)  # decimals, with which nothing here computes
         case _:
             return _UNPACKERS[code].unpack(content)[0]
 
 
 def _decode_array(encoded: bytes, at: int, count: int) -> list[Any]:
-    """Arrays hold one constructor and then bare values."""
+    """Decode an array: one constructor, then bare values."""
     code = encoded[at]
     at += 1
     if code == 0x00:
@@ -168,7 +168,7 @@ def _decode_array(encoded: bytes, at: int, count: int) -> list[Any]:
 
 
 def map_items(encoded: bytes) -> list[tuple[Any, bytes]]:
-    """The pairs of an encoded map, each as its decoded key and its bytes (key and value).
+    """Return the pairs of an encoded map, each a decoded key and the bytes of key and value.
 
     Null counts as an empty map.
     """
@@ -185,6 +185,27 @@ def map_items(encoded: bytes) -> list[tuple[Any, bytes]]:
         key, behind_key = decode(encoded, at)
         end = skip(encoded, behind_key)
         items.append((key, encoded[at:end]))
+        at = end
+    return items
+
+
+def list_items(encoded: bytes) -> list[bytes]:
+    """Return the encoded items of an encoded list.
+
+    Null counts as an empty list.
+    """
+    code = encoded[0] if encoded else 0x40
+    if code in (0x40, 0x45):
+        return []
+    if code not in _LISTS:
+        raise EncodingError("a list was expected")
+    width = _SIZE_WIDTH[code & 0xF0]
+    count = int.from_bytes(encoded[1 + width : 1 + 2 * width])
+    at = 1 + 2 * width
+    items = []
+    for _ in range(count):
+        end = skip(encoded, at)
+        items.append(encoded[at:end])
         at = end
     return items
 
@@ -221,7 +242,7 @@ def unique_identifier(value: uuid.UUID) -> bytes:
 
 
 def _sized(short: int, content: bytes) -> bytes:
-    """Short form for up to 255 bytes, else the long form, whose code is 16 higher."""
+    """Use the short form for up to 255 bytes, else the long form, whose code is 16 higher."""
     if len(content) < 256:
         return bytes((short, len(content))) + content
     return struct.pack(">BI", short + 0x10, len(content)) + content
@@ -244,23 +265,34 @@ def _compound(code: int, count: int, content: bytes) -> bytes:
 
 
 def sequence(values: Sequence[bytes]) -> bytes:
-    """A list of encoded values."""
+    """Encode a list of encoded values."""
     return _compound(0xD0, len(values), b"".join(values))
 
 
 def mapping(pairs: Iterable[bytes]) -> bytes:
-    """A map of encoded pairs: each the bytes of a key followed by those of its value."""
+    """Encode a map of encoded pairs, each the bytes of a key followed by those of its value."""
     items = list(pairs)
     return _compound(0xD1, 2 * len(items), b"".join(items))
 
 
 def array(values: Sequence[bytes], constructor: int) -> bytes:
-    """An array of encoded values, which must all have the given fixed-width constructor."""
+    """Encode an array of encoded values, which all have the given fixed-width constructor."""
     return _compound(0xF0, len(values), bytes((constructor,)) + b"".join(v[1:] for v in values))
 
 
+def symbols(values: Sequence[str]) -> bytes:
+    """Encode an array of symbols of up to 255 characters each."""
+    content = b"".join(symbol(value)[1:] for value in values)
+    return _compound(0xF0, len(values), b"\xa3" + content)
+
+
+def described(code: int, value: bytes) -> bytes:
+    """Encode a value with a numeric descriptor below 256."""
+    return bytes((0x00, 0x53, code)) + value
+
+
 def primitive(value: Any) -> bytes:
-    """A Python value in the AMQP type that fits it best: for property changes a client asks for."""
+    """Encode a Python value in the AMQP type that fits it best, for property changes."""
     match value:
         case None:
             return NULL
@@ -283,4 +315,4 @@ def primitive(value: Any) -> bytes:
         case bytes() | bytearray() | memoryview():
             return binary(bytes(value))
         case _:
-            raise EncodingError(f"{type(value).__name__} can not be a property's value")
+            raise EncodingError(f"{type(value).__name__} cannot be a property's value")

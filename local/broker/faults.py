@@ -1,4 +1,4 @@
-"""Faults on demand: refuse, delay or ignore the next operations of a kind."""
+"""Faults on request: refuse, delay or ignore the next operations of a kind."""
 
 import random
 from dataclasses import asdict, dataclass
@@ -37,11 +37,11 @@ _STATUS_BY_CONDITION = {
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the next `count` operations (all of them when None), each with a probability.
+    """What happens to the next `count` operations (all if None), each with a probability.
 
-    After `delay_seconds` the operation is ignored (`drop`), refused with `condition`, or, with
-    neither, carried out late. With `performed`, it is carried out, and only then refused or left
-    without an answer: the case in which a client can not know. `queue` limits it to one queue.
+    After `delay_seconds` the operation is ignored (`drop`), refused with `condition` or, without
+    either, carried out late. With `performed` it is carried out first, then refused or left
+    unanswered, so that the client cannot know. `queue` limits the fault to one queue.
     """
 
     operation: str
@@ -55,12 +55,12 @@ class Fault:
 
     @property
     def status(self) -> int:
-        """The status code that goes with the condition in an answer of a management node."""
+        """Return the status code for the condition in an answer of a management node."""
         return _STATUS_BY_CONDITION.get(self.condition or "", 500)
 
 
 def parse(document: Any) -> Fault:
-    """A fault as JSON describes it; raises ValueError that names the field."""
+    """Return the fault that JSON describes; raise a ValueError that names the field."""
     if not isinstance(document, dict):
         raise ValueError("the body must be an object")
     for key in document:
@@ -109,7 +109,7 @@ def _number(
 
 
 class Faults:
-    """The faults in force, in the order they were asked for."""
+    """The faults in force, in the order in which they were added."""
 
     def __init__(self, chance: random.Random | None = None) -> None:
         self._faults: list[Fault] = []
@@ -124,8 +124,8 @@ class Faults:
     def listed(self) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self._faults]
 
-    def strike(self, operation: str, queue: str) -> Fault | None:
-        """The fault that hits this operation now, if one does; its count goes down."""
+    def next_fault(self, operation: str, queue: str) -> Fault | None:
+        """Return the fault for this operation, if there is one, and count it down."""
         for fault in self._faults:
             if fault.operation != operation or fault.count == 0:
                 continue

@@ -1,7 +1,6 @@
-"""The operations of a queue's `$management` node, each from a request's body to an answer's.
+"""The operations of a queue's `$management` node, from the body of a request to its answer.
 
-Source: "AMQP 1.0 in Azure Service Bus: request-response-based operations". No I/O here; the server
-moves the bytes.
+Source: "AMQP 1.0 in Azure Service Bus: request-response-based operations". Does no I/O.
 """
 
 import uuid
@@ -37,9 +36,9 @@ class Answer:
         return cls(refused.status, refused.description, condition=refused.condition)
 
     def encode(self, message_id: bytes, *, for_cbs: bool = False) -> bytes:
-        """The response message to the request with this encoded message id.
+        """Return the response to the request with this encoded message id.
 
-        The `$cbs` node spells its status fields unlike all the others.
+        The `$cbs` node has its own spelling of the status fields.
         """
         names = ("status-code", "status-description", "error-condition")
         if not for_cbs:
@@ -52,12 +51,12 @@ class Answer:
 
 
 def right_needed(operation: str) -> str:
-    """The right a token must grant for an operation."""
+    """Return the right that a token must grant for an operation."""
     return "Send" if operation in ("schedule-message", "cancel-scheduled-message") else "Listen"
 
 
 def execute(queue: Queue, operation: str, body: Any, now: float) -> Answer:
-    """Carry out an operation, named without its prefix; whatever goes wrong is in the answer."""
+    """Carry out an operation, named without its prefix; the answer tells what goes wrong."""
     try:
         handler = _OPERATIONS.get(operation)
         if handler is None:
@@ -89,7 +88,7 @@ def _update_disposition(queue: Queue, body: dict[str, Any], now: float) -> Answe
                 queue.complete(token, now)
             case "abandoned":
                 queue.abandon(token, now, changes)
-            case "defered":  # spelled so on the wire
+            case "defered":  # sic, on the wire
                 queue.defer(token, now, changes)
             case "suspended":
                 queue.dead_letter(
@@ -178,24 +177,31 @@ _OPERATIONS: dict[str, Callable[[Queue, dict[str, Any], float], Answer]] = {
 
 
 def encode_entry(queue: Queue, entry: Entry, *, peeked: bool = False) -> bytes:
-    """A queue's message as it goes to a receiver, with what Service Bus adds to it."""
+    """Encode a queue's message for a receiver, with what Service Bus adds.
+
+    Whoever only peeks does not get the lock token.
+    """
+    delivery_annotations = {}
     annotations = {
         message.SEQUENCE_NUMBER: encoding.long(entry.sequence_number),
         message.ENQUEUED_TIME: encoding.timestamp(int(entry.enqueued_at * 1000)),
+        message.MESSAGE_STATE: encoding.integer(_state(entry)),
     }
     if entry.state is State.LOCKED:
         annotations[message.LOCKED_UNTIL] = encoding.timestamp(int(entry.locked_until * 1000))
-    if peeked:
-        annotations[message.MESSAGE_STATE] = encoding.integer(_peek_state(entry))
+        if not peeked:
+            token = encoding.unique_identifier(uuid.UUID(bytes_le=entry.lock_token))
+            delivery_annotations[message.LOCK_TOKEN] = token
     ttl = queue.time_to_live(entry.message, entry.enqueued_at)
     return entry.message.encode(
         delivery_count=entry.delivery_count,
         ttl_ms=None if ttl == float("inf") else int(ttl * 1000),
+        delivery_annotations=delivery_annotations,
         annotations=annotations,
     )
 
 
-def _peek_state(entry: Entry) -> int:
+def _state(entry: Entry) -> int:
     if entry.state is State.SCHEDULED:
         return _SCHEDULED
     return _DEFERRED if entry.deferred else _ACTIVE
@@ -206,7 +212,7 @@ def _messages(items: Iterable[bytes]) -> bytes:
 
 
 def _tokens(body: dict[str, Any]) -> list[bytes]:
-    """The lock tokens as delivery tags: a UUID's bytes in little-endian field order."""
+    """Return the lock tokens as delivery tags: a UUID's bytes in little-endian field order."""
     tokens = body.get("lock-tokens")
     try:
         if isinstance(tokens, list) and tokens:

@@ -1,7 +1,8 @@
-"""A message as its publisher encoded it: what the broker reads of it, and what little it changes.
+"""A message as its publisher encoded it, what the broker reads of it and what it adds.
 
 Source: AMQP 1.0, part 3, section 3.2. The bare message (properties, application properties, body)
-stays byte for byte as it came, except for application properties that a settlement adds.
+stays as it came, byte for byte, except for a message id if there is none, and application
+properties that a settlement adds.
 """
 
 import uuid
@@ -33,16 +34,19 @@ SEQUENCE_NUMBER = "x-opt-sequence-number"
 ENQUEUED_TIME = "x-opt-enqueued-time"
 LOCKED_UNTIL = "x-opt-locked-until"
 MESSAGE_STATE = "x-opt-message-state"
-_OWNED_BY_BROKER = frozenset((SEQUENCE_NUMBER, ENQUEUED_TIME, LOCKED_UNTIL, MESSAGE_STATE))
+LOCK_TOKEN = "x-opt-lock-token"  # a delivery annotation
+_OWNED_BY_BROKER = frozenset(
+    (SEQUENCE_NUMBER, ENQUEUED_TIME, LOCKED_UNTIL, MESSAGE_STATE, LOCK_TOKEN)
+)
 
 
 def section(code: int, value: bytes) -> bytes:
-    """One encoded message section."""
-    return bytes((0x00, 0x53, code)) + value
+    """Return one encoded message section."""
+    return encoding.described(code, value)
 
 
 def split(encoded: bytes) -> list[tuple[int, bytes]]:
-    """The sections of a message, each as its code and its encoded value; raises EncodingError."""
+    """Split a message into sections, each a code and an encoded value; raise EncodingError."""
     sections = []
     at = 0
     while at < len(encoded):
@@ -60,16 +64,18 @@ def split(encoded: bytes) -> list[tuple[int, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An encoded message, cut into the parts a broker deals with.
+    """An encoded message, split into the parts that a broker deals with.
 
-    `annotations` and `application_properties` are encoded maps, `properties` is an encoded list
-    (each empty when absent); `body` is all the rest, section descriptors included. `ttl_ms` is the
+    `delivery_annotations`, `annotations` and `application_properties` are encoded maps,
+    `properties` is an encoded list (each empty if absent); `body` is the rest, section descriptors
+    included, and empty if there is none. `ttl_ms` is the
     header's time to live.
     """
 
     durable: bool
     priority: int | None
     ttl_ms: int | None
+    delivery_annotations: bytes
     annotations: bytes
     properties: bytes
     application_properties: bytes
@@ -81,7 +87,7 @@ class Message:
 
     @classmethod
     def decode(cls, encoded: bytes) -> Self:
-        """Cut an encoded message into its parts; raises EncodingError."""
+        """Split an encoded message into its parts; raise EncodingError."""
         parts: dict[int, bytes] = {}
         body = []
         for code, value in split(encoded):
@@ -89,16 +95,15 @@ class Message:
                 body.append(section(code, value))
             else:
                 parts[code] = value
-        if not body:
-            raise EncodingError("a message needs a body")
         header = _list_of(parts.get(HEADER, encoding.NULL))
         properties = _list_of(parts.get(PROPERTIES, encoding.NULL))
         annotations = parts.get(MESSAGE_ANNOTATIONS, b"")
-        encoding.map_items(parts.get(APPLICATION_PROPERTIES, b""))  # valid, or refused now
+        encoding.map_items(parts.get(APPLICATION_PROPERTIES, b""))  # refuses an invalid map now
         return cls(
             durable=bool(_at(header, 0)),
             priority=_at(header, 1),
             ttl_ms=_at(header, 2),
+            delivery_annotations=parts.get(DELIVERY_ANNOTATIONS, b""),
             annotations=annotations,
             properties=parts.get(PROPERTIES, b""),
             application_properties=parts.get(APPLICATION_PROPERTIES, b""),
@@ -114,11 +119,13 @@ class Message:
         *,
         delivery_count: int = 0,
         ttl_ms: int | None = None,
+        delivery_annotations: Mapping[str, bytes] | None = None,
         annotations: Mapping[str, bytes] | None = None,
     ) -> bytes:
-        """The whole message, with what the broker adds.
+        """Return the whole message, with what the broker adds.
 
-        `ttl_ms` replaces the header's time to live when given; `annotations` are encoded values.
+        `ttl_ms` replaces the header's time to live if given. The values of both kinds of
+        annotations are encoded; they replace a publisher's own of the same name.
         """
         if ttl_ms is None:
             ttl_ms = self.ttl_ms
@@ -130,17 +137,12 @@ class Message:
             encoding.uint(delivery_count),
         ]
         parts = [section(HEADER, encoding.sequence(header))]
-        if annotations is None:
-            if self.annotations:
-                parts.append(section(MESSAGE_ANNOTATIONS, self.annotations))
-        else:
-            kept = [
-                pair
-                for key, pair in encoding.map_items(self.annotations)
-                if key not in _OWNED_BY_BROKER
-            ]
-            added = [encoding.symbol(key) + value for key, value in annotations.items()]
-            parts.append(section(MESSAGE_ANNOTATIONS, encoding.mapping(kept + added)))
+        for code, own, added in (
+            (DELIVERY_ANNOTATIONS, self.delivery_annotations, delivery_annotations),
+            (MESSAGE_ANNOTATIONS, self.annotations, annotations),
+        ):
+            if own or added:
+                parts.append(section(code, own if added is None else _merged(own, added)))
         if self.properties:
             parts.append(section(PROPERTIES, self.properties))
         if self.application_properties:
@@ -148,8 +150,14 @@ class Message:
         parts.append(self.body)
         return b"".join(parts)
 
+    def with_message_id(self, message_id: str) -> Self:
+        """Return the message with another message id."""
+        others = encoding.list_items(self.properties)[1:]
+        properties = encoding.sequence([encoding.string(message_id), *others])
+        return replace(self, message_id=message_id, properties=properties)
+
     def with_application_properties(self, changes: Mapping[str, Any]) -> Self:
-        """The message with some application properties added or replaced."""
+        """Return the message with some application properties added or replaced."""
         if not changes:
             return self
         kept = [
@@ -161,16 +169,22 @@ class Message:
         return replace(self, application_properties=encoding.mapping(kept + added))
 
     def read_application_properties(self) -> dict[str, Any]:
-        """The application properties as Python values."""
+        """Return the application properties as Python values."""
         if not self.application_properties:
             return {}
         value: dict[str, Any] = encoding.decode(self.application_properties)[0] or {}
         return value
 
     def read_properties(self) -> dict[str, Any]:
-        """The properties section as Python values, under the names of the AMQP standard."""
+        """Return the properties section as Python values, under the AMQP standard's names."""
         values = _list_of(self.properties or encoding.NULL)
         return {k: v for k, v in zip(_PROPERTY_NAMES, values, strict=False) if v is not None}
+
+
+def _merged(own: bytes, added: Mapping[str, bytes]) -> bytes:
+    """Return an encoded map of a publisher's annotations and the broker's."""
+    kept = [pair for key, pair in encoding.map_items(own) if key not in _OWNED_BY_BROKER]
+    return encoding.mapping(kept + [encoding.symbol(key) + v for key, v in added.items()])
 
 
 _PROPERTY_NAMES = (
@@ -191,16 +205,15 @@ _PROPERTY_NAMES = (
 
 
 def unpack(encoded: bytes) -> list[Message]:
-    """The message in a transfer, or the messages when it is a batch; raises EncodingError.
+    """Return the message in a transfer, or those of a batch; raise EncodingError.
 
     A batch (message format 0x80013700) has one data section per message. Proton does not show a
-    transfer's message format, so a batch is known by its form: nothing but data sections, and each
-    of them holds a complete message.
+    transfer's message format, so a batch is recognized by its form: its body has data sections
+    only, and each of them holds a complete message.
     """
     sections = split(encoded)
     contents = [value for code, value in sections if code == DATA]
-    only_data = all(code in (DATA, MESSAGE_ANNOTATIONS, PROPERTIES, HEADER) for code, _ in sections)
-    if contents and only_data:
+    if contents and all(code not in (SEQUENCE, VALUE, FOOTER) for code, _ in sections):
         inner = [encoding.decode(value)[0] for value in contents]
         if all(isinstance(content, bytes) and content[:2] == b"\x00\x53" for content in inner):
             try:
@@ -211,9 +224,9 @@ def unpack(encoded: bytes) -> list[Message]:
 
 
 def request_value(encoded: bytes) -> tuple[bytes, str | None, dict[str, Any], Any]:
-    """What a request to a management node says.
+    """Read a request to a management node.
 
-    Returns the encoded message id, the reply-to address, the application properties and the body.
+    Return the encoded message id, the reply-to address, the application properties and the body.
     """
     message_id, reply_to = encoding.NULL, None
     application_properties: dict[str, Any] = {}
@@ -223,7 +236,7 @@ def request_value(encoded: bytes) -> tuple[bytes, str | None, dict[str, Any], An
             case 0x73:
                 properties = _list_of(value)
                 reply_to = _at(properties, 4)
-                message_id = _first_of_list(value)
+                message_id = next(iter(encoding.list_items(value)), encoding.NULL)
             case 0x74:
                 application_properties = encoding.decode(value)[0] or {}
             case 0x77:
@@ -232,7 +245,7 @@ def request_value(encoded: bytes) -> tuple[bytes, str | None, dict[str, Any], An
 
 
 def response(message_id: bytes, application_properties: Iterable[bytes], body: bytes) -> bytes:
-    """The encoded answer to a request; `message_id` is the encoded id of the request."""
+    """Return the encoded answer to the request with this encoded message id."""
     properties = [encoding.NULL] * 5 + [message_id]
     return (
         section(PROPERTIES, encoding.sequence(properties))
@@ -242,7 +255,7 @@ def response(message_id: bytes, application_properties: Iterable[bytes], body: b
 
 
 def readable(value: Any) -> Any:
-    """A decoded AMQP value as something JSON can say."""
+    """Return a decoded AMQP value as something JSON can express."""
     match value:
         case None | bool() | float() | str() | int():
             return value
@@ -271,13 +284,6 @@ def _list_of(encoded: bytes) -> list[Any]:
 
 def _at(values: list[Any], index: int) -> Any:
     return values[index] if index < len(values) else None
-
-
-def _first_of_list(encoded: bytes) -> bytes:
-    if encoded[0] == 0x45 or _list_of(encoded) == []:
-        return encoding.NULL
-    start = 3 if encoded[0] == 0xC0 else 9
-    return encoded[start : encoding.skip(encoded, start)]
 
 
 def _identifier(value: Any) -> str | None:

@@ -1,15 +1,16 @@
 """What a Service Bus queue does with messages, without I/O and without a clock.
 
 `now` (seconds since 1970) is passed in everywhere. A `Queue` holds the messages of one queue and
-has a second `Queue` for its dead letters. Every change is noted in `Changes`, for whoever stores
-it, and every step in a message's life in the `Ledger`.
+has a second `Queue` for its dead letters. `Changes` records what has to be stored, and the `Ledger`
+records every step in a message's life.
 
-No operation's cost grows with the number of messages beyond a heap's logarithm.
+The cost of an operation grows with the logarithm of the number of messages at most.
 """
 
 import bisect
 import heapq
 import math
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ DEAD_LETTER_SUFFIX = "/$deadletterqueue"
 
 
 class Refused(Exception):
-    """The broker says no: an HTTP-like status, an AMQP error condition, and why in words."""
+    """The broker refuses: an HTTP-like status, an AMQP error condition and the reason in words."""
 
     def __init__(self, status: int, condition: str, description: str) -> None:
         super().__init__(description)
@@ -47,12 +48,12 @@ def message_not_found(sequence_number: int) -> Refused:
     return Refused(
         404,
         "com.microsoft:message-not-found",
-        f"No message that can be had this way has the sequence number {sequence_number}.",
+        f"There is no such message with the sequence number {sequence_number}.",
     )
 
 
 class State(StrEnum):
-    """Where a message stands. A deferred message that is received is LOCKED and still deferred."""
+    """The state of a message. A deferred message that is received is LOCKED and still deferred."""
 
     READY = "ready"
     LOCKED = "locked"
@@ -63,7 +64,7 @@ class State(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message in a queue. Times are seconds since 1970, `expires_at` may be infinite."""
+    """A message in a queue. Times are seconds since 1970; `expires_at` may be infinite."""
 
     sequence_number: int
     message: Message
@@ -125,14 +126,14 @@ class Ledger:
         )
 
     def after(self, seq: int, limit: int | None = None) -> list[Event]:
-        """The events numbered above `seq`, at most `limit` of them."""
+        """Return the events numbered above `seq`, at most `limit` of them."""
         start = max(0, seq)
         return self._events[start : None if limit is None else start + limit]
 
 
 @dataclass(slots=True)
 class Changes:
-    """What has changed since it was last written down; `clear` it then."""
+    """What has changed since it was last stored; whoever stores it calls `clear`."""
 
     entries: dict[tuple[str, int], Entry | None] = field(default_factory=dict)  # None: gone
     sequence_numbers: dict[str, int] = field(default_factory=dict)
@@ -186,11 +187,11 @@ class Queue:
         self._changes = changes
         self._new_lock_token = new_lock_token
         self._entries: dict[int, Entry] = {}
-        self._order: list[int] = []  # sequence numbers, sorted; some may be gone
+        self._order: list[int] = []  # sorted sequence numbers; some messages may be gone
         self._counts = dict.fromkeys(State, 0)
-        self._ready: list[int] = []  # heap of sequence numbers; some may not be ready any more
+        self._ready: list[int] = []  # heap of sequence numbers; some may no longer be ready
         self._locks: dict[bytes, Entry] = {}
-        # Heaps of (when, what); what no longer applies is skipped when its time comes.
+        # Heaps of (when, what); entries that no longer apply are skipped when their time comes.
         self._lock_expiries: list[tuple[float, bytes]] = []
         self._message_expiries: list[tuple[float, int]] = []
         self._schedule: list[tuple[float, int]] = []
@@ -201,16 +202,16 @@ class Queue:
     # Sending
 
     def send(self, message: Message, now: float) -> None:
-        """Take in a message a sender sent; it may be scheduled by an annotation.
+        """Accept a message from a sender; an annotation may schedule it.
 
-        Raises Refused when it is too large or this is a dead-letter queue.
+        Raises Refused if it is too large or this is a dead-letter queue.
         """
-        self._take_in(message, message.scheduled_for_ms, now)
+        self._accept(message, message.scheduled_for_ms, now)
 
     def schedule(self, message: Message, now: float) -> int:
-        """Take in a message by the schedule-message operation; returns its sequence number.
+        """Accept a message by the schedule-message operation; return its sequence number.
 
-        A duplicate is dropped, and has a sequence number all the same.
+        A duplicate is dropped, but gets a sequence number too.
         """
         if message.scheduled_for_ms is None:
             raise Refused(
@@ -218,13 +219,13 @@ class Queue:
                 "com.microsoft:argument-error",
                 "A message to schedule needs the annotation x-opt-scheduled-enqueue-time.",
             )
-        return self._take_in(message, message.scheduled_for_ms, now)
+        return self._accept(message, message.scheduled_for_ms, now)
 
     def check(self, message: Message) -> None:
-        """Raise Refused when this queue can not take the message in."""
+        """Raise Refused if this queue cannot accept the message."""
         if self.dead_letters is None:
             raise Refused(
-                400, "amqp:not-allowed", "A dead-letter queue takes no messages from senders."
+                400, "amqp:not-allowed", "A dead-letter queue accepts no messages from senders."
             )
         if message.size > MAX_MESSAGE_BYTES:
             raise Refused(
@@ -233,9 +234,11 @@ class Queue:
                 f"The message has {message.size} bytes; {MAX_MESSAGE_BYTES} are allowed.",
             )
 
-    def _take_in(self, message: Message, scheduled_for_ms: int | None, now: float) -> int:
+    def _accept(self, message: Message, scheduled_for_ms: int | None, now: float) -> int:
         self.check(message)
         self.advance(now)
+        if message.message_id is None:
+            message = message.with_message_id(uuid.uuid4().hex)  # as the service does
         entry = Entry(self._next_sequence_number(), message, State.GONE, enqueued_at=now)
         if self._is_duplicate(message.message_id, now):
             self._ledger.append(now, self.name, entry, "duplicate_dropped")
@@ -255,13 +258,13 @@ class Queue:
         self._ledger.append(now, self.name, entry, "enqueued")
 
     def time_to_live(self, message: Message, now: float) -> float:
-        """Seconds a message may live: its own wish, but no longer than the queue's default."""
-        wish = math.inf
+        """Return how long a message may live, in seconds: as it asks, within the queue's default."""
+        asked = math.inf
         if message.ttl_ms is not None:
-            wish = message.ttl_ms / 1000
+            asked = message.ttl_ms / 1000
         elif message.absolute_expiry_ms is not None:
-            wish = max(0.0, message.absolute_expiry_ms / 1000 - now)
-        return min(wish, self.settings.default_ttl_seconds)
+            asked = max(0.0, message.absolute_expiry_ms / 1000 - now)
+        return min(asked, self.settings.default_ttl_seconds)
 
     def _is_duplicate(self, message_id: str | None, now: float) -> bool:
         if not self.settings.duplicate_detection or message_id is None:
@@ -282,7 +285,7 @@ class Queue:
         self._seen_order.append((seen_at, message_id))
 
     def cancel_scheduled(self, sequence_number: int, now: float) -> None:
-        """Drop a scheduled message; raises Refused when there is none with this number."""
+        """Drop a scheduled message; raise Refused if there is none with this number."""
         self.advance(now)
         entry = self._entries.get(sequence_number)
         if entry is None or entry.state is not State.SCHEDULED:
@@ -293,11 +296,11 @@ class Queue:
     # Receiving
 
     def has_ready(self) -> bool:
-        """Whether a message waits to be delivered."""
+        """Return whether a message is waiting to be delivered."""
         return self._counts[State.READY] > 0
 
     def deliver(self, now: float, *, delete: bool = False) -> Entry | None:
-        """The next message, now locked, or gone from the queue when `delete` is set."""
+        """Return the next message: locked now, or gone from the queue if `delete` is set."""
         self.advance(now)
         while self._ready:
             entry = self._entries.get(heapq.heappop(self._ready))
@@ -308,7 +311,7 @@ class Queue:
     def receive_deferred(
         self, sequence_numbers: Sequence[int], now: float, *, delete: bool = False
     ) -> list[Entry]:
-        """Deferred messages by number; raises Refused, with nothing done, when one is not there."""
+        """Return deferred messages by number; raise Refused and do nothing if one is missing."""
         self.advance(now)
         found = []
         for number in sequence_numbers:
@@ -316,7 +319,7 @@ class Queue:
             if entry is None or entry.state is not State.DEFERRED:
                 raise message_not_found(number)
             if entry.expires_at <= now:
-                # Deferred messages do not expire by themselves, but when someone asks for them.
+                # Deferred messages expire only when someone asks for them.
                 self._expire(entry, now)
                 raise message_not_found(number)
             found.append(entry)
@@ -336,7 +339,7 @@ class Queue:
         return entry
 
     def peek(self, from_sequence_number: int, count: int, now: float) -> list[Entry]:
-        """Messages in any state, unlocked or not, by sequence number, without changing them."""
+        """Return messages in any state, by sequence number, without changing them."""
         self.advance(now)
         found: list[Entry] = []
         for entry in self._in_order(from_sequence_number):
@@ -355,26 +358,26 @@ class Queue:
     # Settling, by lock token
 
     def complete(self, token: bytes, now: float) -> None:
-        """The message is done with; raises Refused when the lock is gone."""
+        """Remove the message; raise Refused if the lock is gone."""
         entry = self._unlock(token, now)
         self._remove(entry)
         self._ledger.append(now, self.name, entry, "completed")
 
     def abandon(self, token: bytes, now: float, changes: Mapping[str, Any] | None = None) -> None:
-        """Give the message back; the attempt counts. Raises Refused when the lock is gone."""
+        """Return the message to the queue and count the delivery; raise Refused if the lock is gone."""
         entry = self._unlock(token, now, changes)
         entry.delivery_count += 1
         self._ledger.append(now, self.name, entry, "abandoned")
         self._give_back(entry, now)
 
     def release(self, token: bytes, now: float) -> None:
-        """Give the message back as if it had never been delivered."""
+        """Return the message to the queue as if it had never been delivered."""
         entry = self._unlock(token, now)
         self._ledger.append(now, self.name, entry, "released")
         self._give_back(entry, now)
 
     def defer(self, token: bytes, now: float, changes: Mapping[str, Any] | None = None) -> None:
-        """Put the message aside, to be had by its sequence number only."""
+        """Set the message aside, to be received by its sequence number only."""
         entry = self._unlock(token, now, changes)
         entry.delivery_count += 1
         entry.deferred = True
@@ -391,8 +394,8 @@ class Queue:
     ) -> None:
         """Move the message to the dead-letter queue.
 
-        Raises Refused when the lock is gone, when a text has more than 4,096 characters, and for a
-        message that is a dead letter already.
+        Raises Refused if the lock is gone, if a text has more than 4,096 characters, or if the
+        message is a dead letter already.
         """
         for name, text in (("reason", reason), ("description", description)):
             if text is not None and len(text) > MAX_REASON_CHARACTERS:
@@ -410,7 +413,7 @@ class Queue:
         self._move_to_dead_letters(entry, now, reason, description)
 
     def renew_lock(self, token: bytes, now: float) -> float:
-        """Lock for another lock duration from now; returns until when. Refused when it is gone."""
+        """Extend the lock by a lock duration from now; return its end. Refused if it is gone."""
         self.advance(now)
         entry = self._locks.get(token)
         if entry is None:
@@ -431,7 +434,7 @@ class Queue:
         return entry
 
     def _give_back(self, entry: Entry, now: float) -> None:
-        """An unlocked message: back to its place, or out when it had its chances or its time."""
+        """Put an unlocked message back, or expire or dead-letter it if it is due for that."""
         if self.dead_letters is not None:
             if entry.delivery_count >= self.settings.max_delivery_count:
                 self._move_to_dead_letters(
@@ -470,14 +473,14 @@ class Queue:
             {key: text for key, text in why.items() if text is not None}
         )
         self._ledger.append(now, self.name, entry, "dead_lettered", reason, description)
-        entry.expires_at = math.inf  # dead letters stay until they are taken
+        entry.expires_at = math.inf  # dead letters stay until someone receives them
         entry.deferred = False
-        self.dead_letters._insert(entry, State.READY)
+        self.dead_letters._insert(entry, State.READY)  # noqa: SLF001 (a queue, too)
 
     # Time
 
     def next_deadline(self) -> float | None:
-        """When `advance` next has something to do, at the earliest."""
+        """Return the earliest time at which `advance` has something to do."""
         tops = [h[0][0] for h in (self._lock_expiries, self._message_expiries, self._schedule) if h]
         if self.dead_letters is not None:
             deadline = self.dead_letters.next_deadline()
@@ -486,7 +489,7 @@ class Queue:
         return min(tops, default=None)
 
     def advance(self, now: float) -> None:
-        """Carry out what time alone does: end locks, enqueue what was scheduled, expire."""
+        """Do what is due by now: end locks, enqueue scheduled messages, expire messages."""
         while self._lock_expiries and self._lock_expiries[0][0] <= now:
             _, token = heapq.heappop(self._lock_expiries)
             entry = self._locks.get(token)
@@ -497,7 +500,7 @@ class Queue:
             _, number = heapq.heappop(self._schedule)
             entry = self._entries.get(number)
             if entry is not None and entry.state is State.SCHEDULED:
-                # It takes its place at the end, with a number of its own, as if sent just now.
+                # It goes to the end with a new number, as if it had just been sent.
                 self._remove(entry)
                 entry.sequence_number = self._next_sequence_number()
                 self._enqueue(entry, now)
@@ -515,7 +518,7 @@ class Queue:
         self._ledger.append(now, self.name, entry, "lock_expired", reason)
         self._give_back(entry, now)
 
-    # What there is
+    # Contents
 
     def counts(self) -> Counts:
         dead_letters = self.dead_letters
@@ -524,20 +527,25 @@ class Queue:
             locked=self._counts[State.LOCKED],
             scheduled=self._counts[State.SCHEDULED],
             deferred=self._counts[State.DEFERRED],
-            dead_lettered=0 if dead_letters is None else len(dead_letters._entries),
+            dead_lettered=0 if dead_letters is None else len(dead_letters._entries),  # noqa: SLF001
         )
 
+    def size(self) -> int:
+        """Return the size of all messages, dead letters included, in bytes."""
+        own = sum(entry.message.size for entry in self._entries.values())
+        return own + (0 if self.dead_letters is None else self.dead_letters.size())
+
     def restore(self, entry: Entry) -> None:
-        """Put a stored message back. Call `recover` when all of them are there."""
+        """Restore a stored message. Call `recover` after the last one."""
         self._insert(entry, entry.state)
         self._last_sequence_number = max(self._last_sequence_number, entry.sequence_number)
 
     def restore_seen(self, message_id: str, seen_at: float) -> None:
-        """Put a stored message id back; the oldest first."""
+        """Restore a stored message id; call it for the oldest first."""
         self._remember(message_id, seen_at)
 
     def recover(self, last_sequence_number: int, now: float) -> None:
-        """After a restart: no lock has survived, which counts as a lost lock."""
+        """Finish a restart: no lock has survived it, which counts as an expired lock."""
         self._last_sequence_number = max(self._last_sequence_number, last_sequence_number)
         for entry in [e for e in self._entries.values() if e.state is State.LOCKED]:
             self._lose_lock(entry, now, "BrokerRestarted")
@@ -583,7 +591,7 @@ class Queue:
         self._compact()
 
     def _compact(self) -> None:
-        """Forget what the indexes say of messages that are gone: rarely, so it costs little."""
+        """Drop index entries of messages that are gone; rarely, so that it costs little."""
         enough = 2 * len(self._entries) + 64
         if len(self._order) > enough:
             self._order = [number for number in self._order if number in self._entries]
@@ -612,7 +620,7 @@ class Namespace:
         }
 
     def find(self, name: str) -> Queue | None:
-        """The queue with this name, which may end in `/$deadletterqueue`."""
+        """Return the queue with this name, which may end in `/$deadletterqueue`."""
         lowered = name.lower()
         if lowered.endswith(DEAD_LETTER_SUFFIX):
             queue = self.queues.get(lowered.removesuffix(DEAD_LETTER_SUFFIX))

@@ -1,6 +1,6 @@
 """What survives the process: messages, sequence numbers, seen message ids and the ledger.
 
-Written to SQLite once per turn of the server, before any answer leaves. Safe against the death of
+Written to SQLite once per turn of the dispatcher, before any answer leaves. Safe against the death of
 the process, not against loss of power (`synchronous=OFF`).
 """
 
@@ -30,7 +30,7 @@ _COLUMNS = attrgetter(*(column.name for column in fields(Event)))
 
 
 class Store:
-    """The state file; raises sqlite3.Error when it can not be used."""
+    """The state file; raises sqlite3.Error if it cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None)
@@ -46,7 +46,7 @@ class Store:
         return ledger
 
     def load(self, namespace: Namespace, now: float) -> None:
-        """Fill the namespace with what was stored; queues not configured are left alone."""
+        """Load the stored messages into the namespace; ignore queues that are not configured."""
         for queue_name, message_id, seen_at in self._database.execute(
             "SELECT queue, message_id, seen_at FROM identifiers ORDER BY seen_at"
         ):
@@ -79,7 +79,7 @@ class Store:
             queue.recover(last.get(queue.name, 0), now)
 
     def commit(self, namespace: Namespace) -> None:
-        """Write down all that has changed, in one transaction."""
+        """Store all changes in one transaction."""
         changes = namespace.changes
         events = namespace.ledger.after(self._events_written)
         if not changes and not events:

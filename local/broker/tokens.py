@@ -27,7 +27,7 @@ class Grant:
     expires_at: float
 
     def allows(self, right: str, path: str, now: float) -> bool:
-        """Whether this grants the right (Send or Listen) on the entity path."""
+        """Return whether this grants the right (Send or Listen) on the entity path."""
         path = path.lower()
         covers = not self.path or path == self.path or path.startswith(self.path + "/")
         return (
@@ -36,14 +36,14 @@ class Grant:
 
 
 def entity_path(address: str) -> str:
-    """`amqps://host:port/queue/` or `/queue` or `queue` as `queue`."""
+    """Return `queue` for `amqps://host:port/queue/`, `/queue` or `queue`."""
     return (urlsplit(address).path if "://" in address else address).strip("/")
 
 
 def verify(token: str, rules: Sequence[AuthorizationRule], now: float) -> Grant:
-    """What a token grants; raises Refused with status 401 and the reason."""
+    """Return what a token grants; raise Refused with status 401 and the reason."""
     if not token.startswith(_PREFIX):
-        raise _unauthorized("The token is no shared access signature.")
+        raise _unauthorized("The token is not a shared access signature.")
     parts = {}
     for part in token.removeprefix(_PREFIX).split("&"):
         key, _, value = part.partition("=")
@@ -61,8 +61,8 @@ def verify(token: str, rules: Sequence[AuthorizationRule], now: float) -> Grant:
     if not hmac.compare_digest(signature.encode(), expected.encode()):
         raise _unauthorized("The token has an invalid signature.")
     if expiry <= now:
-        raise _unauthorized("The token is expired.")
-    # Some libraries ask for a queue's management node by its own address.
+        raise _unauthorized("The token has expired.")
+    # Some libraries request a token for the address of a management node.
     path = entity_path(unquote_plus(resource)).lower().removesuffix("/$management")
     return Grant(path, rule.rights, expiry)
 

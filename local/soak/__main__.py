@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from local.cloud import ServiceFailed
-from local.soak.invariants import Bar, Verdict, check
-from local.soak.scenarios import SCENARIOS, Scenario, curve
+from local.soak.invariants import Bar, Evidence, Verdict, check
+from local.soak.scenarios import SCENARIOS, Scenario
 from local.soak.stage import open_stage
 
 AT_ONCE = 4
-"""Scenarios that play at the same time: most of their time they wait."""
+"""Scenarios that play at the same time; they spend most of it waiting."""
 PROBLEMS_SHOWN = 8
 
 
@@ -41,7 +42,7 @@ class Result:
         return not self.problems and all(bar.ok for bar in self.bars)
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` writes for it."""
+        """Return what `--json` writes for it."""
         verdict = self.verdict
         return {
             "name": self.name,
@@ -56,7 +57,7 @@ class Result:
         }
 
     def bars_as_json(self) -> list[dict[str, Any]]:
-        """Its bars, the invariants first, each under a name that begins with the scenario's."""
+        """Return its bars, the invariants first, each name beginning with the scenario's."""
         return [
             {
                 "name": f"{self.name}: {bar.name}",
@@ -81,7 +82,7 @@ async def play(scenario: Scenario, seed: int) -> Result:
                     await scenario.play(stage)
                     await stage.drained()
             except TimeoutError:
-                problems.append(f"not at its end after {scenario.limit:g} s")
+                problems.append(f"not finished after {scenario.limit:g} s")
             except Exception as error:
                 problems.append(f"{type(error).__name__}: {error}")
             seconds = time.monotonic() - began
@@ -115,8 +116,17 @@ async def play(scenario: Scenario, seed: int) -> Result:
         )
 
 
+def curve(evidence: Evidence, seconds: float = 10) -> list[float]:
+    """Return the function's calls per second, over consecutive spans of so many seconds."""
+    if not evidence.calls:
+        return []
+    start = evidence.calls[0]["time"]
+    spans = Counter(int((call["time"] - start) // seconds) for call in evidence.calls)
+    return [round(spans[span] / seconds, 1) for span in range(max(spans) + 1)]
+
+
 def add_row(table: Table, result: Result) -> None:
-    """One scenario's figures."""
+    """Add one scenario's figures."""
     verdict = result.verdict
     numbers = (
         *(verdict.published, verdict.completed, verdict.dead_lettered),
@@ -128,7 +138,7 @@ def add_row(table: Table, result: Result) -> None:
 
 
 def print_results(console: Console, results: Sequence[Result]) -> None:
-    """A row per scenario, then the bars, then what is wrong."""
+    """Print a row for each scenario, then the bars, then what is wrong."""
     table = Table(
         "scenario", "", "published", "completed", "dead", "lost", "stuck", "twice", "redundant",
         "calls", "seconds", title="What became of the messages",
@@ -139,7 +149,7 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
     bars = Table("scenario", "bar", "value", "bound", "", title="Bars")
     for result in results:
         for bar in result.bars:
-            # What must not happen at all and did not is said by the table above.
+            # The table above shows what must not happen at all and did not.
             if not bar.ok or bar.bound > 0:
                 verdict = "[green]ok[/green]" if bar.ok else "[red]NOT OK[/red]"
                 bars.add_row(result.name, bar.name, f"{bar.value:.4g}", f"{bar.bound:.4g}", verdict)
@@ -168,7 +178,7 @@ async def play_all(
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line, as `make soak ARGS="…"` takes it."""
+    """Return the parser of `make soak ARGS="…"`."""
     parser = argparse.ArgumentParser(
         prog="make soak", description="Plays every failure and checks that no revocation is lost."
     )
@@ -177,12 +187,15 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         choices=[scenario.name for scenario in SCENARIOS],
         metavar="NAME",
-        help="play only this one; may be given more than once",
+        help="play only this one (may be given more than once)",
     )
-    parser.add_argument("--list", action="store_true", help="list the scenarios and end")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and exit")
+    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: 1)")
     parser.add_argument(
-        "--at-once", type=int, default=AT_ONCE, help=f"side by side (default: {AT_ONCE})"
+        "--at-once",
+        type=int,
+        default=AT_ONCE,
+        help=f"how many play side by side (default: {AT_ONCE})",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
     return parser
@@ -195,18 +208,23 @@ async def main(arguments: list[str] | None = None) -> int:
         parser().error("--at-once: 1 or more")
     console = Console(width=None if sys.stdout.isatty() else 140)
     if options.list:
-        table = Table("scenario", "what happens")
+        table = Table("scenario", "played", "what happens")
         for scenario in SCENARIOS:
-            table.add_row(scenario.name, scenario.what)
+            played = "when named" if scenario.on_request else "always"
+            table.add_row(scenario.name, played, scenario.what)
         console.print(table)
         return 0
-    chosen = [each for each in SCENARIOS if not options.scenario or each.name in options.scenario]
+    chosen = [
+        each
+        for each in SCENARIOS
+        if (each.name in options.scenario if options.scenario else not each.on_request)
+    ]
     began = time.monotonic()
     results = await play_all(console, chosen, options.seed, options.at_once)
     seconds = time.monotonic() - began
     print_results(console, results)
     ok = all(result.ok for result in results)
-    verdict = "[green]all as it should be[/green]" if ok else "[red]NOT as it should be[/red]"
+    verdict = "[green]every bar holds[/green]" if ok else "[red]NOT every bar holds[/red]"
     console.print(f"{len(results)} scenarios, seed {options.seed}, {seconds:.0f} s: {verdict}")
     if options.json:
         document = {

@@ -1,15 +1,14 @@
 """`local.host` in a process that is killed by one message: the one with FATAL_SESSION_ID in it.
 
-As memory running out would do it: SIGKILL, half a second after the processing has begun.
+It happens as memory running out would do it: SIGKILL, half a second after the processing has begun.
 """
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Mapping
 
-from local import host, worker
+from local.host import process, worker
 
 DELAY_SECONDS = 0.5
 
@@ -20,13 +19,11 @@ if __name__ == "__main__":
     async def invoke(
         function: worker.Function, parameter: str, body: bytes | str, metadata: Mapping[str, object]
     ) -> str | None:
-        """Invoke, unless it is the one."""
+        """Invoke, unless it is the fatal one."""
         if fatal in (body if isinstance(body, str) else body.decode("utf-8", "replace")):
             await asyncio.sleep(DELAY_SECONDS)
             os.kill(os.getpid(), signal.SIGKILL)
         return await harmless(function, parameter, body, metadata)
 
     worker.invoke = invoke
-    code = asyncio.run(host.main())
-    logging.shutdown()
-    os._exit(code)
+    process.run()

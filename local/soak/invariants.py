@@ -16,7 +16,7 @@ GONE = "gone"
 WINDOW_SECONDS = 10.0
 BURST = 2
 UNDER_WAY_SECONDS = 0.25
-"""A call begun just before the breaker opened may arrive so much later, on a busy machine."""
+"""How much later a call that began just before the breaker opened may arrive, on a busy machine."""
 
 _ENDINGS = ("completed", "dead_lettered", "expired", "schedule_cancelled")
 _DONE = ("deleted", "already_gone")
@@ -64,9 +64,9 @@ class Evidence:
     calls_per_second: float
     """What one process may make."""
     processes: int
-    """At most so many at once."""
+    """How many run at once, at most."""
     starts: int
-    """So many in all: each may begin with a burst."""
+    """How many were started in all: each may begin with a burst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Verdict:
     stuck: int = 0
     twice: int = 0
     redundant: int = 0
-    """Ended once more by a redelivery after a crash, harmlessly: at-least-once delivery does that."""
+    """Ended once more after a crash, by a redelivery: harmless, and what at-least-once means."""
     still_existing: int = 0
     wrong_end: int = 0
     untrue: int = 0
@@ -108,7 +108,7 @@ class Verdict:
 
 
 def root_id(message_id: str) -> str:
-    """Id of the published message from which a message descends."""
+    """Return the id of the published message from which a message descends."""
     return message_id.partition(":")[0]
 
 
@@ -184,9 +184,9 @@ def _judge(
         verdict.lost += 1
         problem("neither completed with its session gone nor dead-lettered")
     if unexplained:
-        # Completed, and nothing says why: as bad as lost.
+        # It was completed, and nothing says why: that is as bad as lost.
         verdict.untrue += 1
-        problem(f"completed without a word in the log: {', '.join(unexplained)}")
+        problem(f"completed without a line in the log: {', '.join(unexplained)}")
     if endings_of_one > 1 or dead > 1 or (dead and done) or dead != len(letters):
         verdict.twice += 1
         problem(f"done {done} times, dead-lettered {dead} times, {len(letters)} dead letters")
@@ -212,7 +212,7 @@ def _judge(
 
 
 def most_in_window(times: Iterable[float], seconds: float) -> int:
-    """The most events in any window of so many seconds; `times` in order."""
+    """Return the most events in any window of so many seconds; `times` must be in order."""
     window: list[float] = []
     most = first = 0
     for time in times:
@@ -224,7 +224,7 @@ def most_in_window(times: Iterable[float], seconds: float) -> int:
 
 
 def rate_bar(evidence: Evidence) -> Bar:
-    """Calls in the busiest ten seconds, of all processes together."""
+    """Bound the calls in the busiest ten seconds, of all processes together."""
     most = most_in_window((call["time"] for call in evidence.calls), WINDOW_SECONDS)
     # What the rate allows, and one burst for each process that was started.
     bound = evidence.processes * evidence.calls_per_second * WINDOW_SECONDS
@@ -232,15 +232,15 @@ def rate_bar(evidence: Evidence) -> Bar:
 
 
 def probe_bar(evidence: Evidence) -> Bar:
-    """Calls that arrived while the breaker was open, but for the probes."""
+    """Bound the calls that arrived while the breaker was open, apart from the probes."""
     excess = 0
-    if evidence.processes == 1:  # of several processes, whose call it was is not known
+    if evidence.processes == 1:  # with several, nobody knows whose call it was
         for opened, closed, probes in open_intervals(evidence.lines):
             calls = [
                 call
                 for call in evidence.calls
                 if opened + UNDER_WAY_SECONDS < call["time"] < closed
-                # A token refused is asked for anew and tried once more: one probe, two calls.
+                # After a 401, a probe calls once more with a new token: one probe, two calls.
             ]
             refused = sum(call["status"] == 401 for call in calls)
             excess += max(0, len(calls) - refused // 2 - probes)
@@ -248,7 +248,7 @@ def probe_bar(evidence: Evidence) -> Bar:
 
 
 def open_intervals(lines: Sequence[LogLine]) -> list[tuple[float, float, int]]:
-    """When the breaker opened, when it closed, and how many probes it let through meanwhile."""
+    """Return when the breaker opened, when it closed, and how many probes it let through."""
     intervals: list[tuple[float, float, int]] = []
     since: dict[int, tuple[float, int]] = {}
     for line in lines:
@@ -261,7 +261,7 @@ def open_intervals(lines: Sequence[LogLine]) -> list[tuple[float, float, int]]:
             case "circuit_closed" if line.host in since:
                 del since[line.host]
                 intervals.append((opened, line.time, probes))
-    # One that never closed was open until the last word of its process.
+    # One that never closed was open until the last line of its process.
     for host, (opened, probes) in since.items():
         last = max(line.time for line in lines if line.host == host)
         intervals.append((opened, last, probes))

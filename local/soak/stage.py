@@ -1,4 +1,4 @@
-"""What a scenario plays on: a fresh local cloud, and the hands that publish, break and look."""
+"""What a scenario plays on: a fresh local cloud, and the means to publish, break and look."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from local.cloud import Cloud, Options, Service
 from local.soak.invariants import Evidence, LogLine, Published
+from local.soak.live import Live, LiveClient
 
 FUNCTION = "liveness-session-revoker"
 """How the function calls itself at the Face API."""
@@ -40,19 +40,6 @@ def batches(messages: Sequence[Published], most: int) -> Iterator[list[Published
 
 
 @dataclass(slots=True)
-class Live:
-    """What a live verification client met."""
-
-    calls: int = 0
-    throttled: int = 0
-
-    @property
-    def share_throttled(self) -> float:
-        """429 answers per call."""
-        return self.throttled / max(1, self.calls)
-
-
-@dataclass(slots=True)
 class Stage:
     """One scenario's cloud, and what has been published into it.
 
@@ -72,11 +59,11 @@ class Stage:
     # ---- publishing ----
 
     def id(self) -> str:
-        """A new random id."""
+        """Return a new random id."""
         return str(UUID(int=self.chance.getrandbits(128), version=4))
 
     def plan(self, count: int, **fields: Any) -> list[Published]:
-        """So many valid messages, each for a session of its own."""
+        """Return so many valid messages, each for a session of its own."""
         planned = []
         for _ in range(count):
             session_id = self.id()
@@ -94,7 +81,7 @@ class Stage:
         Args:
             messages: what to publish.
             per_second: how many; None: as fast as it goes.
-            again: they were published before: nothing new is expected of them.
+            again: whether they were published before, so that nothing new is expected of them.
         """
         if not again:
             ids = [each.session_id for each in messages if each.session_id]
@@ -122,23 +109,23 @@ class Stage:
     # ---- breaking ----
 
     async def face(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the Face API's control."""
+        """Call the control of the Face API."""
         return await self.cloud.ask(self.cloud.face, method, path, body)
 
     async def break_face(self, *rules: Mapping[str, Any]) -> None:
-        """Add rules of faults, see local/faults.py."""
+        """Add rules of faults, see local/face/faults.py."""
         await self.face("POST", "/_local/faults", [dict(rule) for rule in rules])
 
-    async def mend_face(self) -> None:
-        """No more faults."""
+    async def restore_face(self) -> None:
+        """Remove all faults."""
         await self.face("DELETE", "/_local/faults")
 
     async def break_broker(self, **fault: Any) -> None:
         """Add a fault, see local/broker/faults.py."""
         await self.cloud.ask(self.cloud.broker, "POST", "/faults", fault)
 
-    async def mend_broker(self) -> None:
-        """No more faults."""
+    async def restore_broker(self) -> None:
+        """Remove all faults."""
         await self.cloud.ask(self.cloud.broker, "DELETE", "/faults")
 
     async def set_identity(self, **values: Any) -> None:
@@ -159,6 +146,12 @@ class Stage:
         await host.start()
         return host
 
+    async def drain(self, host: Service) -> None:
+        """Drain a host as Flex Consumption drains an instance, and start another in its place."""
+        await host.drain()
+        self.starts += 1
+        await host.start()
+
     async def restart(self, service: Service, *, kill: bool) -> None:
         """Stop it, with SIGKILL or SIGTERM, and start it again."""
         await (service.kill() if kill else service.stop())
@@ -167,15 +160,17 @@ class Stage:
         await service.start()
 
     @contextlib.asynccontextmanager
-    async def live_client(self, per_second: float, *, poisson: bool) -> AsyncIterator[Live]:
-        """Live verification traffic meanwhile: GET and POST with a valid token.
-
-        Args:
-            per_second: calls on average, whatever becomes of them.
-            poisson: at random times instead of evenly spaced ones.
-        """
+    async def live_client(self, gaps: Iterator[float]) -> AsyncIterator[Live]:
+        """Have live verification traffic meanwhile; `gaps`: see live.py."""
+        [session_id] = await self.face("POST", "/_local/sessions", {"ids": [self.id()]})
+        version = f"{self.cloud.face.facts['endpoint']}/face/{self.cloud.options.api_version}"
+        client = LiveClient(
+            sessions=f"{version}/detectLivenessWithVerify/singleModal/sessions",
+            session_id=session_id,
+            token=await self._token(),
+        )
         met = Live()
-        running = asyncio.create_task(self._live(met, per_second, poisson))
+        running = asyncio.create_task(client.run(met, gaps))
         try:
             yield met
         finally:
@@ -184,59 +179,38 @@ class Stage:
             if not running.cancelled():
                 running.result()
 
-    async def _live(self, met: Live, per_second: float, poisson: bool) -> None:
+    async def _token(self) -> str:
         identity = self.cloud.identity.facts
-        base = f"{self.cloud.face.facts['endpoint']}/face/{self.cloud.options.api_version}"
-        sessions = f"{base}/detectLivenessWithVerify/singleModal/sessions"
-        [session_id] = await self.face("POST", "/_local/sessions", {"ids": [self.id()]})
-        async with httpx.AsyncClient(timeout=10) as http, asyncio.TaskGroup() as calls:
-            answer = await http.get(
-                identity["endpoint"],
-                params={
-                    "api-version": "2019-08-01",
-                    "resource": "https://cognitiveservices.azure.com",
-                },
-                headers={"X-IDENTITY-HEADER": identity["header"]},
-            )
-            headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-            async def call(number: int) -> None:
-                if number % 2:
-                    body = {"livenessOperationMode": "Passive"}
-                    response = await http.post(sessions, headers=headers, json=body)
-                else:
-                    response = await http.get(f"{sessions}/{session_id}", headers=headers)
-                met.calls += 1
-                met.throttled += response.status_code == 429
-                if response.status_code not in (200, 429):
-                    raise AssertionError(f"the live client got {response.status_code}")
-
-            due = time.monotonic()
-            while True:
-                due += self.chance.expovariate(per_second) if poisson else 1 / per_second
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                calls.create_task(call(met.calls))
+        answer = await self.cloud.http.get(
+            identity["endpoint"],
+            params={
+                "api-version": "2019-08-01",
+                "resource": "https://cognitiveservices.azure.com",
+            },
+            headers={"X-IDENTITY-HEADER": identity["header"]},
+        )
+        return str(answer.json()["access_token"])
 
     # ---- looking ----
 
     async def queue(self) -> dict[str, int]:
-        """How many messages are active, locked, scheduled, deferred and dead-lettered."""
+        """Return how many messages are active, locked, scheduled, deferred and dead-lettered."""
         queues = await self.cloud.ask(self.cloud.broker, "GET", "/queues")
         return dict(queues[self.cloud.options.queue])
 
     async def left(self) -> int:
-        """Messages that have not ended."""
+        """Return the number of messages that have not ended."""
         queue = await self.queue()
         return queue["active"] + queue["scheduled"] + queue["deferred"]
 
     async def calls(self) -> list[dict[str, Any]]:
-        """What the function has called at the Face API, in order."""
+        """Return the function's calls at the Face API, in order."""
         calls = await self.face("GET", "/_local/calls")
         return [call for call in calls if (call["user_agent"] or "").startswith(FUNCTION)]
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Wait for a condition; the scenario's limit bounds it."""
-        while not await condition():  # noqa: ASYNC110 (it is other processes that are waited for)
+        while not await condition():  # noqa: ASYNC110 (other processes are waited for)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def drained(self) -> None:
@@ -248,7 +222,7 @@ class Stage:
         await self.until(empty)
 
     async def ended(self, count: int) -> None:
-        """Wait until at most the others of what was published are left in the queue."""
+        """Wait until so many of the published messages have ended."""
 
         async def enough() -> bool:
             return await self.left() <= len(self.published) - count
@@ -256,7 +230,7 @@ class Stage:
         await self.until(enough)
 
     def lines(self) -> list[LogLine]:
-        """The function's log over all hosts, by time."""
+        """Return the function's log over all hosts, by time."""
         found = []
         for number, host in enumerate(self.cloud.hosts):
             for line in host.log.read_text(errors="replace").splitlines():
@@ -268,7 +242,7 @@ class Stage:
         return sorted(found, key=lambda line: line.time)
 
     async def evidence(self) -> Evidence:
-        """Everything that is known at the end."""
+        """Return everything that is known at the end."""
         cloud, queue = self.cloud, self.cloud.options.queue
         listing = f"/messages?queue={queue}&dead_letter=1&limit=1000000"
         sessions = await self.face("GET", "/_local/sessions")
@@ -288,6 +262,6 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def open_stage(options: Options, chance: random.Random) -> AsyncIterator[Stage]:
-    """A stage on a fresh cloud, which is stopped in the end."""
+    """Open a stage on a fresh cloud, which is stopped in the end."""
     async with Cloud(options) as cloud:
         yield Stage(cloud, chance, most_hosts=max(1, options.hosts), starts=options.hosts)

@@ -4,8 +4,6 @@ It replaces `time.time`, before anything of the function is imported; the monoto
 host's own idea of the time (datetime) stay right, as does the time in the log.
 """
 
-import asyncio
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from pathlib import Path
 
 
 def stepped(true_time: Callable[[], float], offset: Path) -> Callable[[], float]:
-    """A clock that is wrong by what the file says."""
+    """Return a clock that is wrong by what the file says."""
 
     def clock() -> float:
         return true_time() + float(offset.read_text() or 0)
@@ -24,8 +22,6 @@ def stepped(true_time: Callable[[], float], offset: Path) -> Callable[[], float]
 if __name__ == "__main__":
     time.time = stepped(time.time, Path(os.environ["CLOCK_OFFSET_FILE"]))
 
-    from local import host
+    from local.host import process
 
-    code = asyncio.run(host.main())
-    logging.shutdown()
-    os._exit(code)
+    process.run()

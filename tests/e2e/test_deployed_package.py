@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from delete_session import HOLD_SECONDS
+from delete_session.revoker import HOLD_SECONDS
 from delete_session.settings import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     modules = json.loads(python(code).stdout)
     assert not [name for name in modules if name.startswith(("azure.servicebus", "azure.monitor"))]
     assert "opentelemetry.sdk" not in modules
-    assert not [name for name in modules if re.match(r"(local|ops|bench|tests|proton)\b", name)]
+    assert not [name for name in modules if re.match(r"(local|revoker|bench|tests|proton)\b", name)]
 
 
 def test_wrong_settings_end_the_start_with_all_problems() -> None:
@@ -56,7 +56,9 @@ def test_wrong_settings_end_the_start_with_all_problems() -> None:
 def test_deployed_code_imports_nothing_that_is_not_deployed() -> None:
     """Arrows point one way: delete_session knows nothing of the other folders."""
     for path in [*ROOT.glob("delete_session/*.py"), ROOT / "function_app.py"]:
-        found = re.findall(r"^\s*(?:from|import) (local|ops|bench|tests)\b", path.read_text(), re.M)
+        found = re.findall(
+            r"^\s*(?:from|import) (local|revoker|bench|tests)\b", path.read_text(), re.M
+        )
         assert not found, path.name
 
 
@@ -109,9 +111,9 @@ def test_host_holds_a_message_for_longer_than_the_function_does() -> None:
     assert service_bus["autoCompleteMessages"] is True
 
 
-@pytest.mark.parametrize("name", ["README.md", "local.settings.sample.json"])
+@pytest.mark.parametrize("name", ["docs/settings.md", "local.settings.sample.json"])
 def test_every_setting_is_documented(name: str) -> None:
-    """Each setting that the code reads stands in the README's table and in the sample."""
+    """Each setting that the code reads stands in docs/settings.md and in the sample."""
     text = (ROOT / name).read_text()
     for setting in TABLE.values():
         assert setting.name in text

@@ -10,7 +10,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from delete_session.decision import DeadLetter
-from delete_session.delivery import Delivery, Work
+from delete_session.delivery import Delivery, Revocation
 from delete_session.settlement import LockLost, Settlement, SettlementFailed
 from tests.local.broker_process import BrokerProcess
 from tests.unit.fakes import message, settings
@@ -29,9 +29,8 @@ class Desk:
         self._client = client
         self.receiver = receiver
         values = {"ServiceBusConnection": broker.connection_string, "SETTLE_TIMEOUT_SECONDS": "3"}
-        self.settlement = Settlement(
-            settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        )
+        read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
+        self.settlement = Settlement(read.service_bus, read.queue, read.settle_timeout)
 
     def letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.broker.control(
@@ -104,10 +103,10 @@ async def test_lost_connection_is_opened_anew(desk: Desk, how: str) -> None:
     _, first = await desk.deliver()
     await desk.settlement.dead_letter(first, REASON)
     _, second = await desk.deliver()
-    await desk.settlement.schedule_copy(Work(second, 48, lambda: 0.0).copy(60, "e"))
+    await desk.settlement.schedule_copy(Revocation(second, 48, lambda: 0.0).copy(60, "e"))
     desk.broker.control("POST", how)
     await desk.settlement.dead_letter(second, REASON)
-    await desk.settlement.schedule_copy(Work(second, 48, lambda: 0.0).copy(60, "e"))
+    await desk.settlement.schedule_copy(Revocation(second, 48, lambda: 0.0).copy(60, "e"))
     assert len(desk.letters()) == 2
 
 
@@ -115,11 +114,11 @@ async def test_lost_connection_is_opened_anew(desk: Desk, how: str) -> None:
 async def test_refusal_is_told_and_loses_nothing(desk: Desk, operation: str) -> None:
     """When the broker refuses, the caller is told; when it does not any more, all is well."""
     _, delivery = await desk.deliver()
-    work = Work(delivery, 48, lambda: 0.0)
+    revocation = Revocation(delivery, 48, lambda: 0.0)
 
     async def operate() -> None:
         if operation == "schedule-message":
-            await desk.settlement.schedule_copy(work.copy(60, "e"))
+            await desk.settlement.schedule_copy(revocation.copy(60, "e"))
         else:
             await desk.settlement.dead_letter(delivery, REASON)
 
@@ -144,13 +143,13 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
     received, delivery = await desk.deliver(
         message_id="m-1", content_type="application/json", time_to_live=timedelta(hours=1)
     )
-    work = Work(delivery, 48, lambda: 0.0)
+    revocation = Revocation(delivery, 48, lambda: 0.0)
     for _ in range(2):
-        await desk.settlement.schedule_copy(work.copy(0.3, "HTTP 503"))
+        await desk.settlement.schedule_copy(revocation.copy(0.3, "HTTP 503"))
     await desk.receiver.complete_message(received)
     [copy] = await desk.receiver.receive_messages(max_message_count=2, max_wait_time=3)
     assert b"".join(copy.body) == delivery.body
-    assert copy.message_id == delivery.copy_id()
+    assert copy.message_id == delivery.history.next(0, "").copy_id
     assert (copy.content_type, copy.correlation_id) == ("application/json", "c-1")
     properties = copy.application_properties or {}
     assert properties[b"tenant"] == b"blue"

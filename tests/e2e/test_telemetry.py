@@ -19,12 +19,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from delete_session.decision import FaceAnswer
-from delete_session.instruments import SWITCHES, OpenTelemetry, Silence, listen
-from local import worker
+from delete_session.answer import Answer
+from delete_session.metrics import SWITCHES, NoTelemetry, OpenTelemetry, telemetry_for
 from local.cloud import Cloud, Options
-from local.host import Listener, read_trigger
-from tests.unit.fakes import Bench, settings
+from local.host import worker
+from local.host.configuration import read_host_json
+from local.host.listener import Listener
+from local.host.trigger import read_trigger
+from tests.unit.fakes import Bench
 
 ROOT = Path(__file__).parents[2]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -102,8 +104,8 @@ async def cloud(monkeypatch: pytest.MonkeyPatch, switched_on: None) -> AsyncIter
             monkeypatch.setenv(name, value)
         monkeypatch.syspath_prepend(str(ROOT))
         [function] = await worker.index(ROOT)
-        host_json = json.loads((ROOT / "host.json").read_text())
-        listener = Listener(read_trigger(function, host_json, os.environ, 5))
+        host_json = read_host_json(json.loads((ROOT / "host.json").read_text()))
+        listener = Listener(read_trigger(function, host_json, os.environ))
         running = asyncio.create_task(listener.run())
         yield made
         listener.drain()
@@ -181,7 +183,7 @@ async def test_copies_stay_in_the_trace_even_if_the_publisher_began_none(
     exported: Exported, switched_on: None
 ) -> None:
     """Without a trace context of the publisher's, a copy carries that of the first handling."""
-    bench = Bench(FaceAnswer(status=503, code="x"), RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(Answer(status=503, code="x"), RETRY_IN_PLACE_MAX_SECONDS="0")
     await bench.handle()
     [copy] = bench.settlement.copies
     span = exported.named("process session-revoked")[-1]
@@ -203,12 +205,12 @@ async def test_garbage_for_a_trace_context_is_passed_over(
 
 def test_nobody_listens_by_default() -> None:
     """Without the platform's switch there is no telemetry, and nothing of it is imported."""
-    assert isinstance(listen(settings(), {}, {}), Silence)
-    assert isinstance(listen(settings(), {}, {SWITCHES[0]: "false"}), Silence)
+    assert isinstance(telemetry_for("q", "https://f", {}, {}), NoTelemetry)
+    assert isinstance(telemetry_for("q", "https://f", {}, {SWITCHES[0]: "false"}), NoTelemetry)
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_platforms_switch_turns_it_on(name: str) -> None:
     """Either of the worker's own app settings will do."""
     gauges = {"rate": lambda: 1.0, "waiting": lambda: 0.0, "circuit": lambda: 0.0}
-    assert isinstance(listen(settings(), gauges, {name: "True"}), OpenTelemetry)
+    assert isinstance(telemetry_for("q", "https://f", gauges, {name: "True"}), OpenTelemetry)

@@ -104,8 +104,8 @@ def unmet(project: Project, facts: str, way: str = "") -> list[str]:
     """Which of some facts do not hold. A line each: a type, perhaps with a part of the id behind a
     `#`, a dotted path, and the value as JSON. A type that is nowhere is a problem, too."""
     problems = []
-    for type_, path, text in (line.split(None, 2) for line in facts.strip().splitlines()):
-        type_, _, which = type_.partition("#")
+    for what, path, text in (line.split(None, 2) for line in facts.strip().splitlines()):
+        type_, _, which = what.partition("#")
         value = json.loads(text)
         for name in [way] if way else project.snapshots:
             ones = [one for _, one in project.of(f"Microsoft.{type_}", name) if which in one["id"]]

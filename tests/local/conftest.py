@@ -52,7 +52,7 @@ def running(module: str, *arguments: str) -> Iterator[Emulator]:
 @pytest.fixture
 def face_service() -> Iterator[Emulator]:
     """The Face API without a rate limit."""
-    yield from running("local.face", "--rate", "0")
+    yield from running("local.face", "--limit", "none")
 
 
 @pytest.fixture

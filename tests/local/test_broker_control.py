@@ -327,7 +327,7 @@ def test_bad_requests_are_refused(
         ({"queue": []}, "the document.queue: unknown"),
         ({"queues": []}, "queues: must be a list"),
         ({"queues": [{"name": ""}]}, "queues[0].name"),
-        ({"queues": [{"name": "a"}, {"name": "A"}]}, "queues[1].name: 'A' is there twice"),
+        ({"queues": [{"name": "a"}, {"name": "A"}]}, "queues[1].name: 'A' appears twice"),
         (
             {"queues": [{"name": "a", "properties": {"lockDuration": "1m"}}]},
             "queues[0].properties.lockDuration: must be an ISO 8601 duration",
@@ -342,7 +342,7 @@ def test_bad_requests_are_refused(
         ),
         (
             {"queues": [{"name": "a", "properties": {"requiresSession": True}}]},
-            "queues[0].properties.requiresSession: is not emulated",
+            "queues[0].properties.requiresSession: not emulated",
         ),
         (
             {"authorizationRules": [{"keyName": "k", "key": "x", "rights": ["Fly"]}]},
@@ -351,7 +351,7 @@ def test_bad_requests_are_refused(
     ],
 )
 def test_a_bad_configuration_is_refused(tmp_path: Path, config: Any, text: str) -> None:
-    """What can not be used is refused with the field's name."""
+    """What cannot be used is refused with the field's name."""
     from local.broker.configuration import ConfigurationError, load
 
     path = tmp_path / "config.json"

@@ -110,6 +110,28 @@ def test_a_message_passes_byte_for_byte() -> None:
     assert read.body == original.body
 
 
+def test_a_batch_with_the_properties_of_its_first_message_is_a_batch() -> None:
+    """The JavaScript SDK puts the first message's properties around the batch."""
+    inner = [proton.Message(body=b"a", inferred=True), proton.Message(body=b"b", inferred=True)]
+    encoded = [message.section(message.DATA, encoding.binary(each.encode())) for each in inner]
+    first = proton.Message(id="1", properties={"p": 1}, annotations={"x-opt-a": 1}).encode()
+    around = [section for section in message.split(first) if section[0] != message.VALUE]
+    batch = b"".join(message.section(code, value) for code, value in around) + b"".join(encoded)
+    assert [each.body for each in message.unpack(batch)] == [
+        message.section(message.DATA, encoding.binary(body)) for body in (b"a", b"b")
+    ]
+
+
+@pytest.mark.parametrize("properties", [{}, {"subject": "s", "correlation_id": "c"}])
+def test_a_message_id_may_be_added(properties: dict[str, str]) -> None:
+    """The other properties stay."""
+    original = proton.Message(body="text", **properties)
+    changed = proton.Message()
+    changed.decode(Message.decode(original.encode()).with_message_id("new").encode())
+    assert changed.id == "new"
+    assert (changed.subject, changed.correlation_id) == (original.subject, original.correlation_id)
+
+
 def test_data_that_looks_like_a_batch_is_one_message() -> None:
     """A body that merely begins like an encoded message is left alone."""
     data = message.section(message.DATA, encoding.binary(b"\x00\x53\x75 not a section"))
@@ -117,8 +139,31 @@ def test_data_that_looks_like_a_batch_is_one_message() -> None:
     assert only.body == data
 
 
-@pytest.mark.parametrize("encoded", [b"", b"\x40", message.section(message.HEADER, b"\x45")])
-def test_a_message_without_a_body_is_refused(encoded: bytes) -> None:
-    """What has no body section is no message."""
+@pytest.mark.parametrize("encoded", [b"", message.section(message.HEADER, b"\x45")])
+def test_a_message_may_have_no_body(encoded: bytes) -> None:
+    """A message without a body section stays without one."""
+    assert Message.decode(encoded).body == b""
+    codes = [code for code, _ in message.split(Message.decode(encoded).encode())]
+    assert codes == [message.HEADER]
+
+
+def test_what_is_not_a_section_is_refused() -> None:
+    """A message consists of sections only."""
     with pytest.raises(EncodingError):
-        Message.decode(encoded)
+        Message.decode(b"\x40")
+
+
+def test_the_broker_owns_the_lock_token_and_leaves_other_delivery_annotations() -> None:
+    """A publisher's delivery annotations come through, but not a lock token of its own."""
+    own = [
+        encoding.symbol("x-opt-mine") + encoding.integer(1),
+        encoding.symbol(message.LOCK_TOKEN) + encoding.string("made up"),
+    ]
+    encoded = message.section(message.DELIVERY_ANNOTATIONS, encoding.mapping(own))
+    token = encoding.unique_identifier(uuid.UUID(int=7))
+    received = Message.decode(encoded).encode(delivery_annotations={message.LOCK_TOKEN: token})
+    sections = dict(message.split(received))
+    assert encoding.decode(sections[message.DELIVERY_ANNOTATIONS])[0] == {
+        "x-opt-mine": 1,
+        message.LOCK_TOKEN: uuid.UUID(int=7),
+    }

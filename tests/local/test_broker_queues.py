@@ -260,7 +260,7 @@ def test_a_locked_message_expires_only_when_it_is_unlocked() -> None:
 
 
 def test_renewing_a_lock_prolongs_it_from_now() -> None:
-    """A renewed lock lasts another lock duration; one that is gone can not be renewed."""
+    """A renewed lock lasts another lock duration; one that is gone cannot be renewed."""
     queue = make_queue()
     queue.send(make_message("a"), 0)
     token = received(queue, 0).lock_token
@@ -288,7 +288,7 @@ def test_a_scheduled_message_is_enqueued_when_its_time_comes() -> None:
 
 
 def test_cancelling_a_scheduled_message_drops_it() -> None:
-    """What is cancelled never arrives; what is not scheduled can not be cancelled."""
+    """What is cancelled never arrives; what is not scheduled cannot be cancelled."""
     queue = make_queue()
     number = queue.schedule(make_message("later", scheduled_for_ms=50_000), 0)
     queue.cancel_scheduled(number, 1)

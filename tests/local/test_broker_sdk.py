@@ -307,6 +307,29 @@ def test_value_and_sequence_bodies_stay_what_they_are(
     assert raw.footer == {b"f": 1}
 
 
+def test_delivery_annotations_come_through_with_the_lock_token(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """A receiver gets a publisher's delivery annotations, and the lock token as one more."""
+    sender.send_messages(AmqpAnnotatedMessage(data_body=b"", delivery_annotations={"mine": 1}))
+    message = one(receiver)
+    annotations = message.raw_amqp_message.delivery_annotations
+    assert annotations == {b"mine": 1, b"x-opt-lock-token": uuid.UUID(str(message.lock_token))}
+    assert message.state == ServiceBusMessageState.ACTIVE
+    (peeked,) = receiver.peek_messages(sequence_number=1)
+    assert peeked.raw_amqp_message.delivery_annotations == {b"mine": 1}
+
+
+def test_a_message_without_an_id_gets_one(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Each gets an id of its own, so that none is taken for a duplicate."""
+    sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+    ids = {one(receiver).message_id, one(receiver).message_id}
+    assert len(ids) == 2
+    assert None not in ids
+
+
 def test_large_messages_pass_and_too_large_ones_do_not(
     sender: ServiceBusSender, receiver: ServiceBusReceiver
 ) -> None:
@@ -402,6 +425,7 @@ def test_a_deferred_message_is_received_by_its_number(
     assert states == [ServiceBusMessageState.DEFERRED] * 2
     first, second = receiver.receive_deferred_messages([1, 2])
     assert (str(first), first.sequence_number) == ("a", 1)
+    assert first.state == ServiceBusMessageState.DEFERRED
     receiver.renew_message_lock(first)
     receiver.complete_message(first)
     receiver.abandon_message(second)
@@ -471,7 +495,7 @@ def test_prefetch_locks_ahead_and_closing_gives_back(
 def test_a_lock_that_expires_gives_the_message_back(
     client: ServiceBusClient, stack: ExitStack, brief: str
 ) -> None:
-    """After the lock's end another receiver gets the message; the first can not settle it."""
+    """After the lock's end another receiver gets the message; the first cannot settle it."""
     first, second = open_all(stack, *[client.get_queue_receiver(brief) for _ in range(2)])
     stack.enter_context(client.get_queue_sender(brief)).send_messages(ServiceBusMessage("a"))
     message = one(first)
@@ -589,7 +613,7 @@ def test_scheduled_messages_arrive_on_time(
 def test_cancelled_scheduled_messages_never_arrive(
     sender: ServiceBusSender, receiver: ServiceBusReceiver
 ) -> None:
-    """A cancelled message is gone, and can not be cancelled twice."""
+    """A cancelled message is gone, and cannot be cancelled twice."""
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     numbers = sender.schedule_messages([ServiceBusMessage("a"), ServiceBusMessage("b")], later)
     assert len(numbers) == 2
@@ -650,6 +674,17 @@ def test_peeking_pages_without_locking(
     assert broker.counts(queue)["locked"] == 0
 
 
+def test_many_threads_may_peek_with_one_receiver(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Each gets its answer, though the library then numbers its requests irregularly."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(10)])
+    receiver.peek_messages(1)
+    with ThreadPoolExecutor(10) as pool:
+        peeked = pool.map(lambda n: receiver.peek_messages(1, sequence_number=n + 1), range(10))
+    assert [str(message) for (message,) in peeked] == [str(n) for n in range(10)]
+
+
 def test_several_receivers_share_the_work(
     client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
 ) -> None:
@@ -684,7 +719,7 @@ def test_only_valid_tokens_open_anything(broker: BrokerProcess, queue: str) -> N
 
 
 def test_rights_are_enforced(broker: BrokerProcess, stack: ExitStack, queue: str) -> None:
-    """Who may only send can not receive, and the other way round."""
+    """Who may only send cannot receive, and the other way round."""
     may_send = connect(broker.with_key("sender", "c2Vu"))
     stack.enter_context(may_send.get_queue_sender(queue)).send_messages(ServiceBusMessage("a"))
     may_listen = connect(broker.with_key("listener", "bGlz"))

@@ -46,7 +46,7 @@ def test_a_grant_covers_what_is_below_its_path() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("eyJ0eXAi", "no shared access signature"),
+        ("eyJ0eXAi", "not a shared access signature"),
         ("SharedAccessSignature sr=x", "malformed"),
         (token("sb://host/a", name="x"), "key that does not exist"),
         (token("sb://host/a", key="x"), "invalid signature"),

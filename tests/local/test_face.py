@@ -1,7 +1,6 @@
 """The local Face API, by hand-made requests: paths, tokens, quota and every fault."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import httpx
 import pytest
 
 from local import tokens
-from local.faults import Faults, Rule
+from local.face.faults import Faults, Rule
 
 from .conftest import KEY, Emulator, bearer
 
@@ -111,9 +110,13 @@ def test_wrong_token_is_refused(api: Api, headers: dict[str, str]) -> None:
 
 
 def test_token_without_the_role_may_not_delete(api: Api) -> None:
-    """Who holds no role gets PermissionDenied."""
+    """Who holds no role gets PermissionDenied, from the platform and not from the operation."""
     headers = {"Authorization": f"Bearer {bearer(may_delete=False)}"}
-    assert error(api.delete(headers=headers)) == (403, "PermissionDenied")
+    response = api.delete(headers=headers)
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "PermissionDenied"
+    assert "x-ms-error-code" not in response.headers
+    assert "a" in api.sessions()
 
 
 def test_key_is_refused(api: Api) -> None:
@@ -125,7 +128,7 @@ def test_key_is_refused(api: Api) -> None:
     ("switch", "expected"),
     [
         ("reject_tokens", (401, "401")),
-        ("deny_role", (403, "PermissionDenied")),
+        ("deny_role", (401, "PermissionDenied")),
         ("feature_unsupported", (403, "UnsupportedFeature")),
     ],
 )
@@ -134,22 +137,21 @@ def test_deployment_can_be_made_wrong_and_right(
 ) -> None:
     """A switch refuses everyone until it is put back."""
     api.tell("config", {switch: True})
-    assert error(api.delete()) == expected
+    response = api.delete()
+    assert (response.status_code, response.json()["error"]["code"]) == expected
     api.tell("config", {switch: False})
     assert api.delete().status_code == 200
 
 
 def test_quota_is_kept_and_says_when_to_come_back(api: Api) -> None:
-    """More than the burst in a moment is throttled, whatever else the answer would be."""
-    api.tell("config", {"rate": 5, "burst": 5})
-    time.sleep(1.1)
+    """More calls than the limit allows are throttled, whatever else the answer would be."""
+    api.tell("config", {"limit": "5/30", "limit_shape": "sliding"})
     answers = [api.delete("nobody") for _ in range(12)]
-    codes = Counter(answer.status_code for answer in answers)
-    assert 5 <= codes[404] <= 7
+    assert [answer.status_code for answer in answers] == 5 * [404] + 7 * [429]
     throttled = answers[-1]
     assert error(throttled) == (429, "429")
-    assert throttled.headers["Retry-After"] == "1"
-    assert "Please retry after 1 second." in throttled.json()["error"]["message"]
+    assert throttled.headers["Retry-After"] == "30"
+    assert "Please retry after 30 seconds." in throttled.json()["error"]["message"]
     api.tell("config", {"retry_after_header": False})
     assert "Retry-After" not in api.delete("nobody").headers
 
@@ -200,7 +202,7 @@ def test_random_faults_are_the_same_for_the_same_seed_in_any_order() -> None:
     def struck(order: list[str], seed: int) -> dict[str, str | None]:
         faults = Faults(seed)
         faults.rules.append(Rule.read(rule))
-        met = {each: faults.meet("DELETE", f"/{each}", each) for each in order}
+        met = {each: faults.next_fault("DELETE", f"/{each}", each) for each in order}
         return {each: fault.fault if fault else None for each, fault in met.items()}
 
     assert struck(ids, 1) == struck(ids[::-1], 1) != struck(ids, 2)
@@ -229,7 +231,12 @@ def test_calls_are_recorded(api: Api) -> None:
         ("faults", {"fault": "status", "probability": 2}),
         ("faults", {"fault": "status", "unknown": 1}),
         ("faults", [1]),
-        ("config", {"rate": "fast"}),
+        ("config", {"limit": "fast"}),
+        ("config", {"limit": "0/1"}),
+        ("config", {"limit": 10}),
+        ("config", {"limit_shape": "round"}),
+        ("config", {"latency_seconds": -1}),
+        ("config", {"latency_seconds": True}),
         ("config", {"unknown": 1}),
         ("config", []),
         ("sessions", {"type": "face"}),
@@ -242,3 +249,86 @@ def test_wrong_control_input_is_told(api: Api, what: str, body: Any) -> None:
     assert response.status_code == 400
     assert response.json()["error"]
     assert api.delete().status_code == 200
+
+
+def test_limit_can_be_changed_and_counts_anew(api: Api) -> None:
+    """A new limit begins with none of the calls before it; another switch does not touch it."""
+    api.tell("config", {"limit": "1/60", "limit_shape": "sliding"})
+    assert [api.delete("nobody").status_code for _ in range(2)] == [404, 429]
+    api.tell("config", {"latency_seconds": 0.01})
+    assert api.delete("nobody").status_code == 429
+    assert api.tell("config", {"limit": "none"})["limit_shape"] == "sliding"
+    assert api.delete("nobody").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("base", "parts"),
+    [
+        (NESTED, {"Parameters": '{"livenessOperationMode": "Passive"}'}),
+        (FLAT, {"livenessOperationMode": "Passive", "authTokenTimeToLiveInSeconds": "60"}),
+    ],
+)
+def test_form_with_an_image_creates_a_session(api: Api, base: str, parts: dict[str, str]) -> None:
+    """The older path shape takes one part of JSON beside the image, the newer one many of text."""
+    image = {"VerifyImage": ("face.jpg", b"nobody looks at it")}
+    created = api.client.post(base, data=parts, files=image).json()
+    assert created["authToken"]
+    shown = api.client.get(f"{base}/{created['sessionId']}").json()
+    assert shown["status"] == "NotStarted"
+    assert ("results" in shown) is (base == FLAT)
+    assert (
+        api.client.post(base, data={"livenessOperationMode": "x"}, files=image).status_code == 400
+    )
+
+
+@pytest.mark.parametrize(("path", "allowed"), [(NESTED, "POST"), (f"{FLAT}/a", "GET, DELETE")])
+def test_other_method_is_refused_with_those_allowed(api: Api, path: str, allowed: str) -> None:
+    """A method that the path does not have is no missing resource."""
+    response = api.client.put(path)
+    assert error(response) == (405, "MethodNotAllowed")
+    assert response.headers["Allow"] == allowed
+
+
+PLATFORM = {
+    "role_missing": (401, "PermissionDenied", "Principal does not have access"),
+    "network_rules": (403, "403", "Virtual Network/Firewall rules"),
+    "public_access_disabled": (403, "AccessDenied", "configure private endpoint"),
+    "tenant_mismatch": (400, "Tenant provided in token does not match resource token", "tenant"),
+    "no_subdomain": (400, "BadRequest", "Please provide a custom subdomain"),
+    "not_approved": (403, "InvalidRequest", "Invalid request has been sent."),
+    "unknown_code": (400, "SomethingNobodyKnows", "not documented"),
+}
+
+
+@pytest.mark.parametrize("name", PLATFORM)
+def test_answer_of_the_platform_can_be_asked_for_by_name(api: Api, name: str) -> None:
+    """A fault with the name of an answer gives that answer, and leaves the session alone."""
+    api.tell("faults", {"fault": name, "count": 1})
+    response = api.delete()
+    status, code, part = PLATFORM[name]
+    said = response.json()["error"]
+    assert (response.status_code, said["code"]) == (status, code)
+    assert part in said["message"]
+    assert response.headers.get("x-ms-error-code") == (code if name == "unknown_code" else None)
+    assert api.sessions() == {"a", "b"}
+    assert api.delete().status_code == 200
+
+
+def test_answers_of_gateways_have_other_shapes(api: Api) -> None:
+    """The quota's body is no FaceErrorResponse, and a gateway's is a page."""
+    api.tell("faults", [{"fault": "quota", "count": 1}, {"fault": "gateway_html", "count": 1}])
+    quota = api.delete()
+    assert (quota.status_code, quota.json()["statusCode"]) == (403, 403)
+    assert quota.json()["message"].startswith("Out of call volume quota.")
+    page = api.delete()
+    assert (page.status_code, page.headers["Content-Type"].partition(";")[0]) == (502, "text/html")
+
+
+def test_error_can_stand_within_another(api: Api) -> None:
+    """The operation's own code may be the inner one; the rule says which."""
+    api.tell("faults", {"fault": "not_approved", "count": 1})
+    assert api.delete().json()["error"]["innererror"]["code"] == "UnsupportedFeature"
+    rule = {"fault": "status", "status": 400, "code": "Outer", "inner_code": "BadArgument"}
+    api.tell("faults", {**rule, "count": 1})
+    said = api.delete().json()["error"]
+    assert (said["code"], said["innererror"]["code"]) == ("Outer", "BadArgument")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 from local.cloud import Service, ServiceFailed
-from local.host import HostError, resolve
+from local.host.configuration import HostError, HostJson, Retries, read_host_json
+from local.host.trigger import resolve
 
 from .broker_process import BrokerProcess
 
@@ -35,6 +37,8 @@ async def work(message: func.ServiceBusMessage) -> None:
         raise ValueError("as asked")
     if body.startswith("sleep"):
         await asyncio.sleep(float(body.split()[1]))
+    if body == "hang" and message.delivery_count == 1:
+        await asyncio.sleep(60)
 """
 HOST_JSON = {"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls": 2}}}
 
@@ -48,14 +52,18 @@ class Hosted:
         self.seen.touch()
         self.log = folder / "host.log"
         (folder / "function_app.py").write_text(textwrap.dedent(APP))
-        (folder / "host.json").write_text(json.dumps(HOST_JSON))
+        self.configure()
         self.environment = {
             "QUEUE": "session-revoked",
             "Connection": broker.connection_string,
             "SEEN": str(self.seen),
         }
-        arguments = ["--app", str(folder), "--drain-seconds", "5"]
+        arguments = ["--app", str(folder), "--drain-seconds", "5", "--abort-seconds", "0.3", "0.5"]
         self.service = Service("local.host", arguments, self.log, self.environment)
+
+    def configure(self, **values: Any) -> None:
+        """Write host.json, with these values at its top."""
+        (self.seen.parent / "host.json").write_text(json.dumps({**HOST_JSON, **values}))
 
     async def send(self, *bodies: bytes | str | AmqpAnnotatedMessage) -> None:
         async with (
@@ -78,7 +86,7 @@ class Hosted:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.03)
 
@@ -146,6 +154,108 @@ async def test_lost_connections_are_opened_anew(hosted: Hosted) -> None:
     hosted.broker.control("POST", "/disconnect")
     await hosted.send("b")
     await hosted.ended("completed", 2)
+
+
+async def test_drained_instance_abandons_what_it_has_in_flight(hosted: Hosted) -> None:
+    """After SIGUSR1 an invocation is aborted while its worker goes on, and the delivery counts."""
+    await hosted.send("sleep 0.1", "hang", "c")
+    await until(lambda: "hang" in hosted.seen.read_text())
+    process = hosted.service.process
+    assert process is not None
+    process.send_signal(signal.SIGUSR1)
+    assert await asyncio.wait_for(process.wait(), 5) == 0
+    assert len(hosted.events("abandoned")) == 1
+    assert "Worker channel is shutting down" in hosted.log.read_text()
+    await hosted.service.start()
+    await until(lambda: hosted.seen.read_text().count("hang") == 2)
+    deliveries = [
+        each.split()[1] for each in hosted.seen.read_text().splitlines() if "hang" in each
+    ]
+    assert deliveries == ["1", "2"]
+    await hosted.ended("completed", 2)
+
+
+async def test_short_invocation_ends_in_peace_while_the_instance_drains(hosted: Hosted) -> None:
+    """What ends before the abort is completed."""
+    await hosted.send("sleep 0.2")
+    await until(lambda: "sleep" in hosted.seen.read_text())
+    process = hosted.service.process
+    assert process is not None
+    process.send_signal(signal.SIGUSR1)
+    assert await asyncio.wait_for(process.wait(), 5) == 0
+    assert len(hosted.events("completed")) == 1
+    assert not hosted.events("abandoned")
+
+
+async def test_function_timeout_fails_all_in_flight_and_restarts(
+    tmp_path: Path, broker: BrokerProcess
+) -> None:
+    """An invocation that takes too long is abandoned with its neighbour; then the host works on."""
+    hosted = Hosted(tmp_path, broker)
+    hosted.configure(functionTimeout="00:00:03")
+    await hosted.service.start()
+    await hosted.send("hang", "hang")
+    await hosted.ended("completed", 2)  # by the process that came after
+    [first, second] = hosted.events("abandoned")
+    assert first["message_id"] != second["message_id"]
+    log = hosted.log.read_text()
+    assert "Timeout value of 3 s exceeded by function 'Functions.work'" in log
+    assert "Restarting the worker process" in log
+    assert hosted.service.process is not None
+    assert hosted.service.process.returncode is None
+    await hosted.service.stop()
+
+
+@pytest.mark.parametrize(
+    ("service_bus", "complaint"),
+    [
+        ({"maxConcurentCalls": 2}, "extensions.serviceBus.maxConcurentCalls: unknown"),
+        ({"messageHandlerOptions": {}}, "messageHandlerOptions: unknown"),
+        ({"autoCompleteMessages": False}, "autoCompleteMessages: false is not emulated"),
+        ({"enableCrossEntityTransactions": True}, "enableCrossEntityTransactions"),
+        ({"webProxy": "http://127.0.0.1"}, "webProxy is not emulated"),
+        ({"maxConcurrentCalls": "16"}, "maxConcurrentCalls: must be a whole number"),
+        ({"maxAutoLockRenewalDuration": 5}, "maxAutoLockRenewalDuration: must be hh:mm:ss"),
+        ({"transportType": "http"}, "transportType: must be one of amqpTcp, amqpWebSockets"),
+        ({"clientRetryOptions": {"retries": 1}}, "clientRetryOptions.retries: unknown"),
+        ({"clientRetryOptions": {"mode": "linear"}}, "mode: must be one of exponential, fixed"),
+        ([], "extensions.serviceBus: must be an object"),
+    ],
+)
+def test_unknown_or_wrong_key_of_host_json_is_refused(service_bus: Any, complaint: str) -> None:
+    """What host.json says is understood, or the host says where it is not."""
+    with pytest.raises(HostError) as caught:
+        read_host_json({"version": "2.0", "extensions": {"serviceBus": service_bus}})
+    assert complaint in str(caught.value)
+
+
+def test_host_json_is_read_as_the_platform_reads_it() -> None:
+    """Names are not case-sensitive; what is not said has the platform's default."""
+    assert read_host_json({}) == HostJson()
+    retries = {"mode": "Fixed", "tryTimeout": "00:00:05", "delay": "00:00:00.2", "maxRetries": 0}
+    service_bus = {
+        "MaxConcurrentCalls": 3,
+        "transportType": "AmqpWebSockets",
+        "maxAutoLockRenewalDuration": "00:10:00",
+        "clientRetryOptions": retries,
+    }
+    document = {"functionTimeout": "-1", "extensions": {"serviceBus": service_bus}}
+    assert read_host_json(document) == HostJson(
+        function_timeout=None,
+        max_concurrent_calls=3,
+        web_sockets=True,
+        max_lock_renewal=600,
+        retries=Retries(mode="fixed", total=0, delay=0.2, try_timeout=5),
+    )
+    assert read_host_json({"functionTimeout": "00:10:00"}).function_timeout == 600
+
+
+async def test_wrong_host_json_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:
+    """The host does not start with a misspelt key, which the platform would pass over."""
+    hosted = Hosted(tmp_path, broker)
+    hosted.configure(extensions={"serviceBus": {"prefetch": 1}})
+    with pytest.raises(ServiceFailed, match="prefetch: unknown"):
+        await hosted.service.start()
 
 
 async def test_missing_setting_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:

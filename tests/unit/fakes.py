@@ -9,24 +9,27 @@ from typing import Any
 import azure.functions as func
 from azure.functions.servicebus import ServiceBusMessage
 
-from delete_session import Clock, Revoker
+from delete_session.answer import Answer
+from delete_session.clock import Clock
 from delete_session.contract import SessionRevoked
-from delete_session.decision import DeadLetter, FaceAnswer
+from delete_session.decision import DeadLetter
 from delete_session.delivery import Delivery, RetryCopy
+from delete_session.face import FaceClient
 from delete_session.settings import Settings
+from delete_session.trigger import create_revoker
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
-DELETED = FaceAnswer(status=200, code="HTTP 200")
-GONE = FaceAnswer(status=404, code="SessionNotFound")
-UNAVAILABLE = FaceAnswer(status=503, code="ServiceUnavailable", message="try later")
-DENIED = FaceAnswer(status=403, code="PermissionDenied")
-BAD = FaceAnswer(status=400, code="BadArgument", message="no", request_id="r-1")
+DELETED = Answer(status=200, code="HTTP 200")
+GONE = Answer(status=404, code="SessionNotFound")
+UNAVAILABLE = Answer(status=503, code="ServiceUnavailable", message="try later")
+DENIED = Answer(status=403, code="PermissionDenied")
+BAD = Answer(status=400, code="BadArgument", message="no", request_id="r-1", rejected=True)
 
 
-def throttled(seconds: float) -> FaceAnswer:
-    return FaceAnswer(status=429, code="429", retry_after=seconds)
+def throttled(seconds: float) -> Answer:
+    return Answer(status=429, code="429", retry_after=seconds)
 
 
 def settings(**values: str) -> Settings:
@@ -56,10 +59,11 @@ def message(
         "subject": "session-revoked",
         "sequence_number": 7,
     }
+    values |= {
+        name: dict(properties or {}) for name in ("application_properties", "user_properties")
+    }
     return ServiceBusMessage(
         body=json.dumps({"sessionId": "s-1"}).encode() if body is None else body,
-        application_properties=dict(properties or {}),
-        user_properties=dict(properties or {}),
         **{**values, **fields},
     )
 
@@ -102,13 +106,11 @@ class FakeTime:
 class FakeFace:
     """Answers in turn; the last answer for ever."""
 
-    def __init__(self, *answers: FaceAnswer) -> None:
+    def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.calls: list[SessionRevoked] = []
 
-    async def delete(
-        self, revoked: SessionRevoked, may_ask_again: Callable[[], bool]
-    ) -> FaceAnswer:
+    async def delete(self, revoked: SessionRevoked, may_retry: Callable[[], bool]) -> Answer:
         self.calls.append(revoked)
         await asyncio.sleep(0)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -136,12 +138,25 @@ class FakeSettlement:
         self._try(lambda: self.copies.append(copy))
 
 
+def face_client(tokens: object, **environment: str) -> FaceClient:
+    """The client as deployed, but for the source of its tokens."""
+    values = settings(**environment)
+    return FaceClient(
+        values.face_endpoint,
+        values.face_api_version,
+        tokens,  # type: ignore[arg-type]
+        connect_timeout=values.connect_timeout,
+        total_timeout=values.total_timeout,
+        not_retryable=values.face_codes_not_retryable,
+    )
+
+
 class Bench:
     """A Revoker with everything around it faked."""
 
     def __init__(
         self,
-        *answers: FaceAnswer,
+        *answers: Answer,
         errors: tuple[Exception, ...] = (),
         time: FakeTime | None = None,
         **environment: str,
@@ -149,7 +164,7 @@ class Bench:
         self.time = time or FakeTime()
         self.face = FakeFace(*(answers or (DELETED,)))
         self.settlement = FakeSettlement(*errors)
-        self.revoker = Revoker(settings(**environment), self.time.clock)
+        self.revoker = create_revoker(settings(**environment), self.time.clock)
         self.revoker.face = self.face  # type: ignore[assignment]
         self.revoker.settlement = self.settlement  # type: ignore[assignment]
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import azure.functions as func
 import pytest
 
-from delete_session import Clock, Revoker
-from delete_session.decision import FaceAnswer
+from delete_session.answer import Answer
+from delete_session.clock import Clock
 from delete_session.delivery import RetryCopy
 from delete_session.settings import Settings
+from delete_session.trigger import create_revoker
 
 TRUE_START = datetime(2026, 1, 1, tzinfo=UTC)
 ENVIRONMENT = {
@@ -63,11 +64,11 @@ async def enqueue_delays(
         monotonic=lambda: 1000 + minutes * 60,
         random=lambda: 0.5,
     )
-    revoker = Revoker(Settings.from_environment(ENVIRONMENT), clock)
+    revoker = create_revoker(Settings.from_environment(ENVIRONMENT), clock)
     copies: list[RetryCopy] = []
 
-    async def delete(*_: object) -> FaceAnswer:
-        return FaceAnswer(status=409, code="ConcurrentOperationConflict", retry_after=60)
+    async def delete(*_: object) -> Answer:
+        return Answer(status=409, code="ConcurrentOperationConflict", retry_after=60)
 
     async def schedule_copy(copy: RetryCopy) -> None:
         copies.append(copy)

@@ -7,31 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.delivery import Delivery, Work
+from delete_session.delivery import Delivery, RetryCopy, Revocation
 
 from .fakes import ENQUEUED, message, retry_copy
 
 
 def delivery(**fields: Any) -> Delivery:
     return Delivery.from_trigger(message(**fields), ENQUEUED)
-
-
-@pytest.mark.parametrize(
-    "garbage", [None, "", "x", -1, 1.5, True, [], {}, "2026-13-99", 10**12, "9999999"]
-)
-def test_garbage_in_our_properties_counts_as_absent(garbage: object) -> None:
-    """A publisher that uses our property names breaks nothing."""
-    names = ("root-id", "first-enqueued", "attempt", "copy", "last-error")
-    read = delivery(properties={f"revoker-{name}": garbage for name in names})
-    assert read.first_enqueued_at == ENQUEUED
-    assert read.attempts in (0, 1)
-    assert read.copies in (0, 1)
-
-
-def test_first_enqueue_in_the_future_is_not_believed() -> None:
-    """Nobody can prolong the effort by claiming a later first enqueue."""
-    later = (ENQUEUED + timedelta(days=9)).isoformat()
-    assert delivery(properties={"revoker-first-enqueued": later}).first_enqueued_at == ENQUEUED
 
 
 def test_times_without_an_offset_are_utc() -> None:
@@ -42,23 +24,6 @@ def test_times_without_an_offset_are_utc() -> None:
 def test_no_expiry_is_none() -> None:
     """The last instant that .NET knows stands for a message that never expires."""
     assert delivery(expires_at_utc=datetime(9999, 12, 31, 23, 59, 59)).expires_at is None
-
-
-@given(st.text(min_size=1, max_size=200), st.integers(0, 999_999))
-def test_copy_id_fits_and_differs_from_the_original(root: str, copies: int) -> None:
-    """Service Bus takes 128 characters; a copy must not be dropped as its own original."""
-    read = delivery(message_id=root, properties={"revoker-copy": copies})
-    assert len(read.copy_id()) <= 128
-    assert read.copy_id() != root
-    assert (
-        read.copy_id() == delivery(message_id=root, properties={"revoker-copy": copies}).copy_id()
-    )
-
-
-def test_copies_of_two_messages_with_the_same_id_differ() -> None:
-    """A publisher may use an id again, after the duplicate window: neither's copies are dropped."""
-    again = delivery(enqueued_time_utc=ENQUEUED + timedelta(hours=1))
-    assert delivery().copy_id() != again.copy_id()
 
 
 @given(
@@ -83,12 +48,113 @@ def test_effort_never_outlasts_horizon_or_message(
 
 def test_last_error_survives_from_delivery_to_delivery() -> None:
     """Before a call is made, the error is the one that the copy carries."""
-    read = delivery(properties={"revoker-last-error": "HTTP 503"})
-    assert Work(read, 48, lambda: 0.0).last_error == "HTTP 503"
-    assert Work(delivery(), 48, lambda: 0.0).last_error == ""
+    copied = Revocation(delivery(), 48, lambda: 0.0).copy(9, "HTTP 503")
+    assert Revocation(read(copied), 48, lambda: 0.0).last_error == "HTTP 503"
+    assert Revocation(delivery(), 48, lambda: 0.0).last_error == ""
+
+
+def read(copied: RetryCopy) -> Delivery:
+    return delivery(properties=copied.properties, message_id=copied.message_id)
+
+
+def test_copy_keeps_what_the_publisher_set() -> None:
+    """Body, properties and correlation come through; a bare copy leaves the properties out."""
+    revocation = Revocation(delivery(properties={"tenant": "blue"}), 48, lambda: 0.0)
+    copied = revocation.copy(9, "x")
+    assert (copied.body, copied.correlation_id) == (revocation.delivery.body, "c-1")
+    assert copied.properties["tenant"] == "blue"
+    bare = revocation.copy(9, "x", bare=True)
+    assert "tenant" not in bare.properties
+    assert read(bare).history == read(copied).history
+
+
+def test_copy_leaves_out_what_no_receiver_could_read() -> None:
+    """A property whose name is not text is not sent on."""
+    given = message(application_properties={1: 2, "tenant": "blue"})
+    copied = Revocation(Delivery.from_trigger(given, ENQUEUED), 48, lambda: 0.0).copy(9, "x")
+    assert all(isinstance(name, str) for name in copied.properties)
+    assert copied.properties["tenant"] == "blue"
 
 
 def test_aware_times_are_kept() -> None:
     """An offset that is given is respected."""
     east = datetime(2026, 1, 2, 5, 4, 5, tzinfo=UTC).astimezone()
     assert delivery(enqueued_time_utc=east).enqueued_at == east
+
+
+TIME = "missing, unreadable or impossible"
+
+
+@pytest.mark.parametrize(
+    ("fields", "oddities"),
+    [
+        ({}, ()),
+        ({"expires_at_utc": datetime(9999, 12, 31, 23, 59, 59, 999999)}, ()),
+        ({"enqueued_time_utc": None}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": datetime.max}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": datetime.max.replace(tzinfo=UTC)}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": datetime.min}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": ENQUEUED + timedelta(days=99)}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"expires_at_utc": None}, (f"ExpiresAtUtc: {TIME}",)),
+        ({"expires_at_utc": datetime.min}, (f"ExpiresAtUtc: {TIME}",)),
+        ({"expires_at_utc": ENQUEUED}, (f"ExpiresAtUtc: {TIME}",)),
+        ({"delivery_count": None}, (f"DeliveryCount: {TIME}",)),
+        ({"delivery_count": 0}, (f"DeliveryCount: {TIME}",)),
+        ({"delivery_count": 10**30}, (f"DeliveryCount: {TIME}",)),
+        ({"lock_token": None}, ("LockToken: missing or unreadable",)),
+        (
+            {"application_properties": None, "user_properties": None},
+            ("ApplicationProperties: missing or unreadable",),
+        ),
+        ({"user_properties": None}, ()),
+        ({"application_properties": None}, ()),
+        ({"application_properties": ["x"]}, ("ApplicationProperties: missing or unreadable",)),
+    ],
+)
+def test_odd_host_data_are_unknown(fields: dict[str, Any], oddities: tuple[str, ...]) -> None:
+    """What the host does not tell, or what cannot be true, is unknown, and named."""
+    given = message(**fields)
+    read = Delivery.from_trigger(given, ENQUEUED)
+    assert read.oddities == oddities
+    assert (read.received_at, read.enqueued_at) == (ENQUEUED, ENQUEUED)
+    assert read.delivery_count == 1
+    revocation = Revocation(read, 48, lambda: 0.0)
+    end = ENQUEUED + timedelta(hours=48)
+    assert end - timedelta(minutes=1) <= revocation.copy(10**6, "x").enqueue_at <= end
+
+
+@given(
+    *(st.none() | st.datetimes(timezones=st.none() | st.timezones()) for _ in range(2)),
+    st.none() | st.integers(),
+    st.none() | st.integers(),
+    st.floats(0.001, 336),
+)
+def test_no_host_data_overflow(
+    enqueued: datetime | None,
+    expires: datetime | None,
+    count: int | None,
+    number: int | None,
+    hours: float,
+) -> None:
+    """Whatever the times and numbers are, the effort ends at the horizon at the latest."""
+    given = message(
+        enqueued_time_utc=enqueued,
+        expires_at_utc=expires,
+        delivery_count=count,
+        sequence_number=number,
+        message_id="",
+    )
+    read = Delivery.from_trigger(given, ENQUEUED)
+    revocation = Revocation(read, hours, lambda: 0.0)
+    assert revocation.seconds_left <= hours * 3600 + 1e-3
+    assert read.received_at <= ENQUEUED + timedelta(days=30)
+    assert revocation.copy(60, "x").enqueue_at.tzinfo is not None
+
+
+def test_message_without_id_and_number_is_known_by_its_body() -> None:
+    """Its id is the same at each delivery, and another one for another body."""
+    none = {"message_id": None, "sequence_number": None}
+    ids = {delivery(**none).message_id for _ in range(2)}
+    assert len(ids) == 1
+    assert delivery(**none, body=b"{}").message_id not in ids
+    assert delivery(message_id=None).message_id == "sequence-7"

@@ -4,19 +4,21 @@ import asyncio
 import contextlib
 import gzip
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
 
+from delete_session.answer import Answer
 from delete_session.contract import SessionRevoked
-from delete_session.decision import FaceAnswer
+from delete_session.decision import Attempt, RetryLater, RetryPolicy, decide
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
 from local.service import serve_http
 
-from .fakes import settings
+from .fakes import face_client
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SESSION = SessionRevoked(session_id="s-1")
@@ -68,14 +70,14 @@ async def served(
     app.router.add_route("*", "/{path:.*}", server)
     async with serve_http(app, 0) as port:
         values = {"FACE_ENDPOINT": f"http://127.0.0.1:{port}", **environment}
-        client = FaceClient(settings(**values), tokens or FakeTokens())  # type: ignore[arg-type]
+        client = face_client(tokens or FakeTokens(), **values)
         try:
             yield client, server
         finally:
             await client.close()
 
 
-async def ask(handler: Handler, **environment: str) -> FaceAnswer:
+async def ask(handler: Handler, **environment: str) -> Answer:
     async with served(handler, None, **environment) as (client, _):
         return await client.delete(SESSION)
 
@@ -136,6 +138,24 @@ async def test_connection_is_used_again() -> None:
         (b"", {"x_ms_error_code": "B"}, "B", ""),
         (b"<html>", {"x_ms_error_code": "B"}, "B", ""),
         (b"<html>", {}, "HTTP 400", ""),
+        (
+            b'{"statusCode":403,"message":"Out of call volume quota."}',
+            {},
+            "HTTP 400",
+            "Out of call volume quota.",
+        ),
+        (b'{"Message":"blocked"}', {}, "HTTP 400", "blocked"),
+        (b'{"error":"invalid_client","error_description":"why"}', {}, "HTTP 400", "why"),
+        (b"<html><head><title>400 Bad\nRequest</title>", {}, "HTTP 400", "400 Bad Request"),
+        (
+            b'{"error":{"code":"Forbidden","message":"a","innererror":{"code":"UnsupportedFeature","message":"b"}}}',
+            {},
+            "UnsupportedFeature",
+            "a b",
+        ),
+        (b'{"error":{"code":"400","innererror":{"code":"A"}}}', {}, "A", ""),
+        (b'{"error":{"code":"A","innererror":{"code":"B"}}}', {}, "A", ""),
+        (b'{"error":{"code":"A","innererror":"x"}}', {}, "A", ""),
         (b'{"error":{"code":"A"', {}, "HTTP 400", ""),
         (b"\xff\xfe\x00", {}, "HTTP 400", ""),
         (b"null", {}, "HTTP 400", ""),
@@ -155,6 +175,51 @@ async def test_code_is_found_wherever_it_is(
     """From the body, else from the header, else from the status, whatever the body is."""
     answer = await ask(always(400, body, **headers))
     assert (answer.status, answer.code, answer.message) == (400, code, message)
+
+
+def _random_answer(chance: random.Random) -> tuple[int, bytes, dict[str, str]]:
+    """An answer as anything between the function and the operation may give it."""
+    status = chance.choice([*range(400, 452), 300, 307, 403, 403, 500, 502, 503, 504, 511])
+    code = chance.choice(
+        [str(status), "Forbidden", "BadRequest", "AccessDenied", "Whatever", "Unauthorized", ""]
+    )
+    text = chance.choice(
+        ["Access denied due to Virtual Network/Firewall rules.", "no", "", "quota", "\x00\ud7ff"]
+    )
+    inner = {"code": chance.choice(["x", "403", "Denied"]), "message": "inner"}
+    bodies = (
+        json.dumps({"error": {"code": code, "message": text}}),
+        json.dumps({"error": {"code": code, "message": text, "innererror": inner}}),
+        json.dumps({"statusCode": status, "message": text}),
+        json.dumps({"Message": text}),
+        json.dumps([text]),
+        f"<html><title>{status}</title>{text}</html>",
+        "",
+        "BadArgument",
+    )
+    headers = chance.choice([{}, {}, {"x_ms_error_code": code or "y"}, {"retry_after": "86400"}])
+    return status, chance.choice(bodies).encode(), headers
+
+
+async def test_nothing_that_the_platform_answers_is_final() -> None:
+    """Of 200 random answers none gives a message up: none holds a code that is on the list."""
+    chance = random.Random(1)
+    policy = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+    given = [_random_answer(chance) for _ in range(200)]
+    turns = iter(given)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        status, body, headers = next(turns)
+        return await always(status, body, **headers)(request)
+
+    async with served(handler) as (client, _):
+        for status, body, _ in given:
+            answer = await client.delete(SESSION, may_retry=lambda: False)
+            assert answer.status == status
+            attempt = Attempt(answer=answer, attempts=1, seconds_left=9999, chance=0.5)
+            decision = decide(attempt, policy)
+            assert isinstance(decision, RetryLater), (status, body)
+            assert decision.delay_seconds <= policy.backoff_cap
 
 
 async def test_long_message_is_cut() -> None:
@@ -255,7 +320,7 @@ async def test_hang_ends_at_the_total_timeout() -> None:
     assert time.monotonic() - started < 3
 
 
-async def raw(reply: bytes) -> FaceAnswer:
+async def raw(reply: bytes) -> Answer:
     """The answer when a server writes these bytes and hangs up."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -266,7 +331,7 @@ async def raw(reply: bytes) -> FaceAnswer:
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    client = FaceClient(settings(FACE_ENDPOINT=f"http://127.0.0.1:{port}"), FakeTokens())  # type: ignore[arg-type]
+    client = face_client(FakeTokens(), FACE_ENDPOINT=f"http://127.0.0.1:{port}")
     async with server:
         answer = await client.delete(SESSION)
     await client.close()
@@ -293,7 +358,7 @@ async def test_broken_http_is_a_failed_connection(reply: bytes) -> None:
 
 async def test_refused_connection_is_a_failed_connection() -> None:
     """Nobody listens: nothing is known."""
-    client = FaceClient(settings(FACE_ENDPOINT="http://127.0.0.1:9"), FakeTokens())  # type: ignore[arg-type]
+    client = face_client(FakeTokens(), FACE_ENDPOINT="http://127.0.0.1:9")
     answer = await client.delete(SESSION)
     await client.close()
     assert (answer.status, answer.code) == (None, "ConnectionFailed")

@@ -192,9 +192,9 @@ def breaker(changes: list[BreakerState] | None = None) -> CircuitBreaker:
 
 def fail(broken: CircuitBreaker, times: int, now: float) -> None:
     for _ in range(times):
-        ticket = broken.admit(now)
-        assert ticket is not None
-        broken.report(ticket, works=False, now=now)
+        generation = broken.admit(now)
+        assert generation is not None
+        broken.report(generation, works=False, now=now)
 
 
 def test_run_of_failures_opens_and_each_change_is_told_once() -> None:
@@ -202,7 +202,7 @@ def test_run_of_failures_opens_and_each_change_is_told_once() -> None:
     changes: list[BreakerState] = []
     broken = breaker(changes)
     fail(broken, 3, now=0)
-    assert broken.closed_for_calls(10) == 20
+    assert broken.blocked_for(10) == 20
     assert broken.admit(29.9) is None
     probe = broken.admit(30)
     assert probe is not None
@@ -215,9 +215,9 @@ def test_success_between_failures_keeps_it_closed() -> None:
     broken = breaker()
     for _ in range(10):
         fail(broken, 2, now=0)
-        ticket = broken.admit(0)
-        assert ticket is not None
-        broken.report(ticket, works=True, now=0)
+        generation = broken.admit(0)
+        assert generation is not None
+        broken.report(generation, works=True, now=0)
     assert broken.state is BreakerState.CLOSED
 
 
@@ -227,7 +227,7 @@ def test_one_probe_at_a_time() -> None:
     fail(broken, 3, now=0)
     assert broken.admit(30) is not None
     assert broken.admit(30) is None
-    assert broken.closed_for_calls(31) > 0
+    assert broken.blocked_for(31) > 0
 
 
 def test_failed_probe_opens_for_another_cool_down() -> None:
@@ -267,10 +267,10 @@ def test_longer_retry_after_prolongs_the_cool_down() -> None:
     """A server that says when to come back is taken at its word."""
     broken = breaker()
     for _ in range(3):
-        ticket = broken.admit(0)
-        assert ticket is not None
-        broken.report(ticket, works=False, now=0, retry_after=120)
-    assert broken.closed_for_calls(0) == 120
+        generation = broken.admit(0)
+        assert generation is not None
+        broken.report(generation, works=False, now=0, retry_after=120)
+    assert broken.blocked_for(0) == 120
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -281,7 +281,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.changes: list[BreakerState] = []
         self.breaker = breaker(self.changes)
         self.now = 0.0
-        self.tickets: list[int] = []
+        self.generations: list[int] = []
         self.admitted_while_open: Counter[float] = Counter()
 
     @rule(seconds=st.floats(0, 40))
@@ -291,23 +291,23 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule()
     def call(self) -> None:
         was = self.breaker.state
-        closed_for = self.breaker.closed_for_calls(self.now)
-        ticket = self.breaker.admit(self.now)
-        assert (ticket is None) == (closed_for > 0)
-        if ticket is not None:
-            self.tickets.append(ticket)
+        closed_for = self.breaker.blocked_for(self.now)
+        generation = self.breaker.admit(self.now)
+        assert (generation is None) == (closed_for > 0)
+        if generation is not None:
+            self.generations.append(generation)
             if was is not BreakerState.CLOSED:
                 self.admitted_while_open[self.now] += 1
 
     @rule(works=st.booleans(), data=st.data())
     def answer(self, works: bool, data: st.DataObject) -> None:
-        if self.tickets:
-            ticket = self.tickets.pop(data.draw(st.integers(0, len(self.tickets) - 1)))
-            self.breaker.report(ticket, works, self.now)
+        if self.generations:
+            generation = self.generations.pop(data.draw(st.integers(0, len(self.generations) - 1)))
+            self.breaker.report(generation, works, self.now)
 
     @invariant()
     def never_open_for_longer_than_the_cool_down(self) -> None:
-        assert 0 <= self.breaker.closed_for_calls(self.now) <= 30 + 1e-6
+        assert 0 <= self.breaker.blocked_for(self.now) <= 30 + 1e-6
 
     @invariant()
     def probes_come_one_at_a_time(self) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from delete_session import HOLD_SECONDS
-from delete_session.decision import FaceAnswer
+from delete_session.answer import Answer
+from delete_session.revoker import HOLD_SECONDS
 from delete_session.settlement import LockLost, SettlementFailed, Unsendable
 
 from .fakes import (
@@ -48,7 +48,7 @@ class Lines:
 
 @pytest.mark.parametrize(("answer", "outcome"), [(DELETED, "deleted"), (GONE, "already_gone")])
 async def test_gone_session_completes_the_message(
-    answer: FaceAnswer, outcome: str, lines: Lines
+    answer: Answer, outcome: str, lines: Lines
 ) -> None:
     """Success returns, so that the host completes, and logs one line."""
     bench = Bench(answer)
@@ -166,7 +166,7 @@ async def test_retry_after_is_waited_out() -> None:
 
 
 @pytest.mark.parametrize("answer", [UNAVAILABLE, DENIED, throttled(1)])
-async def test_effort_ends_at_the_horizon(answer: FaceAnswer) -> None:
+async def test_effort_ends_at_the_horizon(answer: Answer) -> None:
     """48 hours after the first enqueue, the next failure is the last."""
     late = ENQUEUED + timedelta(hours=48, seconds=1)
     bench = Bench(answer, time=FakeTime(late))
@@ -215,7 +215,7 @@ async def test_refused_settlement_holds_the_message_and_tries_again(lines: Lines
 
 @pytest.mark.parametrize("answer", [BAD, UNAVAILABLE])
 async def test_settlement_refused_for_long_abandons_the_message(
-    answer: FaceAnswer, lines: Lines
+    answer: Answer, lines: Lines
 ) -> None:
     """Before the host stops renewing the lock, the function raises, and nothing is lost."""
     bench = Bench(answer, errors=(SettlementFailed("no"),) * 1000)
@@ -286,7 +286,7 @@ async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
-    assert bench.revoker._limiter.rate < 10_000 / 32
+    assert bench.revoker.gate.rate < 10_000 / 32
 
 
 async def test_one_throttled_call_pauses_all_that_wait() -> None:
@@ -330,7 +330,7 @@ async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
 
 async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
     """Retry-After is a floor, also for the message that meets an open circuit."""
-    asks = FaceAnswer(status=503, code="x", retry_after=300)
+    asks = Answer(status=503, code="x", retry_after=300)
     bench = Bench(asks, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
     await bench.handle()
     assert bench.settlement.copies[0].enqueue_at >= ENQUEUED + timedelta(seconds=300)
@@ -355,9 +355,7 @@ async def test_unsendable_properties_are_left_out_of_the_copy() -> None:
 
 async def test_reason_told_is_never_another_messages() -> None:
     """A message that was never called about says so, without another's request id."""
-    bench = Bench(
-        FaceAnswer(status=503, code="x", request_id="another"), CIRCUIT_BREAKER_FAILURES="1"
-    )
+    bench = Bench(Answer(status=503, code="x", request_id="another"), CIRCUIT_BREAKER_FAILURES="1")
     await bench.handle()
     await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
     [(_, decision)] = bench.settlement.dead_letters
@@ -375,7 +373,7 @@ async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> Non
         await bench.handle()
     told = lines(event="deployment_fault")
     assert len(told) == 2
-    assert "role" in str(told[0]["mend"])
+    assert "role" in str(told[0]["remedy"])
 
 
 async def test_message_without_any_metadata_is_handled() -> None:
@@ -397,7 +395,7 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     """A shutdown in the middle of a call raises, so that the host does not complete."""
     bench = Bench()
 
-    async def hang(*_: object) -> FaceAnswer:
+    async def hang(*_: object) -> Answer:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -408,3 +406,27 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert bench.settlement.tries == 0
+
+
+async def test_what_is_odd_is_logged_and_keeps_nothing_back(lines: Lines) -> None:
+    """The oddities of publisher and host are in the log line; without any there is no such field."""
+    bench = Bench()
+    await bench.handle(message(b'{"sessionId":"s-1","reason":["secret"]}', delivery_count=None))
+    await bench.handle()
+    [odd, usual] = lines()
+    assert odd["outcome"] == usual["outcome"] == "deleted"
+    assert odd["oddities"] == [
+        "DeliveryCount: missing, unreadable or impossible",
+        "reason: not text",
+    ]
+    assert "oddities" not in usual
+    assert "secret" not in json.dumps(odd)
+
+
+async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
+    """After a message from the end of time, the next one's retry is due as usual."""
+    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="0")
+    await bench.handle(message(enqueued_time_utc=datetime.max))
+    await bench.handle()
+    assert all(copy.enqueue_at < ENQUEUED + timedelta(hours=1) for copy in bench.settlement.copies)
+    assert len(bench.settlement.copies) == 2

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from delete_session.delivery import Delivery, Work
+from delete_session.history import History
 
-from .fakes import ENQUEUED, message
+from .fakes import ENQUEUED
 
 CASES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "fixtures/retry-copies-0.1.0.json").read_bytes()
@@ -18,27 +18,19 @@ CASES: list[dict[str, Any]] = json.loads(
 """Application properties and ids as version 0.1.0 wrote them, and what it read in them."""
 
 
-def read(case: dict[str, Any]) -> Delivery:
-    """A copy of 0.1.0, as this version reads it."""
-    enqueued = datetime.fromisoformat(case["enqueued_at"])
-    delivered = message(
-        message_id=case["message_id"], properties=case["properties"], enqueued_time_utc=enqueued
-    )
-    return Delivery.from_trigger(delivered, enqueued)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
 def test_copies_of_the_last_release_are_carried_on(case: dict[str, Any]) -> None:
     """Attempts, first enqueue and root id are those that 0.1.0 wrote, and the next copy has the id
     that 0.1.0 would give it: a copy that both versions schedule is one."""
-    delivery = read(case)
+    history = History.read(case["properties"], case["message_id"])
+    assert history is not None
     assert {
-        "root_id": delivery.root_id,
-        "first_enqueued_at": delivery.first_enqueued_at.isoformat(),
-        "attempts": delivery.attempts,
-        "copies": delivery.copies,
+        "root_id": history.root_id,
+        "first_enqueued_at": history.first_enqueued_at.isoformat(),
+        "attempts": history.attempts,
+        "copies": history.copies,
     } == case["read"]
-    assert delivery.copy_id() == case["next_message_id"]
+    assert history.next(history.attempts, "").copy_id == case["next_message_id"]
 
 
 def as_0_1_0_reads(message_id: str, properties: dict[str, object]) -> tuple[object, ...] | None:
@@ -56,8 +48,8 @@ def as_0_1_0_reads(message_id: str, properties: dict[str, object]) -> tuple[obje
 @pytest.mark.parametrize("root_id", ["m-1", "i" * 128, "größe-日本"])
 def test_the_last_release_reads_the_copies_of_this_one(root_id: str) -> None:
     """Rolling back loses neither attempts nor age: what is written now is a copy to 0.1.0, too."""
-    delivery = Delivery.from_trigger(message(message_id=root_id), ENQUEUED)
-    copy = Work(delivery, 48, lambda: 0.0).copy(30.0, "HTTP 503 ServiceUnavailable")
-    found = as_0_1_0_reads(copy.message_id, dict(copy.properties))
-    assert found == (root_id, ENQUEUED.isoformat(), 0, 1)
-    assert isinstance(copy.properties["revoker-last-error"], str)
+    history = History(root_id=root_id, first_enqueued_at=ENQUEUED).next(3, "HTTP 503")
+    properties: dict[str, object] = {**history.write()}
+    found = as_0_1_0_reads(history.copy_id, properties)
+    assert found == (root_id, ENQUEUED.isoformat(), 3, 1)
+    assert properties["revoker-last-error"] == "HTTP 503"

@@ -5,7 +5,8 @@ import re
 from collections import Counter
 from typing import Any
 
-from delete_session.settings import CONNECTION, TABLE
+from delete_session.connection import CONNECTION
+from delete_session.settings import TABLE
 from tests.infra.project import Project, Resource, at, policy, unmet
 
 

@@ -1,0 +1,175 @@
+"""The host's process: starts the app, listens, and ends in one of the platform's ways."""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from local import host
+from local.host import worker
+from local.host.configuration import HostError, read_host_json
+from local.host.listener import Listener
+from local.host.metadata import OddMetadata
+from local.host.trigger import Trigger, read_trigger
+from local.service import announce, stopped
+
+_logger = logging.getLogger("host")
+
+
+class End(Enum):
+    """Why the host stops listening."""
+
+    STOPPED = auto()
+    """SIGTERM or SIGINT: invocations in flight may end in peace, up to --drain-seconds."""
+    DRAINED = auto()
+    """SIGUSR1, as Flex Consumption drains an instance: they are aborted after a moment."""
+    TIMED_OUT = auto()
+    """One of them took too long: all are aborted, and the process starts anew."""
+    FAILED = auto()
+    """A listener ended by itself, which it should not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    app: Path
+    drain_seconds: float
+    abort_seconds: tuple[float, float]
+    odd_metadata: OddMetadata
+
+
+def parse(arguments: Sequence[str] | None) -> Options:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local.host",
+        description=(host.__doc__ or "").partition(":")[0] + ".",
+        epilog="App settings are the environment, as on the platform. SIGTERM stops the host; "
+        "SIGUSR1 drains it as Flex Consumption drains an instance.",
+    )
+    parser.add_argument("--app", type=Path, default=Path(), help="the app's folder (default: .)")
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=30,
+        help="how long invocations in flight may take after SIGTERM (default: 30)",
+    )
+    parser.add_argument(
+        "--abort-seconds",
+        type=float,
+        nargs=2,
+        metavar=("LEAST", "MOST"),
+        default=(1, 3),
+        help="after which time, at random, they are aborted after SIGUSR1 (default: 1 3)",
+    )
+    parser.add_argument(
+        "--odd-metadata",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="trigger metadata to hand over instead of the true ones, by message id; null: none",
+    )
+    options = parser.parse_args(arguments)
+    return Options(
+        app=options.app,
+        drain_seconds=options.drain_seconds,
+        abort_seconds=tuple(options.abort_seconds),
+        odd_metadata=options.odd_metadata,
+    )
+
+
+async def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the host until it is told to end; return the exit code."""
+    options, started_in = parse(arguments), Path.cwd()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    for chatty in ("azure.servicebus", "azure.functions"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        triggers = await _load(options.app.resolve())
+    except (HostError, worker.IndexingFailed, OSError, ValueError) as error:
+        _logger.error("The app does not start: %s", error)
+        return 1
+    listeners = [Listener(trigger, options.odd_metadata) for trigger in triggers]
+    running = [asyncio.create_task(listener.run()) for listener in listeners]
+    names = " ".join(trigger.function.name for trigger in triggers)
+    announce("host", functions=names, pid=os.getpid())
+    end = await _end(listeners, running)
+    await _finish(end, options, listeners, running)
+    results = await asyncio.gather(*running, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, Exception)]
+    for failure in failures:
+        _logger.error("Listener stopped: %r", failure)
+    if end is End.TIMED_OUT:
+        _restart(started_in)
+    return 1 if failures else 0
+
+
+async def _load(app: Path) -> list[Trigger]:
+    os.chdir(app)
+    sys.path.insert(0, str(app))
+    host_json = read_host_json(json.loads((app / "host.json").read_text()))
+    functions = await worker.index(app)
+    if not functions:
+        raise HostError(f"no functions found in {app}")
+    return [read_trigger(function, host_json, os.environ) for function in functions]
+
+
+async def _end(listeners: Sequence[Listener], running: Sequence[asyncio.Task[None]]) -> End:
+    """Wait until there is a reason to end, and return it."""
+    drained = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, drained.set)
+    reasons: dict[asyncio.Task[Any], End] = {
+        asyncio.create_task(stopped()): End.STOPPED,
+        asyncio.create_task(drained.wait()): End.DRAINED,
+    }
+    reasons |= {asyncio.create_task(each.timed_out.wait()): End.TIMED_OUT for each in listeners}
+    reasons |= dict.fromkeys(running, End.FAILED)
+    await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+    return next(end for task, end in reasons.items() if task.done())
+
+
+async def _finish(
+    end: End,
+    options: Options,
+    listeners: Sequence[Listener],
+    running: Sequence[asyncio.Task[None]],
+) -> None:
+    """Take no more messages, and give those in flight the time that this end leaves them."""
+    for listener in listeners:
+        listener.drain()
+    if end is End.DRAINED:
+        _logger.info("DrainMode mode enabled")
+        await asyncio.wait(running, timeout=random.uniform(*options.abort_seconds))
+    if end in (End.DRAINED, End.TIMED_OUT):
+        for listener in listeners:
+            listener.abort("Worker channel is shutting down. Aborting function.")
+    _, late = await asyncio.wait(running, timeout=options.drain_seconds)
+    for task in late:
+        task.cancel()
+
+
+def _restart(folder: Path) -> None:
+    os.chdir(folder)  # python -m looks for the host's package there
+    _logger.warning("A function timeout has occurred. Restarting the worker process.")
+    logging.shutdown()
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def run() -> None:
+    """Run the host as this process's main program; does not return."""
+    code = asyncio.run(main())
+    logging.shutdown()
+    os._exit(code)  # the platform, too, ends the worker without asking it to close anything

@@ -1,0 +1,71 @@
+"""The broker refuses to renew a lock, to schedule or to dead-letter."""
+
+import asyncio
+
+from local.soak.invariants import Bar, Evidence
+from local.soak.scenarios.publishers import malformed
+from local.soak.scenarios.scenario import Scenario, rejected, rejected_end, with_settings
+from local.soak.stage import Stage
+
+
+async def lock_expiry_during_hang(stage: Stage) -> None:
+    """Locks cannot be renewed while the Face API takes longer to answer than a lock lasts."""
+    never = stage.plan(8, **rejected_end(400, "BadArgument"))
+    await stage.break_face(*(rejected(each, 400, "BadArgument") for each in never))
+    await stage.break_broker(operation="renew-lock", count=None)
+    await stage.face("POST", "/_local/config", {"latency_seconds": 3})
+    await stage.publish([*never, *stage.plan(12)])
+    await asyncio.sleep(5)
+    await stage.face("POST", "/_local/config", {"latency_seconds": 0})
+    await stage.restore_broker()
+
+
+def locks_bar(_: Stage, evidence: Evidence) -> list[Bar]:
+    """Require that locks were lost: otherwise the scenario shows nothing."""
+    lost = sum(event["event"] == "lock_expired" for event in evidence.ledger)
+    return [Bar("no lock was lost", float(lost == 0), 0)]
+
+
+async def scheduling_refused(stage: Stage) -> None:
+    """The broker refuses to schedule retry copies for 8 s, then performs some without an answer."""
+    messages = stage.plan(60)
+    conflict = {"fault": "status", "status": 409, "code": "ConcurrentOperationConflict"}
+    later = {**conflict, "retry_after": 1, "count": 2}
+    await stage.break_face(*({**later, "session_id": each.session_id} for each in messages))
+    await stage.break_broker(
+        operation="schedule-message", count=None, condition="com.microsoft:server-busy"
+    )
+    await stage.publish(messages)
+    await asyncio.sleep(8)
+    await stage.restore_broker()
+    await stage.break_broker(operation="schedule-message", count=3, performed=True, drop=True)
+
+
+async def dead_letter_refused(stage: Stage) -> None:
+    """The broker refuses to dead-letter for 8 s, then performs some without an answer."""
+    never = stage.plan(20, **rejected_end(403, "UnsupportedFeature"))
+    await stage.break_face(*(rejected(each, 403, "UnsupportedFeature") for each in never))
+    await stage.break_broker(
+        operation="update-disposition", count=None, condition="com.microsoft:server-busy"
+    )
+    bad = [malformed(stage.chance, stage.id()) for _ in range(20)]
+    messages = [*never, *bad, *stage.plan(40)]
+    stage.chance.shuffle(messages)
+    await stage.publish(messages)
+    await asyncio.sleep(8)
+    await stage.restore_broker()
+    await stage.break_broker(operation="update-disposition", count=3, performed=True, drop=True)
+
+
+SCENARIOS = (
+    Scenario(
+        name="lock_expiry_during_hang",
+        play=lock_expiry_during_hang,
+        limit=60,
+        settings=with_settings(FACE_TOTAL_TIMEOUT_SECONDS=5),
+        options={"queue_properties": {"lockDuration": "PT2S"}},
+        bars=locks_bar,
+    ),
+    Scenario(name="scheduling_refused", play=scheduling_refused, limit=90),
+    Scenario(name="dead_letter_refused", play=dead_letter_refused, limit=90),
+)

@@ -1,0 +1,89 @@
+"""What a scenario is, and what several of them share.
+
+Times are a twentieth of the deployed ones where nothing else is said, so that outages shrink: the
+cool-down is 1.5 s instead of 30, the first backoff 0.1 s instead of 2, a lock lasts 3 s instead of 60.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.cloud import Options
+from local.soak.invariants import Bar, Evidence, Published
+from local.soak.stage import Stage
+
+COOL_DOWN = 1.5
+SCALED: Mapping[str, str] = {
+    "FACE_TOTAL_TIMEOUT_SECONDS": "1.5",
+    "FACE_CONNECT_TIMEOUT_SECONDS": "1",
+    "TOKEN_TIMEOUT_SECONDS": "1",
+    "SETTLE_TIMEOUT_SECONDS": "2",
+    "RETRY_IN_PLACE_MAX_SECONDS": "0.25",
+    "RETRY_BACKOFF_BASE_SECONDS": "0.1",
+    "RETRY_BACKOFF_CAP_SECONDS": "45",
+    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": str(COOL_DOWN),
+    "FACE_MAX_CALLS_PER_SECOND": "100",
+}
+LOCK: Mapping[str, object] = {"lockDuration": "PT3S"}
+
+TRANSIENT = (
+    *("status:500", "status:502", "status:503", "status:504", "status:408", "status:409"),
+    *("status:401", "status:404", "disconnect", "garbage", "html", "truncate", "huge", "empty"),
+    *("redirect", "other_json", "latency:0.2", "hang:5"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One scenario."""
+
+    name: str
+    play: Callable[[Stage], Awaitable[None]]
+    """Publishes, breaks and restores; afterwards, the queue is waited for until it is empty."""
+    limit: float
+    """Seconds that it may take until the queue holds nothing but dead letters."""
+    settings: Mapping[str, str] = field(default_factory=lambda: SCALED)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bars: Callable[[Stage, Evidence], list[Bar]] = lambda _stage, _evidence: []
+    on_request: bool = False
+    """Played only when it is named."""
+
+    @property
+    def what(self) -> str:
+        """What happens, in one sentence."""
+        return (self.play.__doc__ or "").strip()
+
+    def cloud(self, seed: int) -> Options:
+        """Return the cloud that it plays on."""
+        values = {"queue_properties": LOCK, **self.options}
+        return Options(seed=seed, settings=self.settings, **values)
+
+
+COPIES = 0.02
+"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, so that something can happen to them."""
+
+
+def with_settings(**changes: float) -> dict[str, str]:
+    """Return the scaled settings, some of them changed."""
+    return {**SCALED, **{name: f"{value:g}" for name, value in changes.items()}}
+
+
+def transient(share: float) -> dict[str, Any]:
+    """Return a rule of faults: this share of all calls fails in some way that passes."""
+    return {"fault": "random", "probability": share, "kinds": list(TRANSIENT), "method": "DELETE"}
+
+
+def rejected(each: Published, status: int, code: str) -> dict[str, Any]:
+    """Return a rule of faults: every call for this session is refused."""
+    return {
+        "fault": "status",
+        "status": status,
+        "code": code,
+        "message": "refused by the scenario",
+        "session_id": each.session_id,
+    }
+
+
+def rejected_end(status: int, code: str) -> dict[str, Any]:
+    """Return where a message ends if the calls for its session are refused like that."""
+    return {"ends": (code,), "description": f"^HTTP {status} {code}: refused by the scenario"}

@@ -1,5 +1,0 @@
-"""`python -m ops` is `revoker`."""
-
-from ops.cli import main
-
-main()

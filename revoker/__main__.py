@@ -1,0 +1,5 @@
+"""`python -m revoker` is `revoker`."""
+
+from revoker.cli.app import main
+
+main()

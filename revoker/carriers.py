@@ -1,0 +1,58 @@
+"""Which messages carry a session: what waits in the queue, and what was dead-lettered."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from revoker.connection import QueueAddress
+from revoker.messages import Seen, peek
+
+LIMIT = 10_000
+"""The most messages that are looked at in each of the two queues."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A message that names a session."""
+
+    seen: Seen
+    dead: bool
+    """Whether it is in the dead-letter queue."""
+
+    @property
+    def what(self) -> str:
+        """What the message is, for people."""
+        if self.dead:
+            return f"dead letter number {self.seen.sequence_number}, {self.seen.reason}"
+        if self.seen.state == "scheduled" and self.seen.scheduled_for is not None:
+            return f"a retry that waits until {self.seen.scheduled_for:%Y-%m-%d %H:%M:%S}Z"
+        return f"a message that is {self.seen.state}"
+
+
+async def carriers(
+    address: QueueAddress, sessions: Collection[str], *, except_ids: Collection[str] = ()
+) -> Mapping[str, Sequence[Carrier]]:
+    """Return the messages that name these sessions, by session. Changes nothing.
+
+    Args:
+        address: the queue's address; the right to Listen is needed.
+        sessions: their ids.
+        except_ids: message ids to leave out.
+    """
+    wanted, left_out = frozenset(sessions), frozenset(except_ids)
+
+    async def look(*, dead: bool) -> list[Carrier]:
+        async with address.receiver(dead_letters=dead) as receiver:
+            found = [Seen.read(each) async for each in peek(receiver, limit=LIMIT)]
+        return [
+            Carrier(seen, dead)
+            for seen in found
+            if seen.session_id in wanted and seen.message_id not in left_out
+        ]
+
+    by_session = defaultdict(list)
+    for carrier in chain(*await asyncio.gather(look(dead=False), look(dead=True))):
+        by_session[carrier.seen.session_id or ""].append(carrier)
+    return by_session

@@ -1,0 +1,34 @@
+"""`revoker`: the command line as a whole."""
+
+import typer
+
+from revoker.cli import dead_letters, verbs
+from revoker.cli.options import EPILOG
+
+CONNECTS = (
+    "It connects with the function's own environment variables: ServiceBusConnection, or "
+    "ServiceBusConnection__fullyQualifiedNamespace with your 'az login'; SESSION_REVOKED_QUEUE; "
+    "FACE_ENDPOINT; FACE_API_VERSION. For the local cloud, paste the export lines that "
+    "make run ARGS=--serve prints."
+)
+
+app = typer.Typer(
+    name="revoker",
+    help="Publish revoked liveness sessions, see what becomes of them, and deal with those that "
+    f"failed.\n\n{CONNECTS}",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph in --help
+    # A traceback's local variables may hold a connection string.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session):
+    app.command(epilog=EPILOG)(verb)
+app.add_typer(dead_letters.dead_letters, name="dead-letters")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,224 @@
+"""The verbs for dead letters."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from revoker import output
+from revoker.cli.options import EPILOG, AsJson, Namespace, Queue
+from revoker.cli.running import reporting, run
+from revoker.failure import Exit, Failure
+
+if TYPE_CHECKING:
+    from revoker.dead_letters import Selection
+
+Reason = Annotated[str | None, typer.Option(help="Only those with this dead-letter reason.")]
+Session = Annotated[str | None, typer.Option(help="Only those of this session.", metavar="ID")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        help="Seconds to wait for messages that another receiver or an earlier run has locked.",
+    ),
+]
+
+dead_letters = typer.Typer(
+    help="Look at dead letters, put them back into the queue, or throw them away.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+)
+
+
+@dead_letters.command("list", epilog=EPILOG)
+def list_(
+    reason: Reason = None,
+    session: Session = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most dead letters to show.")] = 100,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, oldest first. Changes nothing."""
+    from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import Selection, select
+
+    with reporting(as_json):
+        selection = Selection(reason=reason, session=session, since=read_since(since))
+        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        output.dead_letters(run(select(address, selection, limit)), limit, as_json)
+
+
+@dead_letters.command(epilog=EPILOG)
+def show(
+    number: Annotated[int, typer.Argument(min=1, help="The number that 'list' shows.")],
+    body: Annotated[
+        bool, typer.Option("--body", help="Also show the body that the publisher sent.")
+    ] = False,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter with all its properties. Changes nothing."""
+    from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import show as look
+
+    with reporting(as_json):
+        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        seen, content = run(look(address, number))
+        if body:
+            output.dead_letter_with_body(seen, content, as_json)
+        else:
+            output.dead_letter(seen, as_json)
+
+
+@dead_letters.command(epilog=EPILOG)
+def resubmit(
+    reason: Reason = None,
+    session: Session = None,
+    everything: All = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which would be resubmitted; change nothing.")
+    ] = False,
+    wait: Wait = 70,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put dead letters back into the queue, once their cause is removed.
+
+    No message is lost: each is sent and confirmed before it is taken out of the dead letters, and
+    its effort starts anew. You can interrupt this and run it again: the queue drops what was
+    already sent as a duplicate, within two hours. Never send a
+    dead letter again with another tool: under its old message id, the queue drops it.
+    """
+    from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import resubmit as put_back
+    from revoker.dead_letters import select
+
+    with reporting(as_json):
+        selection = read_selection(reason, session, everything)
+        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        wanted = run(select(address, selection))
+        if dry_run:
+            output.would_be("resubmitted", wanted, as_json)
+            return
+        with output.progress("resubmitting", len(wanted), shown=not as_json) as progress:
+            outcome = run(put_back(address, wanted, wait, progress))
+        output.settled("resubmitted", outcome, as_json)
+        if outcome.kept:
+            raise typer.Exit(Exit.WRONG)
+
+
+@dead_letters.command(epilog=EPILOG)
+def discard(
+    reason: Reason = None,
+    session: Session = None,
+    everything: All = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="The file for the record. Default: a new file in this folder."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Wait = 70,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Throw dead letters away for good. Asks first, and keeps a record.
+
+    It says for each dead letter what else carries its session, and warns when nothing does: a
+    session that is not deleted lives until it expires, 48 hours after its creation. The record has
+    one JSON line for each message, with session, reason, times and properties, but not the body.
+    """
+    from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import discard as throw_away
+    from revoker.dead_letters import others_of, select
+
+    with reporting(as_json):
+        selection = read_selection(reason, session, everything)
+        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        wanted = run(select(address, selection))
+        if not wanted:
+            output.would_be("discarded", wanted, as_json)
+            return
+        others = run(others_of(address, wanted))
+        output.carried(wanted, others)
+        path = record or Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+        if not yes:
+            output.summary(wanted, err=True)
+            question = f"Throw these {len(wanted)} dead letters away for good?"
+            typer.confirm(question, abort=True, err=True)
+        with (
+            output.progress("discarding", len(wanted), shown=not as_json) as progress,
+            _open_record(path) as file,
+        ):
+            outcome = run(throw_away(address, wanted, file, wait, progress))
+        output.settled("discarded", outcome, as_json, record=str(path))
+        if outcome.kept:
+            raise typer.Exit(Exit.WRONG)
+
+
+@contextmanager
+def _open_record(path: Path) -> Iterator[TextIO]:
+    """Open a file to append to, readable by its owner alone because it holds session ids."""
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise Failure(
+            f"{path} cannot be written: {error.strerror}.",
+            "Name another file with --record. Nothing was discarded.",
+            Exit.USAGE,
+        ) from None
+    with os.fdopen(number, "a", encoding="utf-8") as file:
+        yield file
+
+
+def read_since(text: str | None) -> datetime | None:
+    """Read an age or an ISO time.
+
+    Raises:
+        Failure: the text is neither.
+    """
+    if text is None:
+        return None
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    try:
+        if text[-1:] in units:
+            return datetime.now(UTC) - timedelta(**{units[text[-1]]: float(text[:-1])})
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise Failure(
+            f"{text!r} is not a valid value for --since.",
+            "Use an age or a time, such as 90m, 6h, 2d or 2026-01-31T08:00Z.",
+            Exit.USAGE,
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def read_selection(reason: str | None, session: str | None, everything: bool) -> "Selection":
+    """Read which dead letters are wanted.
+
+    Raises:
+        Failure: neither all nor some are asked for, or both.
+    """
+    from revoker.dead_letters import Selection
+
+    if everything == (reason is not None or session is not None):
+        raise Failure(
+            "It is not clear which dead letters you want.",
+            "Use either --all, or --reason, --session or both.",
+            Exit.USAGE,
+        )
+    return Selection(reason=reason, session=session)

@@ -1,0 +1,25 @@
+"""The options that several verbs have."""
+
+from typing import Annotated, Literal
+
+import typer
+
+EPILOG = (
+    "Exit codes: 0 all is well · 1 something is wrong, was found or is left to do · 2 the command "
+    "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · 130 interrupted."
+)
+
+Namespace = Annotated[
+    str | None,
+    typer.Option(help="NAME.servicebus.windows.net, with your 'az login'.", metavar="HOST"),
+]
+Queue = Annotated[str | None, typer.Option(help="Default: SESSION_REVOKED_QUEUE.", metavar="NAME")]
+FaceEndpoint = Annotated[
+    str | None,
+    typer.Option(help="https://NAME.cognitiveservices.azure.com", metavar="URL"),
+]
+ApiVersion = Annotated[
+    str | None, typer.Option(help="Version of the Face API, such as v1.2.", metavar="VERSION")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
+Kind = Literal["livenessWithVerify", "liveness"]

@@ -1,0 +1,164 @@
+"""The verbs for a session, for the queue and for the chain as a whole."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from revoker import output
+from revoker.cli.options import ApiVersion, AsJson, FaceEndpoint, Kind, Namespace, Queue
+from revoker.cli.running import reporting, run
+from revoker.failure import Exit
+
+if TYPE_CHECKING:
+    from revoker.carriers import Carrier
+
+
+def publish(
+    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[SESSION_ID]...")] = None,
+    kind: Annotated[Kind, typer.Option("--type", help="The type of all these sessions.")] = (
+        "livenessWithVerify"
+    ),
+    reason: Annotated[str | None, typer.Option(help="The reason, for people. Never logged.")] = (
+        None
+    ),
+    file: Annotated[
+        typer.FileText | None,
+        typer.Option(
+            help="A file with one id per line, or '-' for standard input. A line that begins with "
+            "# is a comment."
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
+    ] = None,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for sessions to be deleted, with one message for each.
+
+    Publishing a session twice is harmless: the second message finds that the session is gone. Each
+    run publishes under message ids of its own. If it is interrupted, --resume sends the rest under
+    the same ids, so that the queue drops what had already arrived.
+    """
+    from revoker.connection import Options, QueueAddress
+    from revoker.publish import (
+        BATCH,
+        Interrupted,
+        look_for_others,
+        new_run,
+        read_ids,
+        read_run,
+    )
+    from revoker.publish import publish as publish_all
+
+    async def publish_and_look() -> "Mapping[str, Sequence[Carrier]]":
+        others, _ = await asyncio.gather(
+            look_for_others(address, ids, kind, this_run),
+            publish_all(address, ids, kind, reason, this_run, progress),
+        )
+        return others
+
+    with reporting(as_json):
+        ids = read_ids(session_ids or [], file or [])
+        this_run = new_run() if resume is None else read_run(resume)
+        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        many = len(ids) > BATCH
+        if many:
+            output.run_to_resume(this_run)
+        try:
+            with output.progress("publishing", len(ids), shown=many and not as_json) as progress:
+                others = run(publish_and_look())
+        except Interrupted as interrupted:
+            output.published_in_part(interrupted.confirmed, len(ids), this_run)
+            raise interrupted.failure from None
+        output.published(len(ids), address, others, as_json)
+
+
+def status(
+    limit: Annotated[
+        int, typer.Option(min=1, help="The most messages to look at in each of the two queues.")
+    ] = 10_000,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is waiting, since when and why, and what was dead-lettered and why.
+
+    Changes nothing, and needs no right but Listen. The exit code is 1 if there are dead letters.
+    """
+    from revoker.connection import Options, QueueAddress
+    from revoker.status import status as look
+
+    with reporting(as_json):
+        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        found = run(look(address, limit))
+        output.status(found, address, limit, as_json)
+        if found.dead_lettered:
+            raise typer.Exit(Exit.WRONG)
+
+
+def doctor(
+    namespace: Namespace = None,
+    queue: Queue = None,
+    face_endpoint: FaceEndpoint = None,
+    api_version: ApiVersion = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole chain, and say what is wrong and what to do about it.
+
+    The checks are about settings, names, TLS, tokens, the queue and the rights on it, the Face
+    API, its version, the right to delete, and the clock. No message is sent and no session is
+    deleted: the Face API is asked to delete a random session id, and has to answer
+    SessionNotFound. With your own login, the doctor checks your rights; with the settings and
+    identity of the app, it checks the app's.
+    """
+    from revoker.connection import Options
+    from revoker.doctor.chain import examine
+    from revoker.doctor.runner import State
+
+    options = Options(
+        namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
+    )
+    with reporting(as_json):
+        results = run(examine(options.applied()))
+        output.diagnosis(results, as_json)
+        if any(result.state is State.FAILED for result in results):
+            raise typer.Exit(Exit.WRONG)
+
+
+def session(
+    session_id: Annotated[str, typer.Argument(metavar="ID")],
+    kind: Annotated[
+        Kind | None, typer.Option("--type", help="The session's type. Default: try both.")
+    ] = None,
+    face_endpoint: FaceEndpoint = None,
+    api_version: ApiVersion = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether a session still exists, as far as the Face API knows.
+
+    The exit code is 0 if it is gone (deleted, expired or never created), 1 if it exists, and 3 if
+    the API's answer does not tell. Your login needs the right to read sessions, which the function
+    itself does not have.
+    """
+    from revoker.connection import Options, face_scope, setting
+    from revoker.face import Existence
+    from revoker.face import session as ask
+    from revoker.publish import read_ids
+
+    options = Options(face_endpoint=face_endpoint, api_version=api_version)
+    with reporting(as_json):
+        (session_id,) = read_ids([session_id], [])
+        environment = options.applied()
+        endpoint = setting("face_endpoint", environment)
+        version = setting("face_api_version", environment)
+        client_id = environment.get("AZURE_CLIENT_ID", "").strip() or None
+        scope = face_scope(environment)
+        finding = run(ask(endpoint, version, scope, client_id, session_id, kind))
+        output.session(session_id, finding, as_json)
+        if finding.existence is Existence.EXISTS:
+            raise typer.Exit(Exit.WRONG)

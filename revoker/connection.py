@@ -1,0 +1,177 @@
+"""Where the commands connect to: their options, then the function's own environment variables."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from azure.servicebus import ServiceBusSubQueue
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+
+from delete_session.connection import CONNECTION, ServiceBusConnection, service_bus_connection
+from delete_session.endpoint import face_scope as scope_of
+from delete_session.settings import TABLE
+from revoker.failure import Exit, Failure
+from revoker.service_bus_errors import explain
+
+RETRIES = 1
+CLOSE_SECONDS = 0.02
+
+type Right = Literal["Send", "Listen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about where to connect; None leaves the environment's value."""
+
+    namespace: str | None = None
+    queue: str | None = None
+    face_endpoint: str | None = None
+    api_version: str | None = None
+
+    def applied(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """Return the environment with these options put in."""
+        values = dict(environment)
+        if self.namespace is not None:
+            namespace = f"{CONNECTION}__fullyQualifiedNamespace"
+            # In whatever letter case they are set: the connection is read without regard to it.
+            replaced = (CONNECTION.lower(), namespace.lower())
+            values = {k: v for k, v in values.items() if k.lower() not in replaced}
+            values[namespace] = self.namespace
+        for name, value in (
+            (TABLE["queue"].name, self.queue),
+            (TABLE["face_endpoint"].name, self.face_endpoint),
+            (TABLE["face_api_version"].name, self.api_version),
+        ):
+            if value is not None:
+                values[name] = value
+        return values
+
+
+def setting(field: str, environment: Mapping[str, str]) -> str:
+    """Return one text setting of the function, by its field in Settings.
+
+    Raises:
+        Failure: it is missing or wrong.
+    """
+    row = TABLE[field]
+    text = environment.get(row.name, "").strip() or row.default
+    try:
+        if text is not None:
+            return str(row.parse(text))
+        row.parse("")
+    except ValueError as error:
+        missing = "is not set; it " if text is None else ""
+        raise Failure(
+            f"{row.name} {missing}{error}.",
+            f"Set {row.name}, or use the option for it (see --help).",
+            Exit.USAGE,
+        ) from None
+    raise AssertionError(field)  # a required setting refuses the empty text
+
+
+def face_scope(environment: Mapping[str, str]) -> str:
+    """Return the scope of the tokens that the Face API takes.
+
+    Raises:
+        Failure: a setting is missing or wrong.
+    """
+    given = setting("face_token_scope", environment)
+    try:
+        return scope_of(setting("face_endpoint", environment), given)
+    except ValueError as error:
+        raise Failure(
+            f"{error}.", "Set FACE_TOKEN_SCOPE, or use --face-endpoint.", Exit.USAGE
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAddress:
+    """One queue of one namespace, and how to log in to it."""
+
+    connection: ServiceBusConnection
+    queue: str
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read the address from the function's settings.
+
+        Raises:
+            Failure: it is missing or wrong.
+        """
+        queue = setting("queue", environment)
+        try:
+            connection = service_bus_connection(environment, queue)
+        except ValueError as error:
+            raise Failure(
+                f"{error}.", "Set it, or use --namespace (and log in with 'az login').", Exit.USAGE
+            ) from None
+        return cls(connection, queue)
+
+    @property
+    def where(self) -> str:
+        """The namespace, for people. Never holds a key."""
+        if self.connection.fully_qualified_namespace:
+            return self.connection.fully_qualified_namespace
+        parts = (self.connection.connection_string or "").split(";")
+        named = dict(part.strip().partition("=")[::2] for part in parts)
+        endpoint = next((v for k, v in named.items() if k.lower() == "endpoint"), "")
+        return endpoint.removeprefix("sb://").strip("/")
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[ServiceBusClient]:
+        """Open a client that logs in as the function does."""
+        async with AsyncExitStack() as stack:
+            try:
+                client, login = self.connection.open(RETRIES)
+            except ValueError:  # its text might repeat some of the connection string
+                raise Failure(
+                    f"{CONNECTION} is not a usable connection string.",
+                    "Copy it again from where it is kept, or set "
+                    f"{CONNECTION}__fullyQualifiedNamespace and log in with 'az login'.",
+                    Exit.USAGE,
+                ) from None
+            if login is not None:
+                stack.push_async_callback(login.close)
+            yield await stack.enter_async_context(client)
+
+    @asynccontextmanager
+    async def explained(self, right: Right) -> AsyncIterator[None]:
+        """Turn the SDK's errors into a Failure that names the cause and the remedy."""
+        try:
+            yield
+        except Failure:
+            raise
+        except Exception as error:
+            raise explain(error, self.where, self.queue, right) from error
+
+    @asynccontextmanager
+    async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:
+        """Open a receiver. It takes no message until it is told to, and needs the right Listen."""
+        sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
+        async with self.explained("Listen"), self.client() as client:
+            receiver = client.get_queue_receiver(self.queue, sub_queue=sub_queue)
+            try:
+                yield await receiver.__aenter__()
+            finally:
+                await _close(receiver)
+
+    @asynccontextmanager
+    async def sender(self) -> AsyncIterator[ServiceBusSender]:
+        """Open a sender. It needs the right Send."""
+        async with self.explained("Send"), self.client() as client:
+            sender = client.get_queue_sender(self.queue)
+            try:
+                yield await sender.__aenter__()
+            finally:
+                await _close(sender)
+
+
+async def _close(link: ServiceBusReceiver | ServiceBusSender) -> None:
+    # Everything is confirmed by now. The SDK writes its last frames within a millisecond, and then
+    # waits for its keep-alive task to wake up, which takes up to a second and is of no use here.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await link.close()

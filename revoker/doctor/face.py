@@ -1,0 +1,159 @@
+"""The doctor's checks of the Face API: the way there, the token, the version, the right, the clock."""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from delete_session.answer import Answer, Meaning, describe, meaning
+from revoker.connection import face_scope, setting
+from revoker.doctor import network, tokens
+from revoker.doctor.runner import Check, Skipped
+from revoker.face import Face, Reply, remedy_for, token
+from revoker.failure import Failure
+
+MAX_SKEW_SECONDS = 30.0
+
+# azure-rest-api-specs, specification/ai/data-plane/Face.
+API_VERSIONS = ("v1.2-preview.1", "v1.2", "v1.3-preview.1", "v1.1-preview.1")
+
+
+def checks(environment: Mapping[str, str]) -> list[Check]:
+    """Return the checks of the Face API that these settings name."""
+    probes = _Probes(environment)
+    return [
+        Check("Face name", (), probes.name),
+        Check("Face TLS", ("Face name",), probes.tls),
+        Check("Face token", (), probes.token),
+        Check("API version", ("Face TLS", "Face token"), probes.version),
+        Check("Face right to delete", ("API version",), probes.right),
+        Check("clock", ("Face TLS",), probes.clock),
+    ]
+
+
+class _Probes:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._bearer: str | None = None  # by the check of the token, for that of the version
+        self._answer: Answer | None = None  # by the check of the version, for that of the right
+
+    def _setting(self, field: str) -> str:
+        try:
+            return setting(field, self._environment)
+        except Failure:
+            raise Skipped("its settings are wrong") from None
+
+    @cached_property
+    def _endpoint(self) -> str:
+        return self._setting("face_endpoint")
+
+    @cached_property
+    def _target(self) -> network.Target:
+        tls = urlsplit(self._endpoint).scheme == "https"
+        return network.Target.of(
+            self._endpoint, 443 if tls else 80, tls=tls, setting="FACE_ENDPOINT"
+        )
+
+    async def name(self) -> str:
+        return await network.resolve(self._target)
+
+    async def tls(self) -> str:
+        return await network.connect(self._target)
+
+    async def token(self) -> str:
+        try:
+            scope = face_scope(self._environment)
+        except Failure:
+            raise Skipped("its settings are wrong") from None
+        client_id = self._environment.get("AZURE_CLIENT_ID", "").strip() or None
+        self._bearer = await token(scope, client_id)
+        return tokens.read(self._bearer, scope)
+
+    async def version(self) -> str:
+        version = self._setting("face_api_version")
+        async with Face.open(self._endpoint, self._bearer) as face:
+            self._answer = (await _delete_nothing(face, version)).answer
+            if not _is_unknown_path(self._answer):
+                return f"{version} is not refused as unknown"
+            others = [each for each in API_VERSIONS if each != version]
+            replies = await asyncio.gather(*(_delete_nothing(face, each) for each in others))
+        known = [
+            each
+            for each, reply in zip(others, replies, strict=True)
+            if not _is_unknown_path(reply.answer)
+        ]
+        said, remedy = describe(self._answer), remedy_for(self._answer)
+        if known:
+            raise Failure(
+                f"The resource does not know the API version {version}: {said}",
+                f"{remedy} The resource knows {', '.join(known)}.",
+            )
+        raise Failure(
+            f"The endpoint does not know any version of the Face API: {said}",
+            f"{remedy} The portal shows the endpoint of the Face resource.",
+        )
+
+    async def right(self) -> str:
+        assert self._answer is not None
+        return read_right(self._answer)
+
+    async def clock(self) -> str:
+        # Without a token: a clock that is wrong is a reason for which there may be none.
+        async with Face.open(self._endpoint, None) as face:
+            reply = await _delete_nothing(face, API_VERSIONS[0])
+        return read_skew(reply.clock_skew_seconds)
+
+
+async def _delete_nothing(face: Face, api_version: str) -> Reply:
+    """Delete a session that cannot exist: the answer shows everything there is to know."""
+    return await face.call("DELETE", api_version, "livenessWithVerify", str(uuid.uuid4()))
+
+
+def _is_unknown_path(answer: Answer) -> bool:
+    return answer.status == 404 and meaning(answer) is not Meaning.ALREADY_GONE
+
+
+def read_right(answer: Answer) -> str:
+    """Say what the answer to deleting a session that cannot exist shows.
+
+    Raises:
+        Failure: it is not SessionNotFound.
+    """
+    match answer.status, answer.code:
+        case 404, "SessionNotFound":
+            return "deleting a session that cannot exist was answered with SessionNotFound"
+        case 401 | 403, "PermissionDenied":
+            cause = "The right to delete sessions is missing"
+        case 401, _:
+            cause = "The token was not accepted"
+        case 403, "UnsupportedFeature":
+            cause = "The resource is not approved for liveness"
+        case 403, _:
+            cause = "The call was refused"
+        case 429, _:
+            cause = "The rate limit is used up"
+        case int(status), _ if 300 <= status < 400:
+            cause = "The answer was a redirect"
+        case _:
+            cause = "The answer was unexpected"
+    raise Failure(f"{cause}: {describe(answer)}", remedy_for(answer))
+
+
+def read_skew(seconds: float | None) -> str:
+    """Say by how much this machine's clock is off.
+
+    Raises:
+        Failure: it is off by too much.
+    """
+    if seconds is None:
+        raise Skipped("the Face API did not tell its time")
+    off = f"{abs(seconds):.0f} s"
+    if abs(seconds) <= MAX_SKEW_SECONDS:
+        return f"off by {off}"
+    side = "ahead of" if seconds > 0 else "behind"
+    raise Failure(
+        f"This machine's clock is {off} {side} the Face API's",
+        "Set the clock (NTP): once it is five minutes off, tokens are refused or seem to have "
+        "expired.",
+    )

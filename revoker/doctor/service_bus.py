@@ -1,0 +1,79 @@
+"""The doctor's checks of Service Bus: the way there, the login, the queue and the rights on it."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from delete_session.connection import CONNECTION
+from revoker.connection import QueueAddress
+from revoker.doctor import network, tokens
+from revoker.doctor.runner import Check, Skipped
+from revoker.face import token
+from revoker.failure import Failure
+from revoker.messages import peek
+
+SCOPE = "https://servicebus.azure.net/.default"
+AMQPS_PORT, WEBSOCKETS_PORT = 5671, 443
+
+
+def checks(environment: Mapping[str, str]) -> list[Check]:
+    """Return the checks of the Service Bus that these settings name."""
+    probes = _Probes(environment)
+    logged_in = ("Service Bus TLS", "Service Bus token")
+    return [
+        Check("Service Bus name", (), probes.name),
+        Check("Service Bus TLS", ("Service Bus name",), probes.tls),
+        Check("Service Bus token", (), probes.token),
+        Check("queue, right to receive", logged_in, probes.receive),
+        Check("dead letters, right to receive", logged_in, probes.receive_dead_letters),
+        Check("queue, right to send", logged_in, probes.send),
+    ]
+
+
+class _Probes:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    @cached_property
+    def _address(self) -> QueueAddress:
+        try:
+            return QueueAddress.read(self._environment)
+        except Failure:
+            raise Skipped("its settings are wrong") from None
+
+    @cached_property
+    def _target(self) -> network.Target:
+        text = self._address.connection.connection_string
+        plain = "usedevelopmentemulator=true" in (text or "").lower().replace(" ", "")
+        setting = CONNECTION if text else f"{CONNECTION}__fullyQualifiedNamespace"
+        url = f"sb://{self._address.where}"
+        port = WEBSOCKETS_PORT if self._address.connection.websockets else AMQPS_PORT
+        return network.Target.of(url, port, tls=not plain, setting=setting)
+
+    async def name(self) -> str:
+        return await network.resolve(self._target)
+
+    async def tls(self) -> str:
+        return await network.connect(self._target)
+
+    async def token(self) -> str:
+        connection = self._address.connection
+        if connection.connection_string:
+            return "not needed, because the connection string has a key"
+        return tokens.read(await token(SCOPE, connection.client_id, connection.resource_id), SCOPE)
+
+    async def receive(self) -> str:
+        return await self._receive(dead_letters=False)
+
+    async def receive_dead_letters(self) -> str:
+        return await self._receive(dead_letters=True)
+
+    async def _receive(self, *, dead_letters: bool) -> str:
+        async with self._address.receiver(dead_letters=dead_letters) as receiver:
+            async for _ in peek(receiver, limit=1):
+                pass
+        return f"{self._address.queue} in {self._address.where}"
+
+    async def send(self) -> str:
+        async with self._address.sender():
+            # Opening the link already needs the right.
+            return "a sender was opened, and nothing was sent"

@@ -1,0 +1,202 @@
+"""Single calls of the Face API, what their answers say, and what to do about them."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import get_args
+from urllib.parse import urlsplit
+
+import httpx
+from azure.core.exceptions import ClientAuthenticationError
+
+from delete_session import __version__
+from delete_session.answer import Answer, Meaning, describe, meaning, remedy
+from delete_session.contract import SessionType
+from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
+from delete_session.identity import credential
+from delete_session.proxy import proxy_for
+from delete_session.settings import TABLE
+from delete_session.transport import AiohttpTransport
+from revoker.failure import Exit, Failure, first_line
+
+CALL_SECONDS = 15.0
+NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
+
+
+async def token(scope: str, client_id: str | None, resource_id: str | None = None) -> str:
+    """Get a Microsoft Entra token.
+
+    Raises:
+        Failure: no token is available.
+    """
+    login = credential(client_id, resource_id=resource_id)
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            return (await login.get_token(scope)).token
+    except TimeoutError:
+        cause = f"no answer within {CALL_SECONDS:g} s"
+    except ClientAuthenticationError as error:
+        cause = first_line(error)
+    except Exception as error:  # every credential has failures of its own
+        cause = f"{type(error).__name__}: {first_line(error)}"
+    finally:
+        await login.close()
+    raise Failure(
+        f"No Microsoft Entra token: {cause}.",
+        "Log in with 'az login' to the tenant of the subscription; within Azure, check that the "
+        "app has the identity that AZURE_CLIENT_ID names.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, and what else its response showed."""
+
+    answer: Answer
+    clock_skew_seconds: float | None
+    """Seconds by which this machine's clock is ahead of the server's; None if it sent no time."""
+
+
+def remedy_for(answer: Answer) -> str:
+    """Return what to do about an answer: the function's own remedy wherever it has one."""
+    if shared := remedy(answer):
+        return shared
+    match answer.status, answer.code:
+        case 403, "UnsupportedFeature":
+            return "Apply for limited access to Face liveness for this subscription and resource."
+        case 429, _:
+            return (
+                "Wait and run it again; FACE_MAX_CALLS_PER_SECOND must stay below the resource's "
+                "quota."
+            )
+        case int(status), _ if 400 <= status < 500 and status not in (408, 409):
+            return "Look the code up in the Face API's documentation, or ask Microsoft's support."
+        case _:
+            return (
+                "Try again; if it fails again, see Azure's status page for the resource's region."
+            )
+
+
+class Face:
+    """The Face API at one endpoint."""
+
+    def __init__(self, client: httpx.AsyncClient, endpoint: str) -> None:
+        self._client = client
+        self._endpoint = endpoint
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, endpoint: str, bearer: str | None) -> AsyncIterator["Face"]:
+        """Open a client on the function's own transport, so that it meets what the function meets.
+
+        Args:
+            endpoint: the endpoint of the Face resource.
+            bearer: the token; None for calls that are to be refused.
+        """
+        headers = {"user-agent": f"liveness-session-revoker-ops/{__version__}"}
+        if bearer is not None:
+            headers["authorization"] = f"Bearer {bearer}"
+        try:
+            proxy = proxy_for(urlsplit(endpoint).hostname or "", os.environ)
+        except ValueError as error:
+            raise Failure(f"{error}.", "Correct HTTPS_PROXY, or unset it.", Exit.USAGE) from None
+        async with httpx.AsyncClient(
+            transport=AiohttpTransport(
+                verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
+            ),
+            timeout=CALL_SECONDS,
+            headers=headers,
+        ) as client:
+            yield cls(client, endpoint)
+
+    async def call(
+        self, method: str, api_version: str, session_type: SessionType, session_id: str
+    ) -> Reply:
+        """GET or DELETE one session.
+
+        Raises:
+            Failure: there was no answer.
+        """
+        url = collection_url(self._endpoint, api_version, session_type) + session_id
+        before = time.time()
+        try:
+            response = await self._client.request(method, url)
+        except httpx.HTTPError as error:
+            raise Failure(
+                f"{self._endpoint} does not answer: {type(error).__name__}: {first_line(error)}.",
+                "Check FACE_ENDPOINT, and that your network lets you reach it; 'revoker doctor' tells "
+                "you more.",
+            ) from error
+        middle = (before + time.time()) / 2
+        return Reply(
+            read_answer(response, response.content, NOT_RETRYABLE), _skew(response, middle)
+        )
+
+
+def _skew(response: httpx.Response, now: float) -> float | None:
+    try:
+        # The header has whole seconds only: on average half a second more has passed.
+        server = parsedate_to_datetime(response.headers["date"]).timestamp() + 0.5
+    except (KeyError, ValueError):
+        return None
+    return now - server
+
+
+class Existence(Enum):
+    """Whether a session exists at the Face API."""
+
+    EXISTS = "exists"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the Face API said about a session, and when."""
+
+    existence: Existence
+    session_type: SessionType | None
+    """The type of a session that exists."""
+    at: datetime
+
+
+async def session(
+    endpoint: str,
+    api_version: str,
+    scope: str,
+    client_id: str | None,
+    session_id: str,
+    session_type: SessionType | None,
+) -> Finding:
+    """Ask whether a session exists, under both types unless one is named.
+
+    Raises:
+        Failure: the API's answer does not tell.
+    """
+    types: tuple[SessionType, ...] = (session_type,) if session_type else get_args(SessionType)
+    bearer = await token(scope, client_id)
+    async with Face.open(endpoint, bearer) as face:
+        for each in types:
+            reply = await face.call("GET", api_version, each, session_id)
+            if reply.answer.status == 200:
+                return Finding(Existence.EXISTS, each, datetime.now().astimezone())
+            if meaning(reply.answer) is not Meaning.ALREADY_GONE:
+                raise Failure(
+                    f"Cannot tell: {describe(reply.answer)}.", _remedy_for_reading(reply.answer)
+                )
+    return Finding(Existence.GONE, None, datetime.now().astimezone())
+
+
+def _remedy_for_reading(answer: Answer) -> str:
+    if answer.code == "PermissionDenied":
+        # The function's remedy would be the role to delete, which does not help a reader.
+        return (
+            "Your login may not read sessions, and the function's own role can only delete them: "
+            "search the log instead, as 'What happened to session X' in docs/operations.md says."
+        )
+    return remedy_for(answer)

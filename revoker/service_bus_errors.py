@@ -1,0 +1,66 @@
+"""What an error of the Service Bus SDK means to the person at the terminal."""
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.servicebus.exceptions import (
+    MessagingEntityDisabledError,
+    MessagingEntityNotFoundError,
+    ServiceBusAuthenticationError,
+    ServiceBusAuthorizationError,
+    ServiceBusCommunicationError,
+    ServiceBusConnectionError,
+)
+
+from revoker.failure import Failure, first_line
+
+
+def explain(error: Exception, where: str, queue: str, right: str) -> Failure:
+    """Return the failure that an error of the Service Bus client stands for.
+
+    Args:
+        error: the error that the SDK or the credential raised; any other is raised again.
+        where: the namespace, for people.
+        queue: the queue that was asked for.
+        right: the right that the operation needs: Send or Listen.
+    """
+    role = {"Send": "Sender", "Listen": "Receiver"}[right]
+    if isinstance(error, AzureError):
+        inner = error.inner_exception
+        if isinstance(inner, ClientAuthenticationError | OSError):
+            error = inner  # the credential's or the socket's error, which the SDK wraps
+    match error:
+        case MessagingEntityNotFoundError():
+            return Failure(
+                f"The queue {queue} does not exist in {where}.",
+                "Name the right one with --queue or SESSION_REVOKED_QUEUE, or deploy infra/ first.",
+            )
+        case MessagingEntityDisabledError():
+            return Failure(
+                f"The queue {queue} in {where} is disabled for this operation ({right}).",
+                "Set its status to Active in the portal, or with "
+                "'az servicebus queue update --status Active'.",
+            )
+        case ServiceBusAuthenticationError() | ServiceBusAuthorizationError():
+            return Failure(
+                f"You have no right to {right} on the queue {queue} in {where}.",
+                f"Assign yourself the role Azure Service Bus Data {role} on the queue (it takes "
+                "some minutes to work), or use a connection string whose key has the right "
+                f"{right}.",
+            )
+        case ClientAuthenticationError():
+            return Failure(
+                f"No Microsoft Entra token: {first_line(error)}",
+                "Log in with 'az login' to the tenant of the subscription.",
+            )
+        case ServiceBusConnectionError() | ServiceBusCommunicationError() | OSError():
+            return Failure(
+                f"{where} cannot be reached: {first_line(error)}",
+                "Check the name, and that port 5671 is open from here; 'revoker doctor' tells you "
+                "more.",
+            )
+        case AzureError():
+            return Failure(
+                f"{where} failed: {type(error).__name__}: {first_line(error)}",
+                "Try again; if it fails again, run 'revoker doctor'.",
+            )
+        case _:
+            raise error

@@ -1,0 +1,59 @@
+"""What is in the queue and in its dead-letter queue, found by peeking."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from revoker.connection import QueueAddress
+from revoker.messages import Seen, peek
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Counts of messages; `complete` is False if there may be more than were looked at."""
+
+    active: int
+    scheduled: int
+    deferred: int
+    dead_lettered: int
+    oldest_seconds: float | None
+    """Age of the oldest pending revocation since its first enqueue; None if nothing is pending."""
+    oldest_dead_letter_seconds: float | None
+    waiting_because: dict[str, int]
+    """How often each HTTP status and code was the last error of a retry copy."""
+    dead_letter_reasons: dict[str, int]
+    complete: bool
+
+
+async def status(address: QueueAddress, limit: int) -> Status:
+    """Count up to `limit` messages of each of the two queues."""
+    waiting, dead = await asyncio.gather(
+        _look(address, limit, dead_letters=False), _look(address, limit, dead_letters=True)
+    )
+    states = Counter(seen.state for seen in waiting)
+    because = Counter(seen.last_error.partition(":")[0] for seen in waiting if seen.last_error)
+    return Status(
+        active=states["active"],
+        scheduled=states["scheduled"],
+        deferred=states["deferred"],
+        dead_lettered=len(dead),
+        oldest_seconds=_oldest(waiting),
+        oldest_dead_letter_seconds=_oldest(dead),
+        waiting_because=dict(because),
+        dead_letter_reasons=dict(Counter(seen.reason for seen in dead)),
+        complete=max(len(waiting), len(dead)) < limit,
+    )
+
+
+async def _look(address: QueueAddress, limit: int, *, dead_letters: bool) -> list[Seen]:
+    async with address.receiver(dead_letters=dead_letters) as receiver:
+        return [Seen.read(message) async for message in peek(receiver, limit=limit)]
+
+
+def _oldest(messages: Sequence[Seen]) -> float | None:
+    if not messages:
+        return None
+    first = min(seen.first_enqueued_at for seen in messages)
+    return round(max(0.0, (datetime.now(UTC) - first).total_seconds()), 1)

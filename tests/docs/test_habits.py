@@ -1,0 +1,37 @@
+"""The checks before a commit are those of `make lint`."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRE_COMMIT = (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("repository", "package"),
+    [
+        ("astral-sh/ruff-pre-commit", "ruff"),
+        ("codespell-project/codespell", "codespell"),
+        ("zizmorcore/zizmor-pre-commit", "zizmor"),
+    ],
+)
+def test_pre_commit_runs_the_versions_of_make_lint(repository: str, package: str) -> None:
+    """A hook has the version that requirements-dev.txt pins, so that both say the same."""
+    hook = re.search(rf"repo: https://github\.com/{repository}\n +rev: v(\S+)", PRE_COMMIT)
+    pin = re.search(
+        rf"^{package}==(\S+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE
+    )
+    assert hook is not None
+    assert pin is not None
+    assert hook[1] == pin[1]
+
+
+def test_the_table_of_contributing_names_files_that_exist() -> None:
+    """Who wants to change something finds the file and its test under the names of the table."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Before")[0]
+    paths = re.findall(r"`((?:delete_session|tests)/[\w/.]+)`", table)
+    assert len(paths) >= 12
+    for path in paths:
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,43 @@
+"""Programs for Node.js that tests run beside pinned packages of the npm registry."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(__file__).parents[1] / "build"
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in the folder."""
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=140)
+
+
+def installed(name: str, sources: Iterable[Path], build: list[str] | None = None) -> Path:
+    """Return a folder with the sources and the packages that they need; made once.
+
+    Skip the test where Node.js or the registry is missing. `build` is a command that must succeed
+    after the installation.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip(f"Node.js is missing: {name} is not checked")
+    folder = BUILD / name
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = sorted(sources)
+    made_of = "".join(path.read_text() for path in sources)
+    ready = folder / ".ready"
+    if ready.exists() and ready.read_text() == made_of:
+        return folder
+    for source in sources:
+        shutil.copy(source, folder)
+    done = run([npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+    if done.returncode:
+        pytest.skip(f"npm cannot install what {name} needs: {done.stderr[-300:]}")
+    if build is not None:
+        built = run([node, *build], folder)
+        assert built.returncode == 0, built.stdout
+    ready.write_text(made_of)
+    return folder

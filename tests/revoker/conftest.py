@@ -1,0 +1,191 @@
+"""Brokers, local clouds and the command itself, for the tests of `revoker/`."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.amqp import AmqpAnnotatedMessage
+from typer.testing import CliRunner
+
+from local.cloud import Options
+from revoker.cli.app import app
+from tests.local.broker_process import BrokerProcess
+from tests.revoker.clouds import CloudThread
+
+QUEUES = 10
+SEEDED = 7
+LONG_LOCKS = "long-locks"
+"""A seeded queue whose messages stay locked for five minutes, instead of two seconds. It has two
+more dead letters, whose bodies are AMQP values: a map and a text."""
+LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
+"""The dead letters of each seeded queue: session id (which is the message id too) and reason."""
+KEYS = {"listener": ["Listen"], "sender": ["Send"], "both": ["Send", "Listen"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = None) -> Ran:
+    """Run the command in this process; of the settings it sees only those given."""
+    cleared: dict[str, str | None] = dict.fromkeys(
+        (
+            *("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace"),
+            *("SESSION_REVOKED_QUEUE", "FACE_ENDPOINT", "FACE_API_VERSION", "TRACEPARENT"),
+            *("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_CLIENT_ID"),
+        )
+    )
+    result = CliRunner().invoke(app, list(arguments), input=stdin, env=cleared | environment)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """A broker with several equal queues, and keys with different rights."""
+    properties = {
+        "lockDuration": "PT2S",
+        "defaultMessageTimeToLive": "P2D",
+        "requiresDuplicateDetection": True,
+    }
+    config: Path = tmp_path_factory.mktemp("broker") / "broker.json"
+    config.write_text(
+        json.dumps(
+            {
+                "queues": [
+                    {"name": name, "properties": properties}
+                    for name in [
+                        *(f"q{n}" for n in range(QUEUES)),
+                        *(f"dead{n}" for n in range(SEEDED)),
+                    ]
+                ]
+                + [{"name": LONG_LOCKS, "properties": properties | {"lockDuration": "PT5M"}}],
+                "authorizationRules": [
+                    {"keyName": name, "key": "c2Vj", "rights": rights}
+                    for name, rights in KEYS.items()
+                ],
+            }
+        )
+    )
+    with BrokerProcess.running(["--config", str(config)]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _unused_queues() -> Iterator[str]:
+    return iter([f"q{n}" for n in range(QUEUES)])
+
+
+@dataclass(frozen=True, slots=True)
+class OneQueue:
+    """A queue of its own for one test."""
+
+    broker: BrokerProcess
+    name: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "ServiceBusConnection": self.broker.with_key("both", "c2Vj"),
+            "SESSION_REVOKED_QUEUE": self.name,
+        }
+
+    def revoker(self, *arguments: str, stdin: str | None = None) -> Ran:
+        return revoker(self.environment, *arguments, stdin=stdin)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return self.broker.counts(self.name)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        own = (self.name, f"{self.name}/$deadletterqueue")
+        return [event for event in self.broker.control("GET", "/ledger") if event["queue"] in own]
+
+    def messages(self, *, dead: bool = False) -> list[dict[str, Any]]:
+        path = f"/messages?queue={self.name}&dead_letter={int(dead)}"
+        found: list[dict[str, Any]] = self.broker.control("GET", path)
+        return found
+
+
+@pytest.fixture
+def queue(broker: BrokerProcess, _unused_queues: Iterator[str]) -> OneQueue:
+    return OneQueue(broker, next(_unused_queues))
+
+
+@pytest.fixture(scope="module")
+def _seeded_names(broker: BrokerProcess) -> Iterator[str]:
+    """Names of queues with dead letters, all filled at once because opening a link takes long."""
+    names = [LONG_LOCKS, *(f"dead{n}" for n in range(SEEDED))]
+
+    async def seed_all() -> None:
+        connection_string = broker.with_key("both", "c2Vj")
+        async with ServiceBusClient.from_connection_string(connection_string) as client:
+            await asyncio.gather(*(_seed(client, name) for name in names))
+
+    asyncio.run(seed_all())
+    return iter(names[1:])
+
+
+async def _seed(client: ServiceBusClient, name: str) -> None:
+    async with client.get_queue_sender(name) as sender, client.get_queue_receiver(name) as receiver:
+        for session_id in LETTERS:
+            await sender.send_messages(
+                ServiceBusMessage(
+                    json.dumps({"sessionId": session_id}),
+                    message_id=session_id,
+                    content_type="application/json",
+                    correlation_id="case-7",
+                    application_properties={
+                        "team": "fraud",
+                        "revoker-attempt": 7,
+                        "revoker-copy": 3,
+                        "revoker-first-enqueued": "2026-01-01T00:00:00+00:00",
+                        "revoker-last-error": "HTTP 503",
+                    },
+                )
+            )
+        reasons = list(LETTERS.values())
+        if name == LONG_LOCKS:
+            for value in ({"a": "map"}, '{"sessionId": "a-text"}'):
+                await sender.send_messages(AmqpAnnotatedMessage(value_body=value))
+                reasons.append("MaxDeliveryCountExceeded")
+        for reason in reasons:
+            (message,) = await receiver.receive_messages(1, max_wait_time=10)
+            await receiver.dead_letter_message(
+                message, reason=reason, error_description=f"why: {reason}"
+            )
+
+
+@pytest.fixture
+def seeded(broker: BrokerProcess, _seeded_names: Iterator[str]) -> OneQueue:
+    """A queue of its own for one test, with the four dead letters of LETTERS."""
+    return OneQueue(broker, next(_seeded_names))
+
+
+@pytest.fixture
+def seeded_with_a_rest(broker: BrokerProcess, _seeded_names: Iterator[str]) -> OneQueue:
+    return OneQueue(broker, LONG_LOCKS)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[CloudThread]:
+    """A broker, a Face API and an identity endpoint, without a Functions host."""
+    with CloudThread.running(Options(hosts=0)) as running:
+        yield running

@@ -1,0 +1,327 @@
+"""`revoker doctor` and `revoker session`: what they say about each seeded fault."""
+
+import asyncio
+import contextlib
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from delete_session.answer import Answer, remedy
+from delete_session.endpoint import SCOPE
+from local.certificates import self_signed
+from revoker.doctor import tokens
+from revoker.doctor.face import read_right
+from revoker.failure import Failure
+from tests.revoker.clouds import CloudThread
+from tests.revoker.conftest import OneQueue, Ran, revoker
+
+
+def examined(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """Return the exit code, and the failed checks by name."""
+    ran = revoker(environment, "doctor", "--json", *arguments)
+    checks = ran.json["checks"]
+    return ran.code, {each["name"]: each for each in checks if each["state"] == "failed"}
+
+
+def the_fault(environment: dict[str, str], *arguments: str) -> tuple[str, str, str]:
+    """Return name, detail and remedy of the only check that failed."""
+    code, wrong = examined(environment, *arguments)
+    assert (code, len(wrong)) == (1, 1), wrong
+    (check,) = wrong.values()
+    return check["name"], check["detail"], check["remedy"]
+
+
+def test_finds_nothing_wrong_in_a_healthy_deployment(cloud: CloudThread) -> None:
+    """All checks pass; no message is sent, and no existing session is deleted."""
+    (existing,) = cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", {"count": 1})
+    before = cloud.ask(cloud.cloud.broker, "GET", "/queues")
+    ran = revoker(cloud.cloud.environment, "doctor")
+    assert ran.code == 0, ran.out
+    assert ran.out.splitlines()[-1] == "All 13 checks passed."
+    assert cloud.ask(cloud.cloud.broker, "GET", "/queues") == before
+    sessions = cloud.ask(cloud.cloud.face, "GET", "/_local/sessions")
+    assert existing in [each["id"] for each in sessions]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "cause"),
+    [
+        ("FACE_ENDPOINT", "https://westeurope.api.cognitive.microsoft.com", "regional endpoint"),
+        ("FACE_ENDPOINT", "", "FACE_ENDPOINT is not set"),
+        ("FACE_API_VERSION", "2024-01-01", "must look like v1.2"),
+        ("FACE_MAX_CALLS_PER_SECOND", "many", "must be a number"),
+    ],
+)
+def test_names_each_setting_that_is_wrong(
+    cloud: CloudThread, variable: str, value: str, cause: str
+) -> None:
+    """A regional endpoint, a missing setting and invalid ones are each named."""
+    name, detail, _ = the_fault(cloud.cloud.environment | {variable: value})
+    assert name == "settings"
+    assert variable in detail
+    assert cause in detail
+
+
+def test_names_an_endpoint_that_does_not_exist(cloud: CloudThread) -> None:
+    """A wrong endpoint shows as a name that cannot be resolved."""
+    environment = cloud.cloud.environment | {"FACE_TOKEN_SCOPE": SCOPE}
+    name, detail, action = the_fault(
+        environment, "--face-endpoint", "https://no-such-resource.invalid"
+    )
+    assert (name, "no-such-resource.invalid" in detail) == ("Face name", True)
+    assert "FACE_ENDPOINT" in action
+
+
+def test_session_names_the_setting_for_an_unknown_cloud(cloud: CloudThread) -> None:
+    """Nobody is asked for a token for an endpoint whose scope is not known."""
+    environment = cloud.cloud.environment | {"FACE_ENDPOINT": "https://face.contoso.com"}
+    ran = revoker(environment, "session", "s-1")
+    assert ran.code == 2
+    assert "set FACE_TOKEN_SCOPE to the scope" in " ".join(ran.err.split())
+
+
+def test_names_an_endpoint_that_is_not_a_face_api(cloud: CloudThread) -> None:
+    """If an endpoint answers but knows no version of the API, the remedy is to check it."""
+    with serving(lambda _: web.Response(status=404)) as endpoint:
+        name, detail, action = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
+    assert name == "API version"
+    assert "does not know any version" in detail
+    assert "check FACE_ENDPOINT" in action
+
+
+def test_names_the_api_versions_that_the_resource_knows(cloud: CloudThread) -> None:
+    """For an unknown version, the remedy names those that the resource knows."""
+    name, detail, action = the_fault(cloud.cloud.environment, "--api-version", "v9.9")
+    assert name == "API version"
+    assert "v9.9" in detail
+    assert "FACE_API_VERSION" in action
+    assert "knows v1.2-preview.1, v1.2" in action
+
+
+def test_names_the_role_that_is_missing(cloud: CloudThread) -> None:
+    """PermissionDenied means that the right is missing; the remedy is the one the function logs."""
+    with cloud.configured(cloud.cloud.face, deny_role=True):
+        name, detail, action = the_fault(cloud.cloud.environment)
+    assert name == "Face right to delete"
+    assert "right to delete sessions is missing" in detail
+    assert action == remedy(Answer(status=403, code="PermissionDenied"))
+
+
+def test_names_a_resource_that_is_not_approved(cloud: CloudThread) -> None:
+    """UnsupportedFeature means that approval is missing, not a role."""
+    with cloud.configured(cloud.cloud.face, feature_unsupported=True):
+        _, detail, action = the_fault(cloud.cloud.environment)
+    assert "not approved" in detail
+    assert "limited access" in action
+
+
+def test_names_a_token_that_has_expired(cloud: CloudThread) -> None:
+    """An expired token fails its own check, and the checks that need a token are skipped."""
+    with cloud.configured(cloud.cloud.identity, issue="expired"):
+        ran = revoker(cloud.cloud.environment, "doctor")
+        name, detail, action = the_fault(cloud.cloud.environment)
+    assert (name, "expired" in detail, "clock" in action) == ("Face token", True, True)
+    assert (ran.code, ran.out.count("Face token failed")) == (1, 2)
+    assert ran.out.splitlines()[-1] == "1 of 13 checks failed, 2 were skipped."
+
+
+def test_names_a_token_for_something_else(cloud: CloudThread) -> None:
+    """For a token with another audience, both audiences are named."""
+    with cloud.configured(cloud.cloud.identity, issue="wrong_audience"):
+        name, detail, _ = the_fault(cloud.cloud.environment)
+    assert (name, "for https://management.azure.com" in detail) == ("Face token", True)
+
+
+def test_names_an_identity_that_gives_no_token(cloud: CloudThread) -> None:
+    """If the identity endpoint fails, it is the token that is missing and not a right."""
+    with cloud.configured(cloud.cloud.identity, fail=True, fail_status=400):
+        name, detail, action = the_fault(cloud.cloud.environment)
+    assert name == "Face token"
+    assert "No Microsoft Entra token" in detail
+    assert "az login" in action
+
+
+def test_names_a_queue_that_is_missing(cloud: CloudThread) -> None:
+    """A missing queue is reported as missing, and not as a missing right."""
+    code, wrong = examined(cloud.cloud.environment, "--queue", "nowhere")
+    assert code == 1
+    assert all("nowhere does not exist" in each["detail"] for each in wrong.values())
+    assert set(wrong) == {
+        *("queue, right to receive", "dead letters, right to receive", "queue, right to send"),
+    }
+
+
+def test_names_the_right_to_send_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:
+    """With the right to listen alone, only the check of the right to send fails."""
+    listener = queue.broker.with_key("listener", "c2Vj")
+    environment = cloud.cloud.environment | queue.environment | {"ServiceBusConnection": listener}
+    name, detail, action = the_fault(environment)
+    assert name == "queue, right to send"
+    assert "no right to Send" in detail
+    assert "Azure Service Bus Data Sender" in action
+
+
+def test_names_the_right_to_receive_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:
+    """With the right to send alone, the checks of the queue and of its dead letters fail."""
+    sender = queue.broker.with_key("sender", "c2Vj")
+    environment = cloud.cloud.environment | queue.environment | {"ServiceBusConnection": sender}
+    _, wrong = examined(environment)
+    assert set(wrong) == {"queue, right to receive", "dead letters, right to receive"}
+    assert all("Azure Service Bus Data Receiver" in each["remedy"] for each in wrong.values())
+
+
+def test_names_a_namespace_that_cannot_be_reached(cloud: CloudThread) -> None:
+    """For a closed port, the remedy names the port, and the Face API is checked all the same."""
+    name, detail, action = the_fault(cloud.cloud.environment | at("127.0.0.1:9"))
+    assert (name, "127.0.0.1:9" in detail, "port 9" in action) == ("Service Bus TLS", True, True)
+    assert action.endswith("and ServiceBusConnection.")
+
+
+def at(address: str) -> dict[str, str]:
+    """Return a connection string for a broker at this address."""
+    keys = "SharedAccessKeyName=k;SharedAccessKey=c2Vj;UseDevelopmentEmulator=true;"
+    return {"ServiceBusConnection": f"Endpoint=sb://{address};{keys}"}
+
+
+def test_names_an_address_that_is_not_one(cloud: CloudThread) -> None:
+    """A port that is not a number is a failed check, and no other check suffers from it."""
+    name, detail, action = the_fault(cloud.cloud.environment | at("namespace:port"))
+    assert (name, "not an address" in detail) == ("Service Bus name", True)
+    assert action == "Correct ServiceBusConnection."
+
+
+def test_names_who_intercepts_tls(cloud: CloudThread, tmp_path: Path) -> None:
+    """For a certificate that is not trusted, its issuer is named."""
+    context = self_signed("Example Corp Proxy", tmp_path)
+    with serving(lambda _: web.Response(status=404), context) as endpoint:
+        name, detail, action = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
+    assert name == "Face TLS"
+    assert "Example Corp Proxy" in detail
+    assert "a proxy intercepts TLS" in action
+
+
+def test_names_a_clock_that_is_off(cloud: CloudThread) -> None:
+    """The Face API's Date header shows by how much the clock is off, and in which direction."""
+
+    def an_hour_ahead(_: web.Request) -> web.Response:
+        return web.json_response(
+            {"error": {"code": "SessionNotFound", "message": ""}},
+            status=404,
+            headers={"Date": formatdate(time() + 3600, usegmt=True)},
+        )
+
+    with serving(an_hour_ahead) as endpoint:
+        name, detail, action = the_fault(cloud.cloud.environment, "--face-endpoint", endpoint)
+    assert name == "clock"
+    assert re.search(r"(3599|360\d) s behind", detail)
+    assert "NTP" in action
+
+
+def test_a_token_that_cannot_be_read_is_not_a_fault() -> None:
+    """A token that is not a JSON Web Token passes, and names no caller."""
+    assert tokens.read("opaque", "https://a/.default") == "for an unnamed caller"
+    assert tokens.read("a.b.c", "https://a/.default") == "for an unnamed caller"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        *((401, "401"), (401, "PermissionDenied"), (403, "PermissionDenied"), (403, "403")),
+        *((404, "404"), (302, "HTTP 302")),
+    ],
+)
+def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
+    """If the function's log names a remedy for an answer, the doctor names the same one."""
+    answer = Answer(status=status, code=code)
+    with pytest.raises(Failure) as failed:
+        read_right(answer)
+    assert failed.value.remedy == remedy(answer)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "action"),
+    [
+        (403, "UnsupportedFeature", "limited access"),
+        (400, "NobodyKnows", "documentation"),
+        (429, "429", "FACE_MAX_CALLS_PER_SECOND"),
+        (500, "Unspecified", "Try again"),
+    ],
+)
+def test_has_a_remedy_where_the_function_has_none(status: int, code: str, action: str) -> None:
+    """Answers for which the deployment is not to blame have remedies of the doctor's own."""
+    answer = Answer(status=status, code=code)
+    assert remedy(answer) is None
+    with pytest.raises(Failure) as failed:
+        read_right(answer)
+    assert action in failed.value.remedy
+
+
+# ---- revoker session ----
+
+
+def ask(cloud: CloudThread, *arguments: str) -> Ran:
+    return revoker(cloud.cloud.environment, "session", *arguments)
+
+
+def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
+    """The exit code is 1 if it exists, under either type, 0 if it is gone, 3 if nobody can tell."""
+    body = {"ids": ["a-session"], "type": "liveness"}
+    cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", body)
+    found = ask(cloud, "a-session", "--json")
+    assert (found.code, found.json["existence"]) == (1, "exists")
+    assert found.json["session_type"] == "liveness"
+    gone = ask(cloud, "another")
+    assert (gone.code, "is gone" in gone.out) == (0, True)
+    with cloud.configured(cloud.cloud.face, deny_role=True):
+        unknown = ask(cloud, "a-session")
+    assert unknown.code == 3
+    assert "may not read sessions" in unknown.err
+    wrong_version = ask(cloud, "a-session", "--api-version", "v9.9", "--json")
+    assert wrong_version.code == 3
+    assert wrong_version.json["remedy"] == remedy(Answer(status=404, code="404"))
+    assert ask(cloud, "a/b").code == 2
+    assert revoker({}, "session", "a").code == 2
+
+
+# ---- servers that are not what they should be ----
+
+
+@contextlib.contextmanager
+def serving(
+    answer: Callable[[web.Request], web.Response], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Run an HTTP server that gives one answer to everything; the value is its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+    async def start() -> web.AppRunner:
+        async def handle(request: web.Request) -> web.Response:
+            return answer(request)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        return runner
+
+    runner = run(start())
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        run(runner.cleanup())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -1,0 +1,34 @@
+"""What `pip install .[ops]` installs."""
+
+import tomllib
+from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+from revoker.cli.app import main
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_installs_the_command_under_its_name() -> None:
+    """`revoker` is the only command, and it is the one tested here."""
+    assert list(PROJECT["project"]["scripts"]) == ["revoker"]
+    target = PROJECT["project"]["scripts"]["revoker"]
+    assert EntryPoint("revoker", target, "console_scripts").load() is main
+
+
+def test_installs_the_function_and_the_command_and_no_other_package() -> None:
+    """Of the packages at the top, only those two are installed, each with all that is in it."""
+    patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+
+    def installed(path: Path) -> bool:
+        return any(
+            fnmatchcase(".".join(path.relative_to(ROOT).parts), pattern) for pattern in patterns
+        )
+
+    top = {path.parent for path in ROOT.glob("*/__init__.py")}
+    assert {path.name for path in top if installed(path)} == {"delete_session", "revoker"}
+    for path in [*ROOT.glob("revoker/**/*.py"), *ROOT.glob("delete_session/**/*.py")]:
+        assert installed(path.parent), path
+        assert (path.parent / "__init__.py").exists(), path

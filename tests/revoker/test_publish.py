@@ -1,0 +1,254 @@
+"""`revoker publish` and what every verb shares."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from azure.identity import CredentialUnavailableError
+from azure.servicebus.exceptions import (
+    MessagingEntityDisabledError,
+    ServiceBusAuthorizationError,
+    ServiceBusError,
+    ServiceBusServerBusyError,
+)
+
+from delete_session.contract import SessionRevoked, parse
+from revoker.failure import Exit
+from revoker.publish import message_id, new_run, new_traceparent, read_ids
+from revoker.service_bus_errors import explain
+from tests.local.broker_process import until
+from tests.revoker.conftest import LETTERS, OneQueue, revoker
+
+
+def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
+    queue: OneQueue, tmp_path: Path
+) -> None:
+    """Every id of the arguments and of the file becomes one message that the contract allows."""
+    ids = [str(uuid4()) for _ in range(250)]
+    file = tmp_path / "ids.txt"
+    file.write_text("# from the incident\n\n" + "\n".join([*ids, ids[3]]) + "\n")
+    run = new_run()
+    options = ("--reason", "fraud", "--resume", str(run), "--json")
+    ran = queue.revoker("publish", "one", "--file", str(file), *options)
+    assert (ran.code, ran.json["published"]) == (0, 251)
+    messages = queue.messages()
+    assert [each["message_id"] for each in messages] == [
+        message_id(run, each, "livenessWithVerify") for each in ["one", *ids]
+    ]
+    assert {each["properties"]["subject"] for each in messages} == {"session-revoked"}
+    traces = {each["application_properties"]["traceparent"] for each in messages}
+    assert len(traces) == 251
+
+
+def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
+    """What is published again is not dropped, whatever became of the first message."""
+    for _ in range(2):
+        assert queue.revoker("publish", "a", "b").code == 0
+    assert queue.counts["active"] == 4
+
+
+def test_resumed_run_sends_nothing_twice(queue: OneQueue) -> None:
+    """Under the id of the interrupted run, the queue drops what had already arrived."""
+    run = str(uuid4())
+    assert queue.revoker("publish", "a", "--resume", run).code == 0
+    assert queue.revoker("publish", "a", "b", "--resume", run).code == 0
+    assert queue.counts["active"] == 2
+    assert queue.revoker("publish", "a", "--type", "liveness", "--resume", run).code == 0
+    assert queue.counts["active"] == 3
+    ran = queue.revoker("publish", "a", "--resume", "yesterday")
+    assert ran.code == 2
+    assert "'yesterday' is not the id of a run" in ran.err
+
+
+def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
+    """A dead letter or a waiting message of the same session is named, with what will happen."""
+    session = next(iter(LETTERS))
+    ran = seeded.revoker("publish", session, "fresh")
+    assert ran.code == 0
+    assert f"{session} is also named by dead letter number" in ran.out
+    assert LETTERS[session] in ran.out
+    assert "whichever message comes first deletes the session" in ran.out
+    assert "fresh is also" not in ran.out
+    ran = seeded.revoker("publish", "fresh", "--json")
+    assert ran.json["also_carried_by"] == {"fresh": ["a message that is active"]}
+
+
+def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
+    """A publisher that may only send is told nothing of other messages, and publishes."""
+    environment = queue.environment | {
+        "ServiceBusConnection": queue.broker.with_key("sender", "c2Vj")
+    }
+    ran = revoker(environment, "publish", "a", "--json")
+    assert (ran.code, ran.json["also_carried_by"]) == (0, {})
+    assert queue.counts["active"] == 1
+
+
+def test_publishes_nothing_if_one_id_is_wrong(queue: OneQueue) -> None:
+    """One invalid id among many means that none is published."""
+    ran = queue.revoker("publish", "--file", "-", stdin="good\n../bad\n")
+    assert ran.code == 2
+    assert "../bad" in ran.err
+    assert "Nothing was done" in ran.err
+    assert queue.counts["active"] == 0
+
+
+MODULES_OF_PUBLISH = """
+import json, sys, types
+# Not what the package itself loads on being imported, but what publishing needs of it.
+package = types.ModuleType("delete_session")
+package.__path__ = ["delete_session"]
+sys.modules["delete_session"] = package
+from revoker.cli.app import app
+app(["publish", "a", "--json"], standalone_mode=False)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_publishing_with_a_connection_string_loads_only_what_it_needs(queue: OneQueue) -> None:
+    """The libraries for HTTP, login, the Functions host and tables are not loaded."""
+    ran = subprocess.run(
+        [sys.executable, "-c", MODULES_OF_PUBLISH],
+        env={**os.environ, **queue.environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.returncode == 0, ran.stderr
+    published, modules = (json.loads(line) for line in ran.stdout.splitlines())
+    assert published["published"] == queue.counts["active"] == 1
+    assert "azure.servicebus" in modules
+    not_needed = ("aiohttp", "httpx", "azure.identity", "azure.functions", "cryptography", "rich")
+    assert not [name for name in not_needed if name in modules]
+
+
+def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> None:
+    """If the broker refuses a later batch, the count is printed, and resuming it does the rest."""
+    ids = "\n".join(str(uuid4()) for _ in range(3000))
+    fault = {"operation": "send", "queue": queue.name, "count": None}
+    refused = {"condition": "com.microsoft:argument-error"}
+
+    def refuse_once_begun() -> None:
+        until(lambda: queue.counts["active"] > 0, "the first batch")
+        queue.broker.control("POST", "/faults", fault | refused)
+
+    with ThreadPoolExecutor(1) as pool:
+        refusing = pool.submit(refuse_once_begun)
+        ran = queue.revoker("publish", "--file", "-", stdin=ids)
+        refusing.result()
+    queue.broker.control("DELETE", "/faults")
+    assert ran.code == 3
+    confirmed = queue.counts["active"]
+    assert 0 < confirmed < 3000
+    assert f"{confirmed} of 3000 messages were published" in ran.err
+    resume = re.findall(r"--resume \S+", ran.err)[-1].split()
+    assert queue.revoker("publish", "--file", "-", *resume, stdin=ids).code == 0
+    assert queue.counts["active"] == 3000
+
+
+@pytest.mark.parametrize("verb", [["status"], ["publish", "a"], ["dead-letters", "list"]])
+def test_names_the_setting_that_is_missing(verb: list[str]) -> None:
+    """Without a connection, every verb ends with 2 and names what to set."""
+    ran = revoker({}, *verb)
+    assert ran.code == 2
+    assert "ServiceBusConnection" in ran.err
+
+
+def test_a_wrong_connection_string_is_not_repeated() -> None:
+    """Half a connection string is a wrong setting, and its contents are not repeated."""
+    ran = revoker({"ServiceBusConnection": "Endpoint=sb://x;SharedAccessKeyName=secret"}, "status")
+    assert ran.code == 2
+    assert "ServiceBusConnection is not a usable connection string" in ran.err
+    assert "secret" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "remedy"),
+    [
+        (
+            ServiceBusError("x", error=CredentialUnavailableError("Please run 'az login'")),
+            "No Microsoft Entra token",
+            "az login",
+        ),
+        (ServiceBusError("it broke"), "it broke", "doctor"),
+        (ServiceBusServerBusyError(message="busy"), "ServiceBusServerBusyError", "doctor"),
+        (MessagingEntityDisabledError(message="off"), "is disabled", "Active"),
+        (ServiceBusAuthorizationError(message="no"), "no right to Send", "Data Sender"),
+    ],
+)
+def test_an_error_of_service_bus_has_a_cause_and_a_remedy(
+    error: Exception, cause: str, remedy: str
+) -> None:
+    """Each error has its cause and remedy, also a missing login, which the SDK wraps."""
+    failure = explain(error, "ns", "q", "Send")
+    assert cause in failure.cause
+    assert remedy in failure.remedy
+    assert failure.code is Exit.UNREACHABLE
+
+
+def test_needs_no_setting_that_the_verb_does_not_use(queue: OneQueue) -> None:
+    """`status` works without FACE_ENDPOINT and whatever else only the function needs."""
+    assert queue.revoker("status").code == 0
+
+
+def test_cannot_connect_ends_with_3_and_never_shows_the_key(queue: OneQueue) -> None:
+    """For a closed port, the namespace is named, and nothing else of the connection string."""
+    closed = "Endpoint=sb://127.0.0.1:9;SharedAccessKeyName=n;SharedAccessKey=c2VjcmV0;"
+    environment = {"ServiceBusConnection": closed + "UseDevelopmentEmulator=true;"}
+    ran = revoker(environment, "publish", "a", "--json")
+    assert ran.code == 3
+    assert "127.0.0.1:9" in ran.json["error"]
+    assert "c2VjcmV0" not in ran.out + ran.err
+
+
+def test_the_right_that_is_missing_is_named(queue: OneQueue) -> None:
+    """With the right to listen alone, publishing fails for want of the right to send."""
+    environment = queue.environment | {
+        "ServiceBusConnection": queue.broker.with_key("listener", "c2Vj")
+    }
+    ran = revoker(environment, "publish", "a")
+    assert ran.code == 3
+    assert "no right to Send" in ran.err
+    assert revoker(environment, "status").code == 0
+
+
+def test_an_option_goes_before_the_environment(queue: OneQueue) -> None:
+    """--queue names another queue than SESSION_REVOKED_QUEUE does."""
+    ran = queue.revoker("status", "--queue", "nowhere")
+    assert ran.code == 3
+    assert "The queue nowhere does not exist" in ran.err
+
+
+def test_message_id_names_the_publication() -> None:
+    """It differs between runs, sessions and types, and is the same when a run is resumed."""
+    run = new_run()
+    ids = {
+        message_id(each, session, kind)
+        for each in (run, new_run())
+        for session in ("a", "b" * 128)
+        for kind in ("livenessWithVerify", "liveness")
+    }
+    assert len(ids) == 8
+    assert message_id(run, "a", "liveness") in ids
+    assert all(len(each) <= 128 for each in ids)
+
+
+def test_the_callers_trace_goes_on() -> None:
+    """TRACEPARENT names the trace that the messages belong to."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    mine = new_traceparent({"TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert mine.split("-")[1] == trace
+    assert new_traceparent({"TRACEPARENT": "nonsense"}) != new_traceparent({})
+
+
+def test_what_is_published_is_what_the_contract_reads() -> None:
+    """Ids are read as the function reads them."""
+    assert read_ids([" a ", "a"], ["b\n", "# c", ""]) == ["a", "b"]
+    assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json", {}) == (
+        SessionRevoked("a", "liveness")
+    )

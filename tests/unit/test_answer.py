@@ -1,0 +1,112 @@
+"""What an answer says, what it means, and what to do about a fault of the deployment."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delete_session.answer import (
+    Answer,
+    Meaning,
+    meaning,
+    refuses_token,
+    remedy,
+    retry_after_seconds,
+)
+
+NOW = 1_767_323_045.0  # Fri, 02 Jan 2026 03:04:05 GMT
+
+
+def answer(status: int | None, code: str = "", **fields: object) -> Answer:
+    return Answer(status=status, code=code or f"HTTP {status}", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "names"),
+    [
+        (401, "PermissionDenied", "Principal does not have access to API/Operation.", "role"),
+        (403, "403", "Access denied due to Virtual Network/Firewall rules.", "network rules"),
+        (403, "AccessDenied", "Public access is disabled.", "private endpoint"),
+        (403, "Forbidden", "Traffic is not from an approved private endpoint.", "private endpoint"),
+        (400, "BadRequest", "Tenant provided in token does not match resource token.", "tenant"),
+        (400, "BadRequest", "Please provide a custom subdomain for token.", "custom subdomain"),
+        (403, "HTTP 403", "Out of call volume quota. Quota will be replenished.", "call volume"),
+        (407, "HTTP 407", "", "proxy"),
+        (401, "401", "Access denied due to invalid subscription key.", "token"),
+        (404, "404", "Resource not found", "FACE_API_VERSION"),
+        (307, "HTTP 307", "", "redirect"),
+    ],
+)
+def test_fault_of_the_deployment_names_its_remedy(
+    status: int, code: str, message: str, names: str
+) -> None:
+    """Whoever reads the line knows where to look, whichever code came with the text."""
+    given_answer = answer(status, code, message=message)
+    assert meaning(given_answer) is Meaning.MISCONFIGURED
+    assert names in (remedy(given_answer) or "")
+
+
+def test_known_fault_is_no_rejection_whatever_its_code() -> None:
+    """A listed code with the text of a network rule is about the deployment all the same."""
+    firewall = answer(403, "x", message="Denied by Firewall rules", rejected=True)
+    assert meaning(firewall) is Meaning.MISCONFIGURED
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "another_helps"),
+    [
+        ("401", "The token is expired.", True),
+        ("PermissionDenied", "Principal does not have access to API/Operation.", False),
+        ("401", "Tenant provided in token does not match resource token.", False),
+    ],
+)
+def test_only_a_refused_token_is_replaced(code: str, message: str, another_helps: bool) -> None:
+    """A missing role and a wrong tenant stay what they are with any token."""
+    assert refuses_token(answer(401, code, message=message)) is another_helps
+
+
+def test_only_faults_of_the_deployment_have_a_remedy() -> None:
+    """Every misconfiguration says what to mend; nothing else does."""
+    for status in (None, *range(200, 600)):
+        for code in ("PermissionDenied", "SessionNotFound", "x"):
+            given_answer = answer(status, code)
+            wrong = meaning(given_answer) is Meaning.MISCONFIGURED
+            assert bool(remedy(given_answer)) is wrong
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "retry_after_ms", "message", "seconds"),
+    [
+        (None, None, "", None),
+        ("7", None, "", 7),
+        ("1.5", None, "", 1.5),
+        (" 3 ", None, "", 3),
+        ("-7", None, "", None),
+        ("soon", None, "", None),
+        ("9" * 400, None, "", None),
+        ("Fri, 02 Jan 2026 03:04:35 GMT", None, "", 30),
+        ("Fri, 02 Jan 2026 03:04:35 -0000", None, "", 30),
+        ("Fri, 02 Jan 2026 03:00:00 GMT", None, "", 0),
+        ("Fri, 99 Jan 2026 03:00:00 GMT", None, "", None),
+        (None, "1500", "", 1.5),
+        ("1", "2500", "", 2.5),
+        (None, None, "Rate limit is exceeded. Please retry after 12 seconds.", 12),
+        (None, None, "Please retry after 1 second.", 1),
+        (None, None, "Please retry after 86,400 seconds.", 86_400),
+        ("5", None, "Please retry after 1 second.", 5),
+        (None, None, "Please retry after a while.", None),
+    ],
+)
+def test_every_form_of_retry_after_is_understood(
+    retry_after: str | None, retry_after_ms: str | None, message: str, seconds: float | None
+) -> None:
+    """Seconds, an HTTP date, milliseconds and the message's own hint: the longest one counts."""
+    assert retry_after_seconds(retry_after, retry_after_ms, message, NOW) == seconds
+
+
+@given(st.none() | st.text(), st.none() | st.text(), st.text())
+def test_no_header_whatever_breaks_the_wait(
+    retry_after: str | None, retry_after_ms: str | None, message: str
+) -> None:
+    """Any text in the headers gives a wait that is not negative, or none."""
+    seconds = retry_after_seconds(retry_after, retry_after_ms, message, NOW)
+    assert seconds is None or seconds >= 0

@@ -1,0 +1,67 @@
+"""The table of answers in docs/failures.md against the code that decides."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from delete_session.answer import Answer, Meaning, meaning
+from delete_session.decision import (
+    Attempt,
+    DeadLetter,
+    Decision,
+    Done,
+    RetryLater,
+    RetryPolicy,
+    decide,
+)
+from delete_session.settings import TABLE
+
+PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
+POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+
+EXAMPLES = {
+    Meaning.DELETED: Answer(status=200, code="HTTP 200"),
+    Meaning.ALREADY_GONE: Answer(status=404, code="SessionNotFound"),
+    Meaning.REJECTED: Answer(status=400, code="BadArgument", rejected=True),
+    Meaning.MISCONFIGURED: Answer(status=403, code="403"),
+    Meaning.UNKNOWN_CODE: Answer(status=400, code="Brandnew"),
+    Meaning.CONFLICT: Answer(status=409, code="ConcurrentOperationConflict"),
+    Meaning.THROTTLED: Answer(status=429, code="429"),
+    Meaning.UNAVAILABLE: Answer(status=503, code="ServiceUnavailable"),
+}
+WORDS: dict[type[Decision], str] = {
+    Done: "completed",
+    RetryLater: "retried",
+    DeadLetter: "dead-lettered",
+}
+
+
+def rows() -> dict[str, str]:
+    """The first word of the last cell of each row, by the meaning that the row names."""
+    table = PAGE.partition("<!-- answers -->")[2].partition("<!-- /answers -->")[0]
+    found = {}
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 3 and (name := re.match(r"`(\w+)`", cells[1])):
+            found[name[1]] = re.split(r"[:;]", cells[2])[0]
+    return found
+
+
+def test_every_meaning_has_a_row() -> None:
+    """The table holds each meaning of an answer exactly once, and none that does not exist."""
+    assert set(rows()) == {each.name.lower() for each in Meaning}
+
+
+@pytest.mark.parametrize("what", Meaning)
+def test_row_says_what_becomes_of_the_message(what: Meaning) -> None:
+    """What the table says of a meaning is what is decided for such an answer."""
+    assert meaning(EXAMPLES[what]) is what
+    attempt = Attempt(answer=EXAMPLES[what], attempts=1, seconds_left=99, chance=0.5)
+    assert rows()[what.name.lower()] == WORDS[type(decide(attempt, POLICY))]
+
+
+def test_page_names_the_codes_that_are_on_the_list() -> None:
+    """Whoever reads the page knows which codes give a message up by default."""
+    default = TABLE["face_codes_not_retryable"].default or ""
+    assert all(f"`{code}`" in PAGE for code in default.split(","))

@@ -1,0 +1,65 @@
+"""What a retry copy carries from delivery to delivery, and what is believed of it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delete_session.history import PROPERTIES, History
+
+FIRST = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+
+histories = st.builds(
+    History,
+    root_id=st.text(max_size=200),
+    first_enqueued_at=st.datetimes(
+        datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)
+    ),
+    attempts=st.integers(0, 999_999),
+    copies=st.integers(1, 999_999),
+    last_error=st.text(max_size=500),
+)
+
+
+@given(histories)
+def test_what_is_written_reads_back(history: History) -> None:
+    """The history survives the way through the queue as it was."""
+    assert set(history.write()) == set(PROPERTIES)
+    assert History.read(history.write(), history.copy_id) == history
+
+
+@given(histories, st.text())
+def test_history_under_another_message_id_is_not_believed(history: History, other: str) -> None:
+    """A copy that somebody sends again under an id of its own begins anew."""
+    if other != history.copy_id:
+        assert History.read(history.write(), other) is None
+
+
+@pytest.mark.parametrize(
+    "garbage", [None, "", "x", -1, 0, 1.5, True, [], {}, "2026-13-99", 10**12, "9999999"]
+)
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_garbage_in_a_property_breaks_nothing(name: str, garbage: object) -> None:
+    """A publisher that uses our property names gets no history, or one within bounds."""
+    own = History(root_id="m", first_enqueued_at=FIRST, attempts=3, copies=2)
+    history = History.read({**own.write(), name: garbage}, own.copy_id)
+    assert history is None or (0 <= history.attempts < 1_000_000 and history.copies == 2)
+
+
+@given(histories, st.integers(0, 10**6), st.text())
+def test_copy_id_fits_and_differs_from_the_one_before(
+    history: History, attempts: int, error: str
+) -> None:
+    """Service Bus takes 128 characters; a copy must not be dropped as its own original."""
+    following = history.next(attempts, error)
+    assert len(following.copy_id) <= 128
+    assert following.copy_id not in (history.copy_id, history.root_id)
+    assert following.copy_id == history.next(attempts + 1, "another error").copy_id
+
+
+def test_copies_of_two_messages_with_the_same_id_differ() -> None:
+    """A publisher may use an id again, after the duplicate window: neither's copies are dropped."""
+    one = History(root_id="m", first_enqueued_at=FIRST, copies=1)
+    other = History(root_id="m", first_enqueued_at=FIRST + timedelta(hours=1), copies=1)
+    assert one.copy_id != other.copy_id

@@ -1,0 +1,116 @@
+"""The house: which room may know which, and what is loaded by whom."""
+
+import json
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = [
+    name
+    for name in ("delete_session", "revoker", "ops", "local", "bench")
+    if (ROOT / name).is_dir()
+]
+
+# From the street up: each room may import those in the lines below its own.
+LAYERS = (
+    {"trigger"},
+    {"revoker"},
+    {"gate", "face", "settlement", "log", "metrics"},
+    {"decision", "delivery"},
+    {"answer", "history", "contract"},
+)
+FOUNDATIONS = {
+    *("pacing", "transport", "identity", "clock", "settings"),
+    *("cloud_events", "lenient_json"),
+    *("connection", "endpoint", "proxy"),
+}
+"""Know nothing of the layers; any of them may rest on these."""
+PURE = ("decision", "delivery", "answer", "contract", "history", "cloud_events", "lenient_json")
+"""Do no input or output: nothing but the standard library and msgspec is loaded with them."""
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph(*PACKAGES, cache_dir=None)
+
+
+def rooms(imports: grimp.ImportGraph, room: str) -> set[str]:
+    """Rooms of the deployed package that a room imports."""
+    found = imports.find_modules_directly_imported_by(f"delete_session.{room}")
+    return {name.partition(".")[2] for name in found if name.startswith("delete_session.")}
+
+
+def test_no_two_modules_import_each_other(imports: grimp.ImportGraph) -> None:
+    """There is no circle of imports in any package, not even one for types only."""
+    arrows = {name: imports.find_modules_directly_imported_by(name) for name in imports.modules}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_every_room_has_its_place(imports: grimp.ImportGraph) -> None:
+    """A new file of the deployed package needs a line in the layers above."""
+    placed = set().union(*LAYERS) | FOUNDATIONS
+    assert {
+        name.partition(".")[2] for name in imports.modules if name.startswith("delete_session.")
+    } == placed
+
+
+def test_imports_run_downwards(imports: grimp.ImportGraph) -> None:
+    """A room imports only what lies beneath it."""
+    for number, layer in enumerate(LAYERS):
+        beneath = set().union(*LAYERS[number + 1 :]) | FOUNDATIONS
+        for room in layer:
+            # Of its own floor, a room may use what is beside it where no circle comes of it.
+            assert rooms(imports, room) <= beneath | layer, room
+    for room in FOUNDATIONS:
+        assert rooms(imports, room) <= FOUNDATIONS, room
+
+
+def test_nothing_deployed_imports_what_is_not(imports: grimp.ImportGraph) -> None:
+    """The function does not know its command, its local cloud or its benchmarks."""
+    for name in imports.modules:
+        if name.partition(".")[0] == "delete_session":
+            found = imports.find_modules_directly_imported_by(name)
+            assert all(each.partition(".")[0] == "delete_session" for each in found), name
+
+
+def test_local_cloud_does_not_reach_into_the_function(imports: grimp.ImportGraph) -> None:
+    """The local cloud starts the app as the platform does, and imports nothing of it."""
+    for name in imports.modules:
+        if name.partition(".")[0] == "local":
+            found = imports.find_modules_directly_imported_by(name)
+            assert not any(each.startswith("delete_session") for each in found), name
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_pure_rooms_load_nothing_but_the_standard_library_and_msgspec(room: str) -> None:
+    """In a fresh interpreter, importing a pure room loads no library that does input or output."""
+    code = (
+        f"import sys, json, msgspec; before = set(sys.modules); import delete_session.{room}; "
+        + ("print(json.dumps(sorted({n.partition('.')[0] for n in set(sys.modules) - before})))")
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    foreign = set(json.loads(result.stdout)) - sys.stdlib_module_names
+    assert foreign == {"delete_session"}
+
+
+def test_no_room_is_too_large() -> None:
+    """Files of the deployed package have at most 260 lines, functions at most 40."""
+    import ast
+
+    for path in ROOT.glob("delete_session/*.py"):
+        text = path.read_text()
+        assert text.count("\n") <= 260, path.name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 40, f"{path.name}: {node.name} has {length} lines"
