@@ -21,7 +21,6 @@ FILES = (
     "docs",
     "host.json",
     "local.settings.sample.json",
-    "docs/settings.md",
     "azure.yaml",
     "pyproject.toml",
     ".python-version",
