@@ -1,6 +1,6 @@
 # Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help run soak test peers infra pacing lint format lock clean bench ops
+.PHONY: help run soak test peers infra snapshots preflight costs sbom pacing lint format lock clean bench ops
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3 python; do \
@@ -11,13 +11,13 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@"$(PYTHON)" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 run: $(READY) ## the whole job on this machine: ARGS="--messages 200 --serve ..."
@@ -39,22 +39,32 @@ test: $(READY) ## every check: lint, types, tests, coverage
 peers: $(READY) ## the broker against clients and tests of others, downloaded: ARGS="--only javascript ..."
 	@$(BIN)/python -m tests.peers $(ARGS)
 
-# checkov and the management SDKs live apart: they are large, and nothing else needs them. checkov asks
-# for an old pycep-parser that cannot read today's Bicep; it works with the one pinned for development.
+# checkov lives apart: it is large, old libraries come with it, and nothing else needs it.
 CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
-$(CHECKOV_READY): infra/requirements-checkov.txt requirements-dev.txt $(READY)
+$(CHECKOV_READY): infra/requirements-checkov.txt $(READY)
 	@echo "setting up $(CHECKOV) (once)"
 	@$(BIN)/python -m venv --clear $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check -r infra/requirements-checkov.txt
-	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps "$$(grep -o '^pycep-parser==[^ ]*' requirements-dev.txt)"
+	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r infra/requirements-checkov.txt
 	@touch $@
 
 infra: $(READY) $(CHECKOV_READY) ## every check of the infrastructure that needs no Azure account
 	@$(BIN)/python -m pytest tests/infra $(ARGS)
-	@$(CHECKOV)/bin/python -m tests.infra.property_names
-	@$(BIN)/python -m tests.infra.run_checkov $(CHECKOV)/bin/checkov
-	@$(BIN)/python -m tests.infra.run_bicep_cli
+	@$(BIN)/python -m infra.check_checkov $(CHECKOV)/bin/checkov
+	@$(BIN)/python -m infra.check_bicep
+
+snapshots: $(READY) ## what Azure would be told, for each way to deploy (needs the Bicep CLI)
+	@$(BIN)/python -m infra.snapshot
+
+preflight: ## what would stop a deployment, asked of Azure before it begins (needs the Azure CLI)
+	@python3 infra/preflight.py $(ARGS)
+
+costs: $(READY) ## what a month costs: ARGS="--revocations 1000000 --tier Premium ..."
+	@$(BIN)/python -m infra.costs $(ARGS)
+
+sbom: $(READY) ## what is deployed, as a CycloneDX bill of materials: build/sbom.json
+	@mkdir -p build
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
 
 pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw its curve
 	@$(BIN)/python -m bench.pacing $(ARGS)
@@ -64,16 +74,19 @@ lint: $(READY) ## format, lint, spelling and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/codespell
 	@$(BIN)/mypy
+	@said=$$($(BIN)/zizmor --quiet --offline --no-progress .github/workflows 2>&1) || { echo "$$said"; exit 1; }
 
 format: $(READY) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
 # No index address and no annotation of who asked: the files say what is installed, nothing of this machine.
-COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line
+# With hashes: what is installed, here, in CI and in Azure, is what was locked, byte for byte.
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line
 lock: $(READY) ## pin the dependencies named in pyproject.toml: ARGS=--upgrade for newer ones
 	@$(COMPILE) $(ARGS) --output-file=requirements.txt pyproject.toml
 	@$(COMPILE) $(ARGS) --extra=dev --extra=ops --constraint=requirements.txt --output-file=requirements-dev.txt pyproject.toml
+	@echo checkov | $(COMPILE) $(ARGS) --output-file=infra/requirements-checkov.txt -
 
 clean: ## remove all that make made
 	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info

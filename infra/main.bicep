@@ -6,25 +6,7 @@
 // One identity does all the work; no key exists anywhere. See README.md beside this file.
 targetScope = 'resourceGroup'
 
-@description('Settings of the function that a deployment may change. What each one means is in docs/settings.md; a setting that is not given keeps the default of the code.')
-@sealed()
-type Tuning = {
-  FACE_TOKEN_SCOPE: string?
-  FACE_API_VERSION: string?
-  FACE_CODES_NOT_RETRYABLE: string?
-  FACE_CONNECT_TIMEOUT_SECONDS: string?
-  FACE_TOTAL_TIMEOUT_SECONDS: string?
-  TOKEN_TIMEOUT_SECONDS: string?
-  SETTLE_TIMEOUT_SECONDS: string?
-  RETRY_IN_PLACE_MAX_SECONDS: string?
-  RETRY_BACKOFF_BASE_SECONDS: string?
-  RETRY_BACKOFF_CAP_SECONDS: string?
-  RETRY_HORIZON_HOURS: string?
-  FACE_MAX_CALLS_PER_SECOND: string?
-  FACE_MIN_CALLS_PER_SECOND: string?
-  CIRCUIT_BREAKER_FAILURES: string?
-  CIRCUIT_BREAKER_COOL_DOWN_SECONDS: string?
-}
+import { actionGroups, guids, Tags, Tuning } from 'modules/shared.bicep'
 
 @description('Name of this deployment, such as dev or prod. It becomes part of the unique name token and a tag.')
 @minLength(1)
@@ -36,7 +18,7 @@ param environmentName string
 param location string = resourceGroup().location
 
 @description('Tags put on every resource, besides the ones this file sets.')
-param tags object = {}
+param tags Tags = {}
 
 @description('Name of the Face account whose sessions are deleted. Empty: create one in this resource group.')
 @maxLength(64)
@@ -46,10 +28,10 @@ param faceAccountName string = ''
 @maxLength(90)
 param faceResourceGroup string = ''
 
-@description('Calls per second that the Face account allows: 10 is the default of tier S0. Drawn as a line in the workbook; it changes no behaviour.')
+@description('Calls per second that the Face account allows. Not given: what the account itself says (its callRateLimit), else 10, the default of tier S0. Each instance of the function calls at most 80 % of it (FACE_MAX_CALLS_PER_SECOND); the workbook draws it as a line.')
 @minValue(1)
 @maxValue(1000)
-param faceCallsPerSecondQuota int = 10
+param faceCallsPerSecondQuota int?
 
 @description('Settings of the function that differ from its defaults, by name, as text.')
 param settings Tuning = {}
@@ -63,8 +45,7 @@ param settings Tuning = {}
 param instanceMemoryMB int = 2048
 
 // Two, because of the Face quota and not the platform's default of 100: one process calls at most
-// FACE_MAX_CALLS_PER_SECOND (8) times a second, and ceil(10 / 8) = 2 of them can use all that S0
-// allows. More instances would only share the same 10. A single one would do for throughput; the
+// 80 % of it, and ceil(1 / 0.8) = 2 of them can use all of it. More instances would only share the same. A single one would do for throughput; the
 // second keeps revocations going while the first is replaced.
 //
 // The platform used to refuse less than 40. Since 2026 its documentation gives 1 as the least; a
@@ -102,7 +83,7 @@ param serviceBusCapacity int = 1
 
 @description('Object ids of the users, groups or service principals that may publish session-revoked messages.')
 @maxLength(50)
-param publisherPrincipalIds array = []
+param publisherPrincipalIds string[] = []
 
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
@@ -110,7 +91,7 @@ param alertEmail string = ''
 
 @description('Resource ids of existing action groups that alerts go to, such as the one that pages the engineer on call.')
 @maxLength(5)
-param actionGroupIds array = []
+param actionGroupIds string[] = []
 
 @description('Alert when more messages than this wait in the queue. The default is what 8 calls a second work off in about two minutes.')
 @minValue(1)
@@ -120,6 +101,15 @@ param activeMessagesThreshold int = 1000
 @minValue(1)
 param revocationLatencyThresholdSeconds int = 300
 
+@description('Alert when more retries than this are scheduled: the Face API or the token endpoint fails, or the deployment is wrong.')
+@minValue(1)
+param scheduledMessagesThreshold int = 100
+
+@description('Alert when more than this share of an hour\'s revocations, at least 20, found no session, in percent: the wrong session type, Face account or ids.')
+@minValue(1)
+@maxValue(100)
+param alreadyGoneSharePercent int = 20
+
 @description('Days that logs are kept.')
 @minValue(30)
 @maxValue(730)
@@ -127,6 +117,14 @@ param logRetentionDays int = 90
 
 @description('True: traffic to Service Bus, Storage and the Face account stays in a virtual network, and the public access of what is created here is off.')
 param privateNetworking bool = false
+
+@description('Name of the cloud, as az cloud list has it. The private zones follow it.')
+@allowed([
+  'AzureCloud'
+  'AzureUSGovernment'
+  'AzureChinaCloud'
+])
+param cloud string = 'AzureCloud'
 
 @description('Address space of the virtual network, a /24 or larger. Only used with private networking.')
 @minLength(9)
@@ -152,19 +150,17 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
 }
 
 module monitoring 'modules/monitoring.bicep' = {
-  name: 'monitoring-${token}'
   params: {
     location: location
     tags: allTags
     token: token
     retentionDays: logRetentionDays
     principalId: identity.properties.principalId
-    faceCallsPerSecondQuota: faceCallsPerSecondQuota
+    identityId: identity.id
   }
 }
 
 module network 'modules/network.bicep' = if (privateNetworking) {
-  name: 'network-${token}'
   params: {
     location: location
     tags: allTags
@@ -174,7 +170,6 @@ module network 'modules/network.bicep' = if (privateNetworking) {
 }
 
 module serviceBus 'modules/service-bus.bicep' = {
-  name: 'service-bus-${token}'
   params: {
     location: location
     tags: allTags
@@ -183,25 +178,25 @@ module serviceBus 'modules/service-bus.bicep' = {
     capacity: serviceBusCapacity
     queueName: queueName
     functionPrincipalId: identity.properties.principalId
-    publisherPrincipalIds: publisherPrincipalIds
+    identityId: identity.id
+    publisherPrincipalIds: guids(publisherPrincipalIds)
     publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
     workspaceId: monitoring.outputs.workspaceId
   }
 }
 
 module storage 'modules/storage.bicep' = {
-  name: 'storage-${token}'
   params: {
     location: location
     tags: allTags
     token: token
     principalId: identity.properties.principalId
+    identityId: identity.id
     publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
   }
 }
 
 module face 'modules/face.bicep' = if (createFace) {
-  name: 'face-${token}'
   params: {
     location: location
     tags: allTags
@@ -212,12 +207,13 @@ module face 'modules/face.bicep' = if (createFace) {
 
 // In the resource group of the Face account, which may be another one.
 module faceAccess 'modules/face-access.bicep' = {
-  name: 'face-access-${token}'
   scope: resourceGroup(faceGroup)
   params: {
     accountName: faceName
     token: token
     principalId: identity.properties.principalId
+    identityId: identity.id
+    callsPerSecondQuota: faceCallsPerSecondQuota
     workspaceId: monitoring.outputs.workspaceId
   }
   dependsOn: [
@@ -225,11 +221,20 @@ module faceAccess 'modules/face-access.bicep' = {
   ]
 }
 
-module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworking) {
-  name: 'private-endpoints-${token}'
+module workbook 'modules/workbook.bicep' = {
   params: {
     location: location
     tags: allTags
+    token: token
+    faceCallsPerSecondQuota: faceAccess.outputs.callsPerSecondQuota
+  }
+}
+
+module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworking) {
+  params: {
+    location: location
+    tags: allTags
+    cloud: cloud
     token: token
     virtualNetworkId: network!.outputs.virtualNetworkId
     subnetId: network!.outputs.endpointSubnetId
@@ -240,7 +245,6 @@ module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworkin
 }
 
 module functionApp 'modules/function-app.bicep' = {
-  name: 'function-app-${token}'
   params: {
     location: location
     tags: allTags
@@ -250,12 +254,14 @@ module functionApp 'modules/function-app.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
-    storageAccountName: storage.outputs.accountName
+    storageBlobEndpoint: storage.outputs.blobEndpoint
+    storageTableEndpoint: storage.outputs.tableEndpoint
     packageContainerUrl: storage.outputs.packageContainerUrl
     serviceBusHostName: serviceBus.outputs.hostName
     queueName: queueName
     faceEndpoint: faceAccess.outputs.endpoint
     applicationInsightsConnectionString: monitoring.outputs.connectionString
+    faceMaxCallsPerSecond: faceAccess.outputs.maxCallsPerSecond
     settings: settings
     subnetId: privateNetworking ? network!.outputs.functionSubnetId : ''
   }
@@ -265,18 +271,19 @@ module functionApp 'modules/function-app.bicep' = {
 }
 
 module alerts 'modules/alerts.bicep' = {
-  name: 'alerts-${token}'
   params: {
     location: location
     tags: allTags
     token: token
     email: alertEmail
-    actionGroupIds: actionGroupIds
+    actionGroupIds: actionGroups(actionGroupIds)
     namespaceId: serviceBus.outputs.namespaceId
     queueName: queueName
     workspaceId: monitoring.outputs.workspaceId
     activeMessagesThreshold: activeMessagesThreshold
+    scheduledMessagesThreshold: scheduledMessagesThreshold
     revocationLatencyThresholdSeconds: revocationLatencyThresholdSeconds
+    alreadyGoneSharePercent: alreadyGoneSharePercent
   }
 }
 
@@ -297,6 +304,9 @@ output FACE_ENDPOINT string = faceAccess.outputs.endpoint
 
 @description('Name of the Face account.')
 output FACE_ACCOUNT string = faceName
+
+@description('Calls per second that the Face account says it allows. 0: it does not say.')
+output FACE_CALL_RATE_LIMIT string = faceAccess.outputs.callRateLimit
 
 @description('Customer id of the Log Analytics workspace, for az monitor log-analytics query.')
 output LOG_WORKSPACE_ID string = monitoring.outputs.customerId

@@ -5,12 +5,16 @@ using './main.bicep'
 param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
 param faceAccountName = readEnvironmentVariable('FACE_ACCOUNT_NAME', '')
 param faceResourceGroup = readEnvironmentVariable('FACE_RESOURCE_GROUP', '')
-param publisherPrincipalIds = empty(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', '')) ? [] : split(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', ''), ',')
+param publisherPrincipalIds = split(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', ''), ',')
+param faceCallsPerSecondQuota = empty(readEnvironmentVariable('FACE_CALLS_PER_SECOND_QUOTA', ''))
+  ? null
+  : int(readEnvironmentVariable('FACE_CALLS_PER_SECOND_QUOTA', ''))
 param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
-param actionGroupIds = empty(readEnvironmentVariable('ACTION_GROUP_IDS', '')) ? [] : split(readEnvironmentVariable('ACTION_GROUP_IDS', ''), ',')
+param actionGroupIds = split(readEnvironmentVariable('ACTION_GROUP_IDS', ''), ',')
 param serviceBusTier = readEnvironmentVariable('SERVICE_BUS_TIER', 'Standard')
 param maximumInstanceCount = int(readEnvironmentVariable('MAXIMUM_INSTANCE_COUNT', '2'))
 param alwaysReadyInstances = int(readEnvironmentVariable('ALWAYS_READY_INSTANCES', '1'))
+param cloud = readEnvironmentVariable('AZURE_CLOUD', 'AzureCloud')
 param privateNetworking = bool(readEnvironmentVariable('PRIVATE_NETWORKING', 'false'))
 
 // Settings of the function that differ from its defaults, e.g. FACE_API_VERSION: 'v1.2'.

@@ -1,6 +1,8 @@
 // What the deployment adds to a Face account, its own or an existing one: the one right that the
 // function needs, and the logs. Deployed into the account's resource group.
 
+import { Guid } from 'shared.bicep'
+
 @description('Name of the Face account in this resource group.')
 @minLength(2)
 @maxLength(64)
@@ -12,9 +14,15 @@ param accountName string
 param token string
 
 @description('Principal id of the identity that the function runs as.')
-@minLength(36)
-@maxLength(36)
-param principalId string
+param principalId Guid
+
+@description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
+param identityId string
+
+@description('Calls per second that the account allows, if the deployer knows better than the account.')
+@minValue(1)
+@maxValue(1000)
+param callsPerSecondQuota int?
 
 @description('Resource id of the Log Analytics workspace.')
 param workspaceId string
@@ -51,7 +59,7 @@ resource sessionDeleter 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
 }
 
 resource functionDeletes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, principalId, sessionDeleter.name)
+  name: guid(account.id, identityId, sessionDeleter.name)
   scope: account
   properties: {
     principalId: principalId
@@ -62,6 +70,7 @@ resource functionDeletes 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
 
 // The metrics count all calls, live verification's too: what the quota counts. Request logs are left
 // out: one line for each live call would cost more than it tells.
+#disable-next-line use-recent-api-versions // No stable version of the type knows category groups.
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'session-revoker-${token}'
   scope: account
@@ -84,6 +93,27 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 
 @description('Resource id of the account.')
 output accountId string = account.id
+
+// One number, from whoever knows it best: the deployer, the account, the documented default of S0. The
+// account describes its limit as a count of calls in a window of seconds, perhaps with a decimal point,
+// which neither int() nor string() takes; in an array it does. Thousandths, as there are no fractions here; `0,.###` prints them as what
+// they are a thousandth of: 8000 as 8, 266 as 0.266.
+var limit = account.properties.?callRateLimit
+var limitCalls = int(split(replace(replace(string([limit.?count ?? 0]), '[', ''), ']', ''), '.')[0])
+var limitSeconds = int(split(replace(replace(string([limit.?renewalPeriod ?? 0]), '[', ''), ']', ''), '.')[0])
+var limitThousandths = limitSeconds > 0 ? limitCalls * 1000 / limitSeconds : 0
+var quotaThousandths = callsPerSecondQuota != null
+  ? callsPerSecondQuota! * 1000
+  : (limitThousandths > 0 ? limitThousandths : 10000)
+
+@description('Calls per second that the account says it allows. 0: it does not say.')
+output callRateLimit string = format('{0:0,.###}', limitThousandths)
+
+@description('Calls per second that the deployment reckons with.')
+output callsPerSecondQuota string = format('{0:0,.###}', quotaThousandths)
+
+@description('Calls per second that one instance of the function makes at most: 80 % of the above, for the sake of live verification.')
+output maxCallsPerSecond string = format('{0:0,.###}', quotaThousandths * 80 / 100)
 
 @description('Endpoint of the account.')
 output endpoint string = account.properties.endpoint

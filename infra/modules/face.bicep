@@ -1,11 +1,13 @@
 // A Face account of one's own, for who has none yet. Liveness detection is a limited-access feature:
 // Microsoft approves its use per subscription.
 
+import { Tags } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Name of the account and its subdomain, unique in the world.')
 @minLength(2)

@@ -1,10 +1,12 @@
 // The function app on Flex Consumption, and its settings.
 
+import { Guid, Tags, Tuning } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -15,9 +17,7 @@ param token string
 param identityId string
 
 @description('Client id of that identity.')
-@minLength(36)
-@maxLength(36)
-param identityClientId string
+param identityClientId Guid
 
 @description('Memory of one instance in MB.')
 @allowed([
@@ -37,10 +37,11 @@ param maximumInstanceCount int
 @maxValue(1000)
 param alwaysReadyInstances int
 
-@description('Storage account of the host.')
-@minLength(3)
-@maxLength(24)
-param storageAccountName string
+@description('Blob endpoint of the host\'s storage account.')
+param storageBlobEndpoint string
+
+@description('Table endpoint of the host\'s storage account.')
+param storageTableEndpoint string
 
 @description('Address of the container that packages are deployed to.')
 param packageContainerUrl string
@@ -58,8 +59,12 @@ param faceEndpoint string
 @description('Says where Application Insights takes telemetry.')
 param applicationInsightsConnectionString string
 
+@description('Most calls per second that one instance makes, as decimal text.')
+@minLength(1)
+param faceMaxCallsPerSecond string
+
 @description('Settings of the function that differ from its defaults.')
-param settings object
+param settings Tuning
 
 @description('Subnet that outgoing traffic takes. Empty: none.')
 param subnetId string
@@ -69,8 +74,10 @@ param subnetId string
 // this plan takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
 var appSettings = union(
   {
-    // The host's own storage, by identity.
-    AzureWebJobsStorage__accountName: storageAccountName
+    // The host's own storage, by identity. Addresses and not the account's name, from which the host
+    // would make addresses of the global cloud. No queues: the host needs them for blob triggers only.
+    AzureWebJobsStorage__blobServiceUri: storageBlobEndpoint
+    AzureWebJobsStorage__tableServiceUri: storageTableEndpoint
     AzureWebJobsStorage__credential: 'managedidentity'
     AzureWebJobsStorage__clientId: identityClientId
 
@@ -99,7 +106,7 @@ var appSettings = union(
     RETRY_BACKOFF_BASE_SECONDS: '2'
     RETRY_BACKOFF_CAP_SECONDS: '900'
     RETRY_HORIZON_HOURS: '48'
-    FACE_MAX_CALLS_PER_SECOND: '8'
+    FACE_MAX_CALLS_PER_SECOND: faceMaxCallsPerSecond
     FACE_MIN_CALLS_PER_SECOND: ''
     CIRCUIT_BREAKER_FAILURES: '10'
     CIRCUIT_BREAKER_COOL_DOWN_SECONDS: '30'
@@ -107,7 +114,7 @@ var appSettings = union(
   settings
 )
 
-resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_225:A lost zone delays revocations by a scale-out elsewhere, no message is lost; zone redundancy on this plan needs instances that always run.
   name: 'plan-revoker-${token}'
   location: location
@@ -122,7 +129,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-05-01' = {
   }
 }
 
-resource app 'Microsoft.Web/sites@2025-05-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222:The app answers no request: its one trigger is the queue. What stays public is the deployment endpoint, which takes Entra tokens only.
   // checkov:skip=CKV_AZURE_17:As above: there is no request that a client certificate could come with.
   // checkov:skip=CKV_AZURE_213:As above: there is nothing to ask for its health; the queue's alerts tell when the function does not work.
@@ -161,12 +168,14 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReadyInstances == 0 ? [] : [
-          {
-            name: 'function:delete_session'
-            instanceCount: alwaysReadyInstances
-          }
-        ]
+        alwaysReady: alwaysReadyInstances == 0
+          ? []
+          : [
+              {
+                name: 'function:delete_session'
+                instanceCount: alwaysReadyInstances
+              }
+            ]
       }
     }
     siteConfig: {
@@ -184,7 +193,7 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
   }
 }
 
-resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-05-01' = {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: {
@@ -192,7 +201,7 @@ resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
   }
 }
 
-resource noDeploymentPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-05-01' = {
+resource noDeploymentPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: {

@@ -1,10 +1,12 @@
-// Where logs, metrics and traces go, and the workbook that an operator opens first.
+// Where logs, metrics and traces go.
+
+import { Guid, Tags } from 'shared.bicep'
 
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -17,13 +19,10 @@ param token string
 param retentionDays int
 
 @description('Principal id of the identity that writes telemetry.')
-@minLength(36)
-@maxLength(36)
-param principalId string
+param principalId Guid
 
-@description('Calls per second that the Face account allows, for the line in the workbook.')
-@minValue(1)
-param faceCallsPerSecondQuota int
+@description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
+param identityId string
 
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
@@ -60,29 +59,12 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
 }
 
 resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(applicationInsights.id, principalId, monitoringMetricsPublisher)
+  name: guid(applicationInsights.id, identityId, monitoringMetricsPublisher)
   scope: applicationInsights
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', monitoringMetricsPublisher)
-  }
-}
-
-var workbookTemplate = loadTextContent('../workbook.json')
-var workbookOfWorkspace = replace(workbookTemplate, '__WORKSPACE_ID__', workspace.id)
-
-resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
-  name: guid(workspace.id, 'revocations')
-  location: location
-  tags: tags
-  kind: 'shared'
-  properties: {
-    displayName: 'Session revocations'
-    category: 'workbook'
-    sourceId: workspace.id
-    version: 'Notebook/1.0'
-    serializedData: replace(workbookOfWorkspace, '__FACE_CALLS_PER_SECOND_QUOTA__', string(faceCallsPerSecondQuota))
   }
 }
 

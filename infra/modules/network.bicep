@@ -1,11 +1,13 @@
 // The virtual network of a private deployment: one subnet that the function's traffic leaves from,
 // one that the private endpoints stand in.
 
+import { Tags } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -65,7 +67,6 @@ resource endpointGroup 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
 }
 
 resource virtualNetwork 'Microsoft.Network/virtualNetworks@2025-05-01' = {
-  // checkov:skip=CKV_AZURE_183:Azure's own resolver answers for the private zones; a bank's resolvers are set on the peered hub.
   name: 'vnet-revoker-${token}'
   location: location
   tags: tags

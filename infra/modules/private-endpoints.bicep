@@ -2,11 +2,21 @@
 // speaks with. Telemetry is left out: Application Insights by private link needs an Azure Monitor
 // Private Link Scope, which a bank has once for all and not here.
 
+import { Tags } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
+
+@description('Name of the cloud, which the private zones follow.')
+@allowed([
+  'AzureCloud'
+  'AzureUSGovernment'
+  'AzureChinaCloud'
+])
+param cloud string
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -28,30 +38,51 @@ param storageId string
 @description('Resource id of the Face account.')
 param faceId string
 
+// environment() has no suffix for Service Bus and Cognitive Services, and what-if could not tell the
+// names of zones that are known only at run time.
+var suffixes = {
+  AzureCloud: {
+    serviceBus: 'servicebus.windows.net'
+    #disable-next-line no-hardcoded-env-urls // What-if needs to know the name of a zone beforehand.
+    storage: 'core.windows.net'
+    face: 'cognitiveservices.azure.com'
+  }
+  AzureUSGovernment: {
+    serviceBus: 'servicebus.usgovcloudapi.net'
+    storage: 'core.usgovcloudapi.net'
+    face: 'cognitiveservices.azure.us'
+  }
+  AzureChinaCloud: {
+    serviceBus: 'servicebus.chinacloudapi.cn'
+    storage: 'core.chinacloudapi.cn'
+    face: 'cognitiveservices.azure.cn'
+  }
+}
+
 var targets = [
   {
     name: 'service-bus'
     resourceId: serviceBusId
     groupId: 'namespace'
-    zone: 'privatelink.servicebus.windows.net'
+    zone: 'privatelink.${suffixes[cloud].serviceBus}'
   }
   {
     name: 'blob'
     resourceId: storageId
     groupId: 'blob'
-    zone: 'privatelink.blob.${environment().suffixes.storage}'
+    zone: 'privatelink.blob.${suffixes[cloud].storage}'
   }
   {
     name: 'table'
     resourceId: storageId
     groupId: 'table'
-    zone: 'privatelink.table.${environment().suffixes.storage}'
+    zone: 'privatelink.table.${suffixes[cloud].storage}'
   }
   {
     name: 'face'
     resourceId: faceId
     groupId: 'account'
-    zone: 'privatelink.cognitiveservices.azure.com'
+    zone: 'privatelink.${suffixes[cloud].face}'
   }
 ]
 
@@ -91,6 +122,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
         {
           name: target.name
           properties: {
+            #disable-next-line use-resource-id-functions // It is a parameter, by way of the list.
             privateLinkServiceId: target.resourceId
             groupIds: [
               target.groupId

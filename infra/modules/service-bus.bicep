@@ -1,10 +1,12 @@
 // The namespace, the queue, and who may do what with the queue.
 
+import { Guid, Tags } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -34,12 +36,13 @@ param capacity int
 param queueName string
 
 @description('Principal id of the identity that the function runs as.')
-@minLength(36)
-@maxLength(36)
-param functionPrincipalId string
+param functionPrincipalId Guid
+
+@description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
+param identityId string
 
 @description('Object ids of who may publish.')
-param publisherPrincipalIds array
+param publisherPrincipalIds Guid[]
 
 @description('Whether the namespace is reachable from the internet.')
 @allowed([
@@ -81,8 +84,9 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
     lockDuration: 'PT1M'
 
     // Deliveries count crashes, not attempts: a failed call is retried by a scheduled copy, which
-    // starts at one again. Ten deliveries mean that the message killed the process ten times.
-    maxDeliveryCount: 10
+    // starts at one again. A message that kills the process does so twenty times. Not the usual ten:
+    // the plan drains instances now and then, which uses up a delivery each time (docs/decisions.md).
+    maxDeliveryCount: 20
 
     // Face deletes a session and its data by itself 48 hours after creation, and the code gives up
     // after RETRY_HORIZON_HOURS (48). An older message has nothing left to do. What expires
@@ -91,10 +95,12 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
     deadLetteringOnMessageExpiration: true
 
     // A function that dies between scheduling a retry and completing the original schedules the same
-    // copy (same message id) again when it is redelivered. At worst each of the ten deliveries runs
-    // as long as the lock is renewed (10 min) and then waits for it to expire (1 min): 110 minutes.
-    // It also swallows what publishers resend after a timeout. 8 ids a second for two hours are
-    // 57,600: little for the broker to remember.
+    // copy (same message id) again when it is redelivered. The window covers ten crashes in a row at
+    // their longest: each runs as long as the lock is renewed (10 min) and then waits for it to expire
+    // (1 min), 110 minutes in all. A copy that is scheduled once more after that finds the session
+    // gone, which is a success. The message id names the publication, so the window also protects a
+    // publisher's repeated send, and nothing else; it is as long as needed and no longer. 8 ids a
+    // second for two hours are 57,600: little for the broker to remember.
     requiresDuplicateDetection: true
     duplicateDetectionHistoryTimeWindow: 'PT2H'
 
@@ -112,7 +118,7 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
 }
 
 resource functionReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(queue.id, functionPrincipalId, serviceBusDataReceiver)
+  name: guid(queue.id, identityId, serviceBusDataReceiver)
   scope: queue
   properties: {
     principalId: functionPrincipalId
@@ -123,7 +129,7 @@ resource functionReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 
 // To schedule the copy of a message that is retried later.
 resource functionSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(queue.id, functionPrincipalId, serviceBusDataSender)
+  name: guid(queue.id, identityId, serviceBusDataSender)
   scope: queue
   properties: {
     principalId: functionPrincipalId
@@ -144,8 +150,9 @@ resource publishersSend 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// allLogs has the operations on the namespace and, on Premium, who sent and received what when.
-// The setting's type has no stable version.
+// allLogs has the operations on the namespace and, on Premium, who sent and received what when. The
+// metrics tell the alert audit-lines-missing that messages were completed.
+#disable-next-line use-recent-api-versions // No stable version of the type knows category groups.
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-log-analytics'
   scope: namespace
@@ -154,6 +161,12 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
     logs: [
       {
         categoryGroup: 'allLogs'
+        enabled: true
+      }
+    ]
+    metrics: [
+      {
+        category: 'AllMetrics'
         enabled: true
       }
     ]

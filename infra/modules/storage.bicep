@@ -1,11 +1,13 @@
 // What the Functions host itself needs: a place for its locks and for the deployed package.
 // No message and no session id is stored here.
 
+import { Guid, Tags } from 'shared.bicep'
+
 @description('Azure region.')
 param location string
 
 @description('Tags of every resource.')
-param tags object
+param tags Tags
 
 @description('Unique part of every name.')
 @minLength(13)
@@ -13,9 +15,10 @@ param tags object
 param token string
 
 @description('Principal id of the identity that the function runs as.')
-@minLength(36)
-@maxLength(36)
-param principalId string
+param principalId Guid
+
+@description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
+param identityId string
 
 @description('Whether the account is reachable from the internet.')
 @allowed([
@@ -30,8 +33,8 @@ var storageTableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   // checkov:skip=CKV_AZURE_59:Off with the parameter privateNetworking. Otherwise only Entra tokens open the account: it has no keys and no public blobs.
   // checkov:skip=CKV_AZURE_35:As above: without a virtual network the host has no fixed address to allow.
+  // checkov:skip=CKV_AZURE_36:No service of Microsoft needs to reach it: a private deployment comes through its private endpoint.
   // checkov:skip=CKV_AZURE_206:Locks and a package that the next deployment replaces: no need for copies in another region.
-  // checkov:skip=CKV_AZURE_43:The name is nine letters and the 13 letters and digits of the token: 22 of the 24 that are allowed.
   name: 'strevoker${token}'
   location: location
   tags: tags
@@ -71,7 +74,7 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
 // The host creates its own containers for locks, so this role cannot be narrowed to one container.
 // Owner and not Contributor is what the host asks for.
 resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, principalId, storageBlobDataOwner)
+  name: guid(account.id, identityId, storageBlobDataOwner)
   scope: account
   properties: {
     principalId: principalId
@@ -82,7 +85,7 @@ resource hostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 // For the host's diagnostic events. Queues it uses for blob triggers only: no role for them.
 resource hostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, principalId, storageTableDataContributor)
+  name: guid(account.id, identityId, storageTableDataContributor)
   scope: account
   properties: {
     principalId: principalId
@@ -94,8 +97,11 @@ resource hostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 @description('Resource id of the account.')
 output accountId string = account.id
 
-@description('Name of the account.')
-output accountName string = account.name
+@description('Blob endpoint of the account.')
+output blobEndpoint string = account.properties.primaryEndpoints.blob
+
+@description('Table endpoint of the account.')
+output tableEndpoint string = account.properties.primaryEndpoints.table
 
 @description('Address of the container that packages are deployed to.')
 output packageContainerUrl string = '${account.properties.primaryEndpoints.blob}${packages.name}'

@@ -81,15 +81,19 @@ def test_package_holds_the_function_and_nothing_else() -> None:
 
 
 def test_what_is_deployed_is_pinned_and_named() -> None:
-    """requirements.txt pins every direct dependency, and all pins are exact."""
+    """requirements.txt pins every direct dependency exactly, with its hashes; the tests run with the
+    same pins."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = [
-        line.split("#")[0].strip()
-        for line in (ROOT / "requirements.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin) for pin in pins)
-    names = {pin.partition("==")[0] for pin in pins}
+    deployed, tested = (
+        re.findall(
+            r"^[^ #\n].*(?:\n    --hash=sha256:[0-9a-f]{64}.*)*", path.read_text(), re.MULTILINE
+        )
+        for path in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt")
+    )
+    pin = re.compile(r"([A-Za-z0-9._-]+)==[A-Za-z0-9.]+ \\\n    --hash")
+    names = {found[1] for each in deployed if (found := pin.match(each))}
+    assert len(names) == len(deployed)
+    assert set(deployed) <= set(tested)
     assert set(project["dependencies"]) <= names
     asked_for = {"azure-functions", "azure-servicebus", "azure-identity", "httpx"}
     assert asked_for <= names

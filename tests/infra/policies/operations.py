@@ -4,64 +4,74 @@ import fnmatch
 import re
 from typing import Any
 
-from tests.infra import bicep
-from tests.infra.bicep import Expression, at
-from tests.infra.policies.registry import policy
-from tests.infra.project import Project
+from tests.infra.project import Project, at, policy, unmet
+
+METRIC_ALERTS = {
+    "dead-letters": ("DeadletteredMessages", "Maximum", 0),
+    "queue-backs-up": ("ActiveMessages", "Maximum", 1000),
+    "queue-never-empties": ("ActiveMessages", "Minimum", 0),
+    "retries-pile-up": ("ScheduledMessages", "Maximum", 100),
+    "retries-never-end": ("ScheduledMessages", "Minimum", 0),
+    "messages-abandoned": ("AbandonMessage", "Total", 10),
+    "broker-server-errors": ("ServerErrors", "Total", 10),
+    "broker-user-errors": ("UserErrors", "Total", 100),
+    "broker-throttles": ("ThrottledRequests", "Total", 0),
+}
+"""What needs nothing from the function: metric, aggregation and threshold by default."""
+WINDOWS = {"PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"}
 
 
 @policy
 def operators_are_told(project: Project) -> list[str]:
-    """Service Bus and Face send logs, each trouble has its alert, the workbook has its plots."""
+    """Each trouble that the broker's metrics show has its alert, on the queue; alerts go where the
+    deployment says; Service Bus and Face send what the alerts and the workbook ask for."""
     problems = []
-    for path, symbol in (
-        ("modules/service-bus.bicep", "namespace"),
-        ("modules/face-access.bicep", "account"),
-    ):
-        if not any(
-            one.type == "Microsoft.Insights/diagnosticSettings"
-            and one.body.get("scope") == Expression(symbol)
-            and at(one.body, "properties.workspaceId") == Expression("workspaceId")
-            for one in project.files[path].resources
-        ):
-            problems.append(f"{path}: {symbol} has no diagnostic setting")
-    alerts = project.files["modules/alerts.bicep"]
-    every = list(bicep.walk(alerts.variables.get("queueAlerts"))) + list(
-        bicep.walk(alerts.variables.get("logAlerts"))
+    for way, variables in project.ways().items():
+        found, groups = {}, set()
+        for _, one in project.of("Microsoft.Insights/metricAlerts", way):
+            criterion = at(one, "properties.criteria.allOf.0")
+            rule = tuple(criterion[each] for each in ("metricName", "timeAggregation", "threshold"))
+            found[one["name"].removeprefix("revoker-")[:-14]] = rule
+            groups.add(str([each["actionGroupId"] for each in at(one, "properties.actions")]))
+            if at(criterion, "dimensions.0.values") != ["session-revoked"]:
+                problems.append(f"{way}: {one['name']} looks at more than the queue")
+            if criterion["operator"] != "GreaterThan" or not at(one, "properties.enabled"):
+                problems.append(f"{way}: {one['name']} does not alert above its threshold")
+            if at(one, "properties.windowSize") not in WINDOWS:
+                problems.append(f"{way}: {one['name']} has no window that Azure Monitor knows")
+        problems += [
+            f"{way}: {name}: {found.get(name)}, not {METRIC_ALERTS.get(name)}"
+            for name in sorted(found.keys() | METRIC_ALERTS.keys())
+            if found.get(name) != METRIC_ALERTS.get(name)
+        ]
+        for _, one in project.of("Microsoft.Insights/scheduledQueryRules", way):
+            groups.add(str(at(one, "properties.actions.actionGroups")))
+        wanted = sum(bool(variables.get(name)) for name in ("ALERT_EMAIL", "ACTION_GROUP_IDS"))
+        if len(groups) != 1 or groups.pop().count("/actionGroups/") != wanted:
+            problems.append(f"{way}: alerts do not go to {wanted} action groups")
+    return problems + unmet(
+        project,
+        """
+        Insights/diagnosticSettings#/namespaces/  properties.logs.0     {"categoryGroup": "allLogs", "enabled": true}
+        Insights/diagnosticSettings#/namespaces/  properties.metrics.0  {"category": "AllMetrics", "enabled": true}
+        Insights/diagnosticSettings#/accounts/    properties.logs.0     {"categoryGroup": "audit", "enabled": true}
+        Insights/diagnosticSettings#/accounts/    properties.metrics.0  {"category": "AllMetrics", "enabled": true}
+        """,  # noqa: E501
     )
-    text = "\n".join(one.text if isinstance(one, Expression) else str(one) for one in every)
-    problems += [
-        f"no alert looks at {what}"
-        for what in (
-            "DeadletteredMessages",
-            "ActiveMessages",
-            "Minimum",  # of those that wait: however few, they have waited long
-            '"circuit_open"',
-            '"deployment_fault"',
-            "Success == false",
-            "ms_since_first_enqueued",
-        )
-        if what not in text
-    ]
-    threshold = [
-        at(one, "threshold") for one in every if at(one, "metric") == "DeadletteredMessages"
-    ]
-    if threshold != [0]:
-        problems.append(f"the dead-letter alert has the threshold {threshold}")
+
+
+@policy
+def workbook_shows_what_matters(project: Project) -> list[str]:
+    """The workbook has its tiles, and every placeholder in it is replaced."""
     workbook: dict[str, Any] = project.json("infra/workbook.json")
-    plots = {item["name"] for item in workbook["items"]}
-    problems += [
-        f"the workbook lacks {plot}"
-        for plot in ("latency", "outcomes", "dead-letter-reasons", "rate")
-        if plot not in plots
+    tiles = {item["name"] for item in workbook["items"]}
+    wanted = {"latency", "outcomes", "already-gone", "dead-letter-reasons", "rate"}
+    problems = [f"the workbook lacks {tile}" for tile in sorted(wanted - tiles)]
+    bicep = project.text("infra/modules/workbook.bicep")
+    placeholders = set(re.findall(r"__[A-Z_]+__", project.text("infra/workbook.json")))
+    return problems + [
+        f"{one} in the workbook is not replaced" for one in placeholders if f"'{one}'" not in bicep
     ]
-    monitoring = project.files["modules/monitoring.bicep"].text
-    problems += [
-        f"{placeholder} in the workbook is not replaced"
-        for placeholder in set(re.findall(r"__[A-Z_]+__", project.text("infra/workbook.json")))
-        if f"'{placeholder}'" not in monitoring
-    ]
-    return problems
 
 
 DEPLOYED = {"function_app.py", "host.json", "requirements.txt", "delete_session"}
@@ -77,12 +87,11 @@ def package_holds_the_function_only(project: Project) -> list[str]:
         return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
     problems = [f"{name} is left out" for name in DEPLOYED if ignored(name)]
-    problems += [
+    return problems + [
         f"{path.name} would be deployed"
         for path in project.root.iterdir()
         if path.name not in DEPLOYED and not ignored(path.name)
     ]
-    return problems
 
 
 @policy
@@ -93,21 +102,18 @@ def deployment_uses_no_secret(project: Project) -> list[str]:
     problems = []
     if "secrets." in workflow:
         problems.append("the workflow reads a secret")
-    if (
-        "id-token: write" not in workflow
-        or "--federated-credential-provider github" not in workflow
-    ):
+    federated = "--federated-credential-provider github"
+    if "id-token: write" not in workflow or federated not in workflow:
         problems.append("the workflow does not sign in with a federated credential")
     problems += [
         f"the workflow does not set {name}"
-        for name in project.parameters.environment
+        for name in sorted(set(project.variables().values()))
         if f"{name}:" not in workflow
     ]
-    ((_, app),) = project.resources("Microsoft.Web/sites")
     service = re.search(r"services:\n  (\w+):", azd)
-    tag = f"'azd-service-name': '{service[1] if service else None}'"
-    if tag not in project.files["modules/function-app.bicep"].text:
-        problems.append(f"no app is tagged {tag}")
-    if "tags" not in app.body or project.main.scope != "resourceGroup":
-        problems.append("azd cannot find the app")
+    problems += [
+        f"{way}: azd cannot find the app"
+        for way, app in project.of("Microsoft.Web/sites")
+        if not service or at(app, "tags.azd-service-name") != service[1]
+    ]
     return problems

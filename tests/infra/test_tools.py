@@ -1,0 +1,169 @@
+"""The tools beside the Bicep files: preflight and costs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.check_checkov import problems_in, suppressions
+from infra.costs import Use, table
+from infra.snapshot import BICEP, ROOT
+
+FAKE = """#!{python}
+import json, sys
+answers = json.load(open({answers!r}))
+words = " ".join(sys.argv[1:])
+for start, answer in answers.items():
+    if words.startswith(start):
+        print(answer if isinstance(answer, str) else json.dumps(answer))
+        sys.exit(0)
+print("ERROR: (AuthorizationFailed) no right to " + words, file=sys.stderr)
+sys.exit(1)
+"""
+PROVIDERS = "App CognitiveServices Insights ManagedIdentity Network OperationalInsights ServiceBus"
+ANSWERS = {
+    "account show": {"id": "s-1", "name": "dev", "environmentName": "AzureCloud"},
+    "group exists": True,
+    "group show": {"id": "/g/rg", "location": "westeurope", "tags": {"azd-env-name": "dev"}},
+    "provider list": [
+        {"namespace": f"Microsoft.{name}", "registrationState": "Registered"}
+        for name in [*PROVIDERS.split(), "Storage", "Web"]
+    ],
+    "functionapp list-flexconsumption-locations": [{"name": "westeurope"}],
+    "functionapp list-flexconsumption-runtimes": [{"version": "3.12"}, {"version": "3.13"}],
+    "cognitiveservices account list": ["face"],
+    "cognitiveservices account show": {
+        "kind": "Face",
+        "properties": {
+            "customSubDomainName": "my-face",
+            "callRateLimit": {"count": 10.0, "renewalPeriod": 1.0},
+        },
+    },
+    "ad signed-in-user show": '"me"',
+    "role assignment list": ["Owner"],
+    "version": "azd version 1.25.1 (commit x)",
+}
+ENVIRONMENT = {
+    "AZURE_RESOURCE_GROUP": "rg",
+    "AZURE_ENV_NAME": "dev",
+    "FACE_ACCOUNT_NAME": "my-face",
+}
+
+
+def preflight(folder: Path, answers: dict[str, object], **environment: str) -> tuple[int, str]:
+    """Run it as azd does, with an az and an azd that give these answers."""
+    given = folder / "answers.json"
+    given.write_text(json.dumps({**ANSWERS, **answers}), "utf-8")
+    for name in ("az", "azd"):
+        program = folder / name
+        program.write_text(FAKE.format(python=sys.executable, answers=str(given)), "utf-8")
+        program.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "infra/preflight.py"],
+        cwd=ROOT,
+        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
+    """Nothing is wrong; what cannot be known beforehand is said."""
+    code, said = preflight(tmp_path, {})
+    assert code == 0
+    assert "ok       Face account: my-face: 10 calls in 1 s" in said
+    assert "unknown  liveness" in said
+    assert said.endswith("preflight: 0 wrong, 1 not known\n")
+
+
+@pytest.mark.parametrize(
+    ("answers", "environment", "wanted"),
+    [
+        ({}, {"AZURE_SUBSCRIPTION_ID": "s-2"}, "wrong    sign-in: az is at subscription s-1"),
+        (
+            {},
+            {"AZURE_CLOUD": "AzureUSGovernment"},
+            "wrong    sign-in: az is signed in to AzureCloud",
+        ),
+        ({}, {"PUBLISHER_PRINCIPAL_IDS": "a, b"}, "wrong    inputs: PUBLISHER_PRINCIPAL_IDS: 'a'"),
+        ({}, {"ACTION_GROUP_IDS": "pager"}, "wrong    inputs: ACTION_GROUP_IDS: 'pager'"),
+        ({"group exists": False}, {}, "wrong    resource group: there is no resource group rg"),
+        ({"provider list": []}, {}, "wrong    resource providers: not registered: Microsoft.App"),
+        ({}, {"AZURE_LOCATION": "moon"}, "wrong    region: moon does not offer Flex Consumption"),
+        ({"functionapp list-flexconsumption-runtimes": []}, {}, "does not offer Python 3.13"),
+        (
+            {"cognitiveservices account show": {"kind": "Face", "properties": {}}},
+            {},
+            "wrong    Face account: my-face has no custom subdomain",
+        ),
+        (
+            {"role assignment list": ["Contributor", "Role Based Access Control Administrator"]},
+            {},
+            "wrong    rights: you may not define and assign roles in rg",
+        ),
+        ({"version": "azd version 1.24.0"}, {}, "wrong    azd: azd 1.24.0 is older than 1.25"),
+    ],
+)
+def test_preflight_says_what_is_wrong(
+    tmp_path: Path, answers: dict[str, object], environment: dict[str, str], wanted: str
+) -> None:
+    """Each trouble ends with exit code 1 and a line that names it."""
+    code, said = preflight(tmp_path, answers, **environment)
+    assert (code, wanted in said) == (1, True), said
+
+
+def test_preflight_stops_nothing_that_it_cannot_ask(tmp_path: Path) -> None:
+    """Without a sign-in all that rests on it is skipped; a group without a tag is only said."""
+    code, said = preflight(tmp_path, {"account show": "not json"})
+    assert (code, "skipped  rights: needs: sign-in, resource group" in said) == (0, True), said
+    code, said = preflight(tmp_path, {"group show": {"id": "/g/rg", "location": "westeurope"}})
+    assert (code, "azd-env-name=None" in said, "ok       rights" in said) == (0, True, True), said
+
+
+def test_costs_in_the_readme_are_those_of_the_prices() -> None:
+    """The table in infra/README.md is what the script prints by default, with the prices' date."""
+    prices = json.loads((ROOT / "infra/prices.json").read_bytes())
+    readme = (ROOT / "infra/README.md").read_text("utf-8")
+    assert f"<!-- costs -->\n{table(Use(), prices)}\n<!-- /costs -->" in readme
+    assert f"of {prices['as_of']}" in readme
+
+
+def test_costs_follow_the_parameters() -> None:
+    """Memory, tier, instances and private networking each change the sum; no instance costs none."""
+    prices = json.loads((ROOT / "infra/prices.json").read_bytes())
+    uses = (Use(memory_mb=512), Use(tier="Premium"), Use(always_ready=2), Use(private=True))
+    sums = {table(use, prices).rpartition("**sum**")[2] for use in (Use(), *uses)}
+    assert len(sums) == 5
+    assert "| Function, memory | 20,000 GB-s; 100,000 are free | 0.00 |" in table(
+        Use(always_ready=0), prices
+    )
+
+
+def test_checkov_report_is_read_strictly() -> None:
+    """A file not read, a failed check and a suppression of nothing are problems; a suppression that
+    is used is none."""
+    bicep = "resource a 'Some.One/as@1' = {\n  // checkov:skip=A:why\n  // checkov:skip=B:why\n}\n"
+    suppressed = suppressions([bicep])
+    failed = [
+        {"check_id": check, "check_name": "x", "file_path": "/d.json", "resource": "Some.One/as.n"}
+        for check in "AC"
+    ]
+    report = {"results": {"parsing_errors": ["b.json"], "failed_checks": failed}}
+    assert problems_in(report, suppressed) == [
+        "cannot read b.json",
+        "C x: /d.json Some.One/as.n",
+        "B is suppressed for nothing: Some.One/as",
+    ]
+
+
+def test_the_workflows_take_the_cli_that_the_snapshots_are_made_with() -> None:
+    """GitHub's workflows install the version of the Bicep CLI that the project is checked with."""
+    for name in ("test", "deploy"):
+        workflow = (ROOT / f".github/workflows/{name}.yml").read_text("utf-8")
+        assert f"az bicep install --version v{BICEP}\n" in workflow
