@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from .answer import Answer, Meaning, describe, meaning, remedy
+from .breaker import BreakerState
 from .delivery import Revocation
-from .pacing import BreakerState
 
 _logger = logging.getLogger("delete_session")
 _MOST_UNKNOWN = 100  # codes to remember: the server may make up any number

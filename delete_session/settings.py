@@ -67,6 +67,10 @@ def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
     return parse
 
 
+def _guaranteed(text: str) -> float | None:
+    return _number(0.01, 10_000, "calls per second")(text) if text else None
+
+
 def _count(least: int, most: int, unit: str) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
@@ -100,6 +104,7 @@ TABLE: dict[str, Setting[Any]] = {
     "max_calls_per_second": Setting(
         "FACE_MAX_CALLS_PER_SECOND", "8", _number(0.1, 10_000, "calls per second")
     ),
+    "min_calls_per_second": Setting("FACE_MIN_CALLS_PER_SECOND", "", _guaranteed),
     "breaker_failures": Setting(
         "CIRCUIT_BREAKER_FAILURES", "10", _count(1, 1000, "failures in a row")
     ),
@@ -131,6 +136,8 @@ class Settings:
     retry_horizon: float
     """Hours."""
     max_calls_per_second: float
+    min_calls_per_second: float | None
+    """None: a part of the most (pacing.py)."""
     breaker_failures: int
     breaker_cool_down: float
 
@@ -161,6 +168,9 @@ class Settings:
             problems.append(
                 "FACE_CONNECT_TIMEOUT_SECONDS must be at most FACE_TOTAL_TIMEOUT_SECONDS"
             )
+        least = values.get("min_calls_per_second")
+        if not problems and least is not None and least > values["max_calls_per_second"]:
+            problems.append("FACE_MIN_CALLS_PER_SECOND must be at most FACE_MAX_CALLS_PER_SECOND")
         if not problems and values["backoff_base"] > values["backoff_cap"]:
             problems.append("RETRY_BACKOFF_BASE_SECONDS must be at most RETRY_BACKOFF_CAP_SECONDS")
         if problems:

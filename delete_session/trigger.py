@@ -7,6 +7,7 @@ import azure.functions as func
 from azure.functions.meta import Datum
 from azure.functions.servicebus import ServiceBusMessageInConverter
 
+from .breaker import BreakerState
 from .clock import BrokerTime, Clock
 from .connection import CONNECTION
 from .decision import RetryPolicy
@@ -15,7 +16,6 @@ from .gate import Gate
 from .identity import TokenSource
 from .log import FaultLog, record_circuit
 from .metrics import telemetry_for
-from .pacing import BreakerState
 from .revoker import Revoker
 from .settings import Settings
 from .settlement import Settlement
@@ -46,6 +46,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
     clock = clock or Clock()
     gate = Gate(
         most_calls=settings.max_calls_per_second,
+        least_calls=settings.min_calls_per_second,
         breaker_failures=settings.breaker_failures,
         cool_down=settings.breaker_cool_down,
         patience=settings.retry_in_place_max,

@@ -25,7 +25,7 @@ LAYERS = (
     {"answer", "history", "contract"},
 )
 FOUNDATIONS = {
-    *("pacing", "transport", "identity", "clock", "settings"),
+    *("pacing", "breaker", "transport", "identity", "clock", "settings"),
     *("cloud_events", "lenient_json"),
     *("connection", "endpoint", "proxy"),
 }
