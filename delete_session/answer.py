@@ -240,7 +240,7 @@ def _seconds_until(text: str | None, now: float) -> float | None:
         return None
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # an offset may have any number of digits
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
