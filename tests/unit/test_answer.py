@@ -65,7 +65,7 @@ def test_only_a_refused_token_is_replaced(code: str, message: str, another_helps
 
 
 def test_only_faults_of_the_deployment_have_a_remedy() -> None:
-    """Every misconfiguration says what to mend; nothing else does."""
+    """Every misconfiguration says what to do; nothing else does."""
     for status in (None, *range(200, 600)):
         for code in ("PermissionDenied", "SessionNotFound", "x"):
             given_answer = answer(status, code)
