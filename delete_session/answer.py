@@ -197,7 +197,7 @@ def remedy(answer: Answer) -> str | None:
 
 
 def describe(answer: Answer) -> str:
-    """One line for people: HTTP status, FaceError code and message, request id."""
+    """Return one line for people: HTTP status, FaceError code and message, request id."""
     parts = [answer.code]
     if answer.status is not None and answer.code != f"HTTP {answer.status}":
         parts.insert(0, f"HTTP {answer.status}")
@@ -212,7 +212,7 @@ def describe(answer: Answer) -> str:
 def retry_after_seconds(
     retry_after: str | None, retry_after_ms: str | None, message: str, now: float
 ) -> float | None:
-    """Seconds that a response asks to wait.
+    """Return the seconds that a response asks to wait.
 
     Args:
         retry_after: header `Retry-After`: seconds or an HTTP date (RFC 9110 §10.2.3).
@@ -240,7 +240,7 @@ def _seconds_until(text: str | None, now: float) -> float | None:
         return None
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # an offset may have any number of digits
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

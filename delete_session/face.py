@@ -32,7 +32,7 @@ _PATH_SEGMENT = {"livenessWithVerify": "detectLivenessWithVerify", "liveness": "
 
 
 def collection_url(endpoint: str, api_version: str, session_type: str) -> str:
-    """The address that a session's id is appended to."""
+    """Return the address that a session's id is appended to."""
     shape = _NESTED if api_version in _NESTED_VERSIONS else _FLAT
     return f"{endpoint}/face/{api_version}/{shape.format(type=_PATH_SEGMENT[session_type])}/"
 

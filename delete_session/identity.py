@@ -58,7 +58,7 @@ class TokenSource:
         self._fetching: asyncio.Task[AccessToken] | None = None
 
     async def get(self) -> str:
-        """The token.
+        """Return the token.
 
         Raises:
             TokenUnavailable: the identity endpoint failed or did not answer in time, and the token

@@ -61,7 +61,7 @@ def kind(value: object) -> str:
 
 
 def has_half_of_a_pair(text: str) -> bool:
-    """Whether an escape in the text is one half of a surrogate pair without the other."""
+    """Return whether an escape in the text is one half of a surrogate pair without the other."""
     return _HALF_OF_A_PAIR.search(text) is not None
 
 

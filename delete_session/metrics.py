@@ -30,16 +30,16 @@ class Telemetry(Protocol):
     """What is told of the revocation."""
 
     def message(self, revocation: Revocation) -> AbstractContextManager[object]:
-        """Spans the handling of one message."""
+        """Span the handling of one message."""
 
     def call(self) -> AbstractContextManager[object]:
-        """Spans one call of the Face API, inside `message`."""
+        """Span one call of the Face API, inside `message`."""
 
     def called(self, answer: Answer, seconds: float) -> None:
-        """A call has ended."""
+        """Record a call that has ended."""
 
     def ended(self, outcome: str, revocation: Revocation) -> None:
-        """The message has met its outcome."""
+        """Record what became of the message."""
 
 
 class NoTelemetry:
@@ -115,7 +115,7 @@ class OpenTelemetry:
         )
 
     def message(self, revocation: Revocation) -> AbstractContextManager[object]:
-        """A span in the publisher's trace; in the host's one if the publisher began none.
+        """Open a span in the publisher's trace; in the host's one if the publisher began none.
 
         Retry copies carry the trace on: in the publisher's property, or in one set here.
         """
@@ -147,7 +147,7 @@ class OpenTelemetry:
         return span()
 
     def _published(self, properties: Mapping[str, object]) -> "Context | None":
-        """The trace context that a publisher's SDK has put into the application properties."""
+        """Return the trace context that a publisher's SDK has put into the application properties."""
         parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
         if not isinstance(parent, str):
             return None

@@ -54,7 +54,7 @@ async def hold_until_settled(
 ) -> None:
     """Carry out a settlement, and hold the message while the broker refuses.
 
-    To raise at once would have the message redelivered at once, ten times in a second, and
+    To raise at once would have the message redelivered at once, time after time, and
     dead-lettered. A lost lock and what cannot be sent are raised at once all the same.
 
     Args:
@@ -234,7 +234,7 @@ def _time_to_live(copy: RetryCopy) -> timedelta | None:
 
 
 def _as_amqp(value: object) -> "str | int | float | bool | None":
-    """A property that came through the host's JSON, as the SDK can send it.
+    """Return a property that came through the host's JSON as the SDK can send it.
 
     It sends every int as one of 32 bits: a larger one, e.g. Unix milliseconds, is sent as text.
     """

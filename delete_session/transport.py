@@ -13,7 +13,7 @@ from .proxy import Proxy
 _KEEP_ALIVE_SECONDS = 60
 
 _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    # The first that fits is told.
+    # The first one that matches is raised.
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.SocketTimeoutError, httpx.ReadTimeout),
     (aiohttp.ClientConnectorError, httpx.ConnectError),

@@ -125,7 +125,8 @@ def first_iso(own: _Parse) -> _Parse:
 def patch_decoding() -> None:
     """Have the trigger's binding hand over a message whatever is odd about its metadata.
 
-    When it raises, the function is not called, and after ten deliveries the message is dead-lettered.
+    When it raises, the function is not called, and after twenty deliveries the message is
+    dead-lettered.
     """
     own: _Decode | None = getattr(ServiceBusMessageInConverter, "decode", None)
     if own is not None and getattr(own, "__module__", "") != __name__:

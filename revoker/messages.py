@@ -51,12 +51,14 @@ class Seen:
         body = body_of(message)
         revoked = parse(body, message.content_type, properties) if body is not None else None
         known = revoked if isinstance(revoked, SessionRevoked) else None
+        # AMQP allows a number, a UUID or bytes as an id, too.
+        message_id = str(_decoded(message.message_id or ""))
         root = properties.get(ROOT_ID)
         attempts = properties.get(ATTEMPT)
         return cls(
             sequence_number=message.sequence_number or 0,
-            message_id=message.message_id or f"sequence-{message.sequence_number}",
-            root_id=root if isinstance(root, str) and root else message.message_id or "",
+            message_id=message_id or f"sequence-{message.sequence_number}",
+            root_id=root if isinstance(root, str) and root else message_id,
             state=_STATES.get(message.state, "active"),
             session_id=known.session_id if known else None,
             session_type=known.session_type if known else None,

@@ -11,8 +11,9 @@ type OddMetadata = Mapping[str, Mapping[str, object]]
 
 def metadata(message: ServiceBusReceivedMessage, odd: OddMetadata) -> dict[str, object]:
     """Return trigger metadata under the names and in the forms that the platform's host gives them."""
-    root_id = (message.message_id or "").partition(":")[0]
-    return {**_metadata(message), **odd.get(root_id, {})}
+    told = _metadata(message)
+    root_id = str(told["MessageId"]).partition(":")[0]
+    return {**told, **odd.get(root_id, {})}
 
 
 def _metadata(message: ServiceBusReceivedMessage) -> dict[str, object]:
@@ -21,13 +22,13 @@ def _metadata(message: ServiceBusReceivedMessage) -> dict[str, object]:
         for name, value in (message.application_properties or {}).items()
     }
     return {
-        "MessageId": message.message_id,
+        "MessageId": _id(message.message_id),
         "LockToken": str(message.lock_token),
         "DeliveryCount": (message.delivery_count or 0) + 1,
         "EnqueuedTimeUtc": _naive(message.enqueued_time_utc),
         "ExpiresAtUtc": _naive(message.expires_at_utc) or "9999-12-31T23:59:59.9999999",
         "SequenceNumber": message.sequence_number,
-        "CorrelationId": message.correlation_id,
+        "CorrelationId": _id(message.correlation_id),
         "ContentType": message.content_type,
         "Subject": message.subject,
         "Label": message.subject,
@@ -36,6 +37,13 @@ def _metadata(message: ServiceBusReceivedMessage) -> dict[str, object]:
         "ApplicationProperties": properties,
         "UserProperties": properties,
     }
+
+
+def _id(value: object) -> str | None:
+    # AMQP allows a number, a UUID or bytes; .NET makes text of all of them.
+    if value is None or isinstance(value, str):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _text(name: str | bytes) -> str:

@@ -115,6 +115,13 @@ async def test_raise_abandons_until_the_broker_gives_up(hosted: Hosted) -> None:
     assert counts == list(range(1, 11))
 
 
+async def test_a_message_id_reaches_the_function_as_text(hosted: Hosted) -> None:
+    """A number as the message id, which AMQP allows, is handed over as text."""
+    await hosted.send(AmqpAnnotatedMessage(data_body=[b"a"], properties={"message_id": 7}))
+    await hosted.ended("completed", 1)
+    assert hosted.seen.read_text().split() == ["a", "1", "7"]
+
+
 async def test_body_without_bytes_never_reaches_the_function(hosted: Hosted) -> None:
     """An AMQP value or sequence cannot be bound: abandoned ten times, while others are handled."""
     await hosted.send(

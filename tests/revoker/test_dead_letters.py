@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
-from azure.servicebus.amqp import AmqpMessageBodyType
+from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 
 from revoker.cli.dead_letters import read_since
 from revoker.dead_letters import Selection, resubmitted_id
@@ -254,4 +255,22 @@ def test_corrected_message_is_not_dropped_after_a_malformed_one(
     ran = queue.revoker("dead-letters", "discard", "--all", "--yes", *record)
     assert ran.code == 0
     assert "its session cannot be read" in ran.err
+    assert queue.counts["active"] == 1
+
+
+@pytest.mark.parametrize("message_id", [7, UUID(int=7), b"\xff"])
+def test_an_id_that_is_no_text_can_be_resubmitted(
+    queue: OneQueue, message_id: int | UUID | bytes
+) -> None:
+    """A dead letter whose message id is a number, a UUID or bytes goes back into the queue."""
+    connection_string = queue.environment["ServiceBusConnection"]
+    with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue.name) as sender,
+    ):
+        properties = {"message_id": message_id}
+        body = [b'{"sessionId": "a"}']
+        sender.send_messages(AmqpAnnotatedMessage(data_body=body, properties=properties))
+    reject_one(queue, "Odd")
+    assert queue.revoker("dead-letters", "resubmit", "--all").code == 0
     assert queue.counts["active"] == 1

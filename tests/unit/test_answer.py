@@ -65,7 +65,7 @@ def test_only_a_refused_token_is_replaced(code: str, message: str, another_helps
 
 
 def test_only_faults_of_the_deployment_have_a_remedy() -> None:
-    """Every misconfiguration says what to mend; nothing else does."""
+    """Every misconfiguration says what to do; nothing else does."""
     for status in (None, *range(200, 600)):
         for code in ("PermissionDenied", "SessionNotFound", "x"):
             given_answer = answer(status, code)
@@ -87,6 +87,7 @@ def test_only_faults_of_the_deployment_have_a_remedy() -> None:
         ("Fri, 02 Jan 2026 03:04:35 -0000", None, "", 30),
         ("Fri, 02 Jan 2026 03:00:00 GMT", None, "", 0),
         ("Fri, 99 Jan 2026 03:00:00 GMT", None, "", None),
+        ("Fri, 02 Jan 2026 03:00:00 +" + "9" * 20, None, "", None),
         (None, "1500", "", 1.5),
         ("1", "2500", "", 2.5),
         (None, None, "Rate limit is exceeded. Please retry after 12 seconds.", 12),

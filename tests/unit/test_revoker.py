@@ -364,7 +364,7 @@ async def test_reason_told_is_never_another_messages() -> None:
 
 
 async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> None:
-    """The first line of such a fault says what to mend; the next one comes after a recovery."""
+    """The first line of such a fault says what to do; the next one comes after a recovery."""
     bench = Bench(
         *(DENIED, DENIED, DELETED, DENIED),
         RETRY_IN_PLACE_MAX_SECONDS="0",
