@@ -37,6 +37,7 @@ class Meaning(Enum):
     """What an answer says about the session, about the request or about the deployment."""
 
     DELETED = auto()
+    UNCONFIRMED = auto()  # a success that the Face API did not sign
     ALREADY_GONE = auto()
     REJECTED = auto()  # this request can never work
     MISCONFIGURED = auto()  # the deployment is wrong, not the request
@@ -54,8 +55,12 @@ class Meaning(Enum):
 def meaning(answer: Answer) -> Meaning:
     """Return what the answer means, by HTTP status, FaceError code and what the platform writes."""
     match answer:
-        case Answer(status=204) | Answer(status=200, has_body=False):
+        case Answer(status=200 | 204, has_body=False, request_id=str()):
             return Meaning.DELETED
+        case Answer(status=200 | 204, has_body=False):
+            # The API gives every answer a request id; a proxy that says yes to everything does not.
+            # Asking again is harmless, and tells which of them it was.
+            return Meaning.UNCONFIRMED
         case Answer(status=404, code="SessionNotFound"):
             return Meaning.ALREADY_GONE
         case Answer(status=409):

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-BATCH = "application/cloudevents-batch"
 STRUCTURED_MODE = "application/cloudevents"
 
 _BINARY_MODE = ("cloudEvents:", "cloudEvents_")
@@ -26,6 +25,7 @@ class _Envelope(msgspec.Struct, frozen=True):
     type: Annotated[str, msgspec.Meta(min_length=1)]
     data: msgspec.Raw
     datacontenttype: str | None = None
+    data_base64: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -40,6 +40,8 @@ def data(text: str) -> msgspec.Raw:
     event = _envelope.decode(text)
     if event.datacontenttype and not _JSON_MEDIA_TYPE.match(event.datacontenttype):
         raise msgspec.ValidationError("datacontenttype: not JSON")
+    if event.data_base64 is not msgspec.UNSET:
+        raise msgspec.ValidationError("data_base64: beside data")
     return event.data
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
-from .cloud_events import BATCH, STRUCTURED_MODE, data, odd_attributes, odd_properties
+from .cloud_events import STRUCTURED_MODE, data, odd_attributes, odd_properties
 from .lenient_json import MISSING, Object, has_half_of_a_pair, kind, load, looks_like
 
 MAX_BODY_BYTES = 64 * 1024
@@ -67,6 +67,8 @@ class Malformed:
     """Not a session-revoked message; `description` says what is wrong and where, not the body."""
 
     description: str
+    session_id: str | None = None
+    """What it names all the same, so that the session is found again; for people and the log."""
 
 
 _body = msgspec.json.Decoder(Body)
@@ -85,8 +87,6 @@ def parse(
     if len(body) > MAX_BODY_BYTES:
         return Malformed(f"body: {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")
     media_type = (content_type or "").strip().lower()
-    if media_type.startswith(BATCH):
-        return Malformed("content type: a CloudEvents batch is not supported, send single events")
     is_event = media_type.startswith(STRUCTURED_MODE)
     oddities = [] if is_event else odd_properties(media_type, properties)
     problem: Exception | None = None
@@ -96,6 +96,8 @@ def parse(
         text = body.decode("utf-8-sig")
         # Of members that stand there twice it takes the last one. A name may be written with escapes.
         once = text.count('"sessionId"') < 2 and text.count('"sessionType"') < 2
+        # An event may name another session beside the one at the top.
+        once = once and (is_event or '"data_base64"' not in text)
         if once and "\\u00" not in text and not oddities:
             read = _body.decode(data(text) if is_event else text)
             return SessionRevoked(read.session_id, read.session_type)
@@ -120,6 +122,7 @@ class _Lenient:
     def __init__(self, problem: Exception | None, oddities: list[str]) -> None:
         self._problem = problem
         self._oddities = oddities
+        self._session_id: str | None = None
 
     def read(self, body: bytes, *, is_event: bool) -> SessionRevoked | Malformed:
         """Read the body; `is_event` where the content type says that it is a CloudEvent."""
@@ -129,7 +132,7 @@ class _Lenient:
                 return Malformed("body: empty, expected a JSON object")
             revoked = self._session(self._document(load(text), is_event))
         except msgspec.ValidationError as error:
-            return Malformed(_without_values(str(error)))
+            return Malformed(_without_values(str(error)), self._session_id)
         except (ValueError, RecursionError) as error:
             return Malformed(f"body: {looks_like(body) or self._reason(error)}")
         if type(self._problem) is msgspec.DecodeError:
@@ -161,30 +164,41 @@ class _Lenient:
         document = self._object(value, "body")
         names = {name for name, _ in document}
         has_data = not names.isdisjoint(("data", "data_base64"))
-        if "sessionId" in names and not (is_event and has_data):
+        is_bare = "sessionId" in names
+        if not is_event and "specversion" not in names:
+            return document
+        if is_bare and not has_data:
             if is_event:
                 self._oddities.append("content type: CloudEvents, but the body is the bare object")
-            return document
-        if not is_event and "specversion" not in names:
             return document
         if not is_event:
             self._oddities.append("content type: not application/cloudevents+json")
         self._oddities += odd_attributes(dict(document))
-        return self._data(document)
+        places = [*self._data(document), *([document] if is_bare else [])]
+        # Nobody knows which session is meant, and the other one would live on unseen.
+        ids = [dict(place).get("sessionId", MISSING) for place in places]
+        if any(each not in (MISSING, ids[0]) for each in ids):
+            raise msgspec.ValidationError("sessionId: in more places, with different values")
+        return places[0]
 
-    def _data(self, event: Object) -> Object:
+    def _data(self, event: Object) -> list[Object]:
+        """Return what stands in `data`, or in `data_base64`, or in both."""
         data, encoded = event.member("data"), event.member("data_base64")
         if data is MISSING and encoded is MISSING:
             raise msgspec.ValidationError("Object missing required field `data`")
-        if isinstance(encoded, str) and (data is MISSING or data is None):
-            self._oddities.append("data_base64: instead of data")
-            try:
-                # What is not of the alphabet is not passed over: it would make another text.
-                raw = base64.b64decode(encoded, validate=True)
-                return self._object(load(self._text(raw, "data_base64")), "data_base64")
-            except (ValueError, RecursionError):
-                raise msgspec.ValidationError("data_base64: not JSON in Base64") from None
-        return self._object(encoded if data is MISSING else data, "data")
+        if not isinstance(encoded, str):
+            return [self._object(encoded if data is MISSING else data, "data")]
+        alone = data is MISSING or data is None
+        self._oddities.append("data_base64: " + ("instead of data" if alone else "beside data"))
+        found = [] if alone else [self._object(data, "data")]
+        try:
+            # What is not of the alphabet is not passed over: it would make another text.
+            raw = base64.b64decode(encoded, validate=True)
+            return [*found, self._object(load(self._text(raw, "data_base64")), "data_base64")]
+        except (ValueError, RecursionError):
+            if found:
+                return found
+            raise msgspec.ValidationError("data_base64: not JSON in Base64") from None
 
     def _object(self, value: object, where: str) -> Object:
         if isinstance(value, str):
@@ -200,6 +214,8 @@ class _Lenient:
         names = [name for name, _ in document]
         found = {name: document.member(name) for name in _DECISIVE if name in names}
         self._oddities += [f"{name}: more than once" for name in found if names.count(name) > 1]
+        with contextlib.suppress(msgspec.ValidationError):
+            self._session_id = msgspec.convert(found.get("sessionId", MISSING), _SessionId)
         given = found.get("sessionType", MISSING)
         if given is None or (isinstance(given, str) and not given.strip()):
             del found["sessionType"]

@@ -19,7 +19,7 @@ _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last inst
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # .NET's "no time" is the first instant of the year 1
 # With a clock that far behind, an instance could not check any endpoint's certificate: what is wrong
 # is the stamp.
-_MOST_AHEAD = timedelta(days=30)
+_MOST_AHEAD = timedelta(days=1)
 _MOST_DELIVERIES = 2**31 - 1
 
 
@@ -124,6 +124,8 @@ class Revocation:
     ) -> None:
         self.delivery = delivery
         self.revoked: SessionRevoked | None = None
+        self.session_id: str | None = None
+        """What the message names, even if it is malformed otherwise."""
         self.answer: Answer | None = None
         self.attempts = delivery.history.attempts
         self.seconds_in_call = 0.0

@@ -151,7 +151,8 @@ def read_answer(response: httpx.Response, body: bytes, not_retryable: Set[str]) 
     request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
     request_id = _one_line(request_id) or None
     if response.is_success and not body:  # as after every deletion: there is nothing more to read
-        return Answer(status=status, code=f"HTTP {status}", request_id=request_id)
+        said = "" if request_id else "a success without the request id that the Face API gives"
+        return Answer(status=status, code=f"HTTP {status}", message=said, request_id=request_id)
     codes, message = _error(body)
     if not codes and (code := _one_line(headers.get("x-ms-error-code", ""))):
         codes = [code]

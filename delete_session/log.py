@@ -47,7 +47,7 @@ def record(
     facts: dict[str, object] = {
         "event": "revocation",
         "outcome": outcome,
-        "session_id": revoked.session_id if revoked else None,
+        "session_id": revocation.session_id,
         "session_type": revoked.session_type if revoked else None,
         "message_id": delivery.message_id,
         "root_id": delivery.history.root_id,

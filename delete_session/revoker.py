@@ -52,6 +52,7 @@ class Revoker:
         revocation = Revocation(delivery, self.horizon_hours, self.clock.monotonic)
         with self.telemetry.message(revocation):
             revoked = parse(delivery.body, delivery.content_type, delivery.properties)
+            revocation.session_id = revoked.session_id
             if isinstance(revoked, Malformed):
                 malformed = DeadLetter("MalformedMessage", revoked.description)
                 return await self._dead_letter(revocation, malformed)
@@ -109,7 +110,9 @@ class Revoker:
         error = self._obstacle(revocation)
         try:
             await self._settle(
-                revocation, lambda: self.settlement.schedule_copy(revocation.copy(delay, error))
+                revocation,
+                lambda: self.settlement.schedule_copy(revocation.copy(delay, error)),
+                may_be_unsendable=True,
             )
         except Unsendable:
             # The publisher's properties and ours together are too large, or cannot be encoded.
@@ -118,17 +121,20 @@ class Revoker:
         self._record("retry_scheduled", revocation, delay_seconds=delay)
 
     async def _settle(
-        self, revocation: Revocation, operation: Callable[[], Awaitable[None]]
+        self,
+        revocation: Revocation,
+        operation: Callable[[], Awaitable[None]],
+        *,
+        may_be_unsendable: bool = False,
     ) -> None:
         def seconds_left() -> float:
             return HOLD_SECONDS - revocation.seconds_held
 
         try:
             await hold_until_settled(operation, seconds_left, self.clock.sleep)
-        except Unsendable:
-            raise
         except Exception as error:
-            self._record("settlement_failed", revocation, reason=str(error))
+            if not (may_be_unsendable and isinstance(error, Unsendable)):
+                self._record("settlement_failed", revocation, reason=str(error))
             raise
 
     def _record(

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -39,10 +40,18 @@ def _api_version(text: str) -> str:
     return text
 
 
+_SAY_NO_MORE_THAN_THE_STATUS = {
+    *(re.sub("[^a-z]", "", status.phrase.lower()) for status in HTTPStatus),
+    "accessdenied",
+}
+
+
 def _codes(text: str) -> frozenset[str]:
     codes = frozenset(code.strip() for code in text.split(",") if code.strip())
     if odd := sorted(code for code in codes if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", code)):
         raise ValueError(f"must be FaceError codes with commas between them; not a code: {odd[0]}")
+    if odd := sorted(code for code in codes if code.lower() in _SAY_NO_MORE_THAN_THE_STATUS):
+        raise ValueError(f"must not hold {odd[0]}, which firewalls and gateways answer")
     if known := codes & {"SessionNotFound", "PermissionDenied"}:
         raise ValueError(f"must not hold {min(known)}, which is not about the request")
     return codes

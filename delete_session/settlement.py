@@ -102,6 +102,8 @@ class Settlement:
             LockLost: the message is no longer locked by the host of this function.
             SettlementFailed: the broker refused, or cannot be reached.
         """
+        if not delivery.lock_token:
+            raise SettlementFailed("the host handed over no lock token")
 
         async def operation() -> None:
             if self._receiver is None:

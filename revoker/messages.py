@@ -60,7 +60,7 @@ class Seen:
             message_id=message_id or f"sequence-{message.sequence_number}",
             root_id=root if isinstance(root, str) and root else message_id,
             state=_STATES.get(message.state, "active"),
-            session_id=known.session_id if known else None,
+            session_id=revoked.session_id if revoked else None,
             session_type=known.session_type if known else None,
             enqueued_at=enqueued_at,
             first_enqueued_at=_first(properties.get(FIRST_ENQUEUED), enqueued_at),

@@ -80,7 +80,7 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
 def published(
     count: int,
     address: "QueueAddress",
-    others: "Mapping[str, Sequence[Carrier]]",
+    others: "Mapping[str, Sequence[Carrier]] | None",
     as_json: bool,
 ) -> None:
     """Print that all messages were published, and what else carries their sessions.
@@ -88,25 +88,27 @@ def published(
     Args:
         count: how many.
         address: of the queue.
-        others: the other messages of the sessions, as far as they are known.
+        others: the other messages of the sessions; None where they are not known.
         as_json: print JSON.
     """
     if as_json:
-        carried = {session: [each.what for each in some] for session, some in others.items()}
+        carried = None
+        if others is not None:
+            carried = {session: [each.what for each in some] for session, some in others.items()}
         _json({"published": count, "queue": address.queue, "also_carried_by": carried})
         return
     messages = "1 message was" if count == 1 else f"{count} messages were"
     typer.echo(f"{messages} published to {address.queue} in {address.where}.")
+    if not others:
+        return
     for session, some in list(others.items())[:CARRIED_SHOWN]:
         typer.echo(f"  {session} is also named by {'; '.join(each.what for each in some)}.")
     if len(others) > CARRIED_SHOWN:
         typer.echo(f"  and {len(others) - CARRIED_SHOWN} more")
-    if others:
-        typer.echo(
-            "That changes nothing for this publication: whichever message comes first deletes the "
-            "session, and the others find it gone. Dead letters stay until you resubmit or discard "
-            "them."
-        )
+    typer.echo(
+        "That changes nothing for this publication: whichever message comes first deletes the "
+        "session, and the others find it gone. Dead letters stay until you resubmit or discard them."
+    )
 
 
 def run_to_resume(run: "UUID") -> None:
@@ -273,8 +275,8 @@ def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]")
     if alone:
         typer.echo(
             _styled(
-                f"Warning: as far as the queue tells, nothing else carries {alone} of these "
-                f"{len(wanted)}. Their sessions, if they exist, stay alive until they expire.",
+                f"Warning: as far as the queue tells, nothing else carries the session of {alone} of "
+                f"the {len(wanted)} dead letters. If it exists, it stays alive until it expires.",
                 fg="yellow",
             ),
             err=True,

@@ -156,10 +156,10 @@ async def publish(
 
 async def look_for_others(
     address: QueueAddress, ids: Sequence[str], session_type: SessionType, run: UUID
-) -> Mapping[str, Sequence[Carrier]]:
-    """Return what else carries these sessions, as far as this login may look."""
+) -> Mapping[str, Sequence[Carrier]] | None:
+    """Return what else carries these sessions; None where this login may not look."""
     own = [message_id(run, each, session_type) for each in ids]
     with suppress(Failure, TimeoutError):
         async with asyncio.timeout(_LOOK_SECONDS):
             return await carriers(address, ids, except_ids=own)
-    return {}
+    return None

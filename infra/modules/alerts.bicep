@@ -277,7 +277,8 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       description: alert.description
       severity: alert.severity
       enabled: true
-      autoMitigate: true
+      // A fault and an unknown code are logged once, and last: whoever corrects them closes the alert.
+      autoMitigate: !contains(['deployment-fault', 'unknown-code'], alert.name)
       scopes: [
         workspaceId
       ]

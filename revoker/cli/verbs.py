@@ -55,7 +55,7 @@ def publish(
     )
     from revoker.publish import publish as publish_all
 
-    async def publish_and_look() -> "Mapping[str, Sequence[Carrier]]":
+    async def publish_and_look() -> "Mapping[str, Sequence[Carrier]] | None":
         others, _ = await asyncio.gather(
             look_for_others(address, ids, kind, this_run),
             publish_all(address, ids, kind, reason, this_run, progress),

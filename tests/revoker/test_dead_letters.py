@@ -234,7 +234,7 @@ def test_discard_says_what_else_carries_each_session(seeded: OneQueue, tmp_path:
     assert ran.code == 0
     assert "a is also named by a message that is active" in ran.err
     assert "nothing else names c" in ran.err
-    assert "nothing else carries 1 of these 2" in ran.err
+    assert "nothing else carries the session of 1 of the 2 dead letters" in ran.err
 
 
 def test_corrected_message_is_not_dropped_after_a_malformed_one(

@@ -21,7 +21,7 @@ from delete_session.trigger import create_revoker
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
-DELETED = Answer(status=200, code="HTTP 200")
+DELETED = Answer(status=200, code="HTTP 200", request_id="r-0")
 GONE = Answer(status=404, code="SessionNotFound")
 UNAVAILABLE = Answer(status=503, code="ServiceUnavailable", message="try later")
 DENIED = Answer(status=403, code="PermissionDenied")

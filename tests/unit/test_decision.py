@@ -53,8 +53,8 @@ def delay(attempts: int, floor: float | None, chance: float) -> float:
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_success_is_done(status: int) -> None:
-    """A success with an empty body means that the session was deleted."""
-    assert decided(answer(status)) == Done("deleted")
+    """An empty success that the API has signed means that the session was deleted."""
+    assert decided(answer(status, request_id="r")) == Done("deleted")
 
 
 def test_unknown_session_is_done() -> None:
@@ -112,6 +112,8 @@ def test_what_is_on_the_list_is_dead_lettered_with_its_code(status: int, code: s
         (504, "x", Meaning.UNAVAILABLE),
         (599, "x", Meaning.UNAVAILABLE),
         (202, "HTTP 202", Meaning.UNAVAILABLE),
+        (200, "HTTP 200", Meaning.UNCONFIRMED),
+        (204, "HTTP 204", Meaning.UNCONFIRMED),
         (None, "Timeout", Meaning.UNAVAILABLE),
         (None, "ConnectionFailed", Meaning.UNAVAILABLE),
         (None, "TokenUnavailable", Meaning.UNAVAILABLE),
@@ -144,7 +146,9 @@ def test_effort_that_has_ended_is_dead_lettered(given_answer: Answer) -> None:
     assert given_answer.code in decision.description
 
 
-@pytest.mark.parametrize("given_answer", [answer(200), answer(404, "SessionNotFound")])
+@pytest.mark.parametrize(
+    "given_answer", [answer(200, request_id="r"), answer(404, "SessionNotFound")]
+)
 def test_success_counts_even_after_the_end(given_answer: Answer) -> None:
     """A session that is gone is gone, however late."""
     assert isinstance(decided(given_answer, seconds_left=-1), Done)

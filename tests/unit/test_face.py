@@ -56,6 +56,8 @@ class Server:
 def always(status: int = 200, body: bytes = b"", **headers: str) -> Handler:
     async def handler(_: web.Request) -> web.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if 200 <= status < 300:
+            named.setdefault("apim-request-id", "r-0")
         return web.Response(status=status, body=body, headers=named)
 
     return handler

@@ -21,7 +21,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
 POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
 
 EXAMPLES = {
-    Meaning.DELETED: Answer(status=200, code="HTTP 200"),
+    Meaning.DELETED: Answer(status=200, code="HTTP 200", request_id="r"),
+    Meaning.UNCONFIRMED: Answer(status=200, code="HTTP 200"),
     Meaning.ALREADY_GONE: Answer(status=404, code="SessionNotFound"),
     Meaning.REJECTED: Answer(status=400, code="BadArgument", rejected=True),
     Meaning.MISCONFIGURED: Answer(status=403, code="403"),
