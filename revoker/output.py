@@ -131,6 +131,8 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     from rich.console import Console
     from rich.table import Table
 
+    from revoker.remedies import for_error, for_reason, plain
+
     table = Table(title=f"{address.queue} in {address.where}", title_justify="left")
     table.add_column("messages")
     table.add_column("count", justify="right")
@@ -142,11 +144,11 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     Console(highlight=False, soft_wrap=True).print(table)
     _counts("Waiting because of", found.waiting_because)
     _counts("Dead-letter reasons", found.dead_letter_reasons)
-    if found.dead_lettered:
-        typer.echo(
-            "The remedy for each reason is in docs/operations.md. After it: "
-            "revoker dead-letters resubmit --all"
-        )
+    for error in found.waiting_because:
+        if remedy := for_error(error):
+            typer.echo(f"{error}: {remedy}")
+    for reason in found.dead_letter_reasons:
+        typer.echo(f"{reason}: {plain(for_reason(reason).remedy)}.")
     if not found.complete:
         typer.echo(f"There may be more than the {limit} messages looked at (--limit).")
 
