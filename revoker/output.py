@@ -198,6 +198,16 @@ def conclusion(total: int, failed: int, skipped: int) -> str:
     return f"{text}."
 
 
+def desk(address: str, as_json: bool) -> None:
+    """Print the address that opens the desk."""
+    if as_json:
+        _json({"address": address})
+    else:
+        typer.echo(f"The desk: {address}")
+        typer.echo("The address opens it once, in one browser. Ctrl-C stops it.", err=True)
+    sys.stdout.flush()  # whoever started the desk as a process waits for the address
+
+
 # ---- dead letters ----
 
 

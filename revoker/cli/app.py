@@ -3,6 +3,7 @@
 import typer
 
 from revoker.cli import dead_letters, verbs
+from revoker.cli.desk import desk
 from revoker.cli.options import EPILOG
 
 CONNECTS = (
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session):
+for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, desk):
     app.command(epilog=EPILOG)(verb)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 

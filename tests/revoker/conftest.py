@@ -18,8 +18,8 @@ from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
 
-QUEUES = 10
-SEEDED = 11
+QUEUES = 14
+SEEDED = 15
 LONG_LOCKS = "long-locks"
 """A seeded queue whose messages stay locked for five minutes, instead of two seconds. It has two
 more dead letters, whose bodies are AMQP values: a map and a text."""
