@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from revoker.doctor.runner import Result
     from revoker.face import Finding
     from revoker.messages import Seen
+    from revoker.publish import Candidate
     from revoker.status import Status
 
 KEPT_SHOWN = 10
@@ -81,6 +82,7 @@ def published(
     count: int,
     address: "QueueAddress",
     others: "Mapping[str, Sequence[Carrier]]",
+    skipped: "Sequence[Candidate]",
     as_json: bool,
 ) -> None:
     """Print that all messages were published, and what else carries their sessions.
@@ -89,12 +91,16 @@ def published(
         count: how many.
         address: of the queue.
         others: the other messages of the sessions, as far as they are known.
+        skipped: what was no session id.
         as_json: print JSON.
     """
     if as_json:
         carried = {session: [each.what for each in some] for session, some in others.items()}
-        _json({"published": count, "queue": address.queue, "also_carried_by": carried})
+        facts = {"published": count, "queue": address.queue, "also_carried_by": carried}
+        _json(facts | {"skipped": [{"line": each.line, "text": each.text} for each in skipped]})
         return
+    for each in skipped:
+        typer.echo(f"Skipped, because it is not valid as a session id: {each.what}", err=True)
     messages = "1 message was" if count == 1 else f"{count} messages were"
     typer.echo(f"{messages} published to {address.queue} in {address.where}.")
     for session, some in list(others.items())[:CARRIED_SHOWN]:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -26,11 +25,12 @@ from revoker.desk import story
 from revoker.desk.access import Guard, Refused
 from revoker.desk.desk import Desk, Diagnosis
 from revoker.desk.filters import AGES, Filter, Page
+from revoker.desk.local_cloud import CloudDown
 from revoker.desk.rendering import Pages
 from revoker.desk.work import read_action
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen
-from revoker.publish import read_ids
+from revoker.publish import read_id
 from revoker.record import last
 
 _EVENTS_EVERY_SECONDS = 1.0
@@ -155,11 +155,11 @@ class _Handlers:
         )
 
     async def find_session(self, request: Request) -> Response:
-        (session_id,) = read_ids([request.query_params.get("id", "")], [])
+        session_id = read_id(request.query_params.get("id", ""))
         return RedirectResponse(f"/sessions/{session_id}", 303)
 
     async def session(self, request: Request) -> Response:
-        (session_id,) = read_ids([request.path_params["session_id"]], [])
+        session_id = read_id(request.path_params["session_id"])
         return await self._session(session_id, None)
 
     async def _session(self, session_id: str, finding: object) -> Response:
@@ -195,7 +195,7 @@ class _Handlers:
                 str(line.facts.get("root_id")) for line in lines
             }
             return story.steps(seen, record, await cloud.events(frozenset(roots)), lines)
-        except (httpx.HTTPError, OSError):
+        except (CloudDown, OSError):
             return story.steps(seen, record, [], [])  # the local cloud has been stopped
 
     async def doctor(self, _: Request) -> Response:
@@ -253,7 +253,7 @@ class _Handlers:
         from revoker.face import session as ask  # loads the libraries for HTTP and login
 
         await self._desk.access.form(request)
-        (session_id,) = read_ids([request.path_params["session_id"]], [])
+        session_id = read_id(request.path_params["session_id"])
         environment = self._desk.environment
         finding = await ask(
             setting("face_endpoint", environment),

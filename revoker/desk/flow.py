@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
-from revoker.desk.local_cloud import LocalCloud, LogLine, Logs
+from revoker.desk.local_cloud import CloudDown, LocalCloud, LogLine, Logs
 from revoker.desk.plots import Plot, Series
 
 BUCKET_SECONDS = 5
@@ -83,8 +81,8 @@ class Flow:
             self._count_calls(await self._cloud.calls(self._calls_before), now)
             self._read(await asyncio.to_thread(self._logs.new_lines))
             self._failure = None
-        except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
-            self._failure = f"The local cloud does not answer: {type(error).__name__}"
+        except (CloudDown, OSError) as error:
+            self._failure = f"The local cloud does not answer: {error}"
             return
         bucket = self._buckets[_number(now)]
         bucket.counts = counts

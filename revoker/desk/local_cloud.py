@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 BROKER, LOGS = "LOCAL_BROKER_CONTROL", "LOGS"
 FACE = "FACE_ENDPOINT"
@@ -71,14 +72,18 @@ def read_line(line: str, host: str) -> LogLine | None:
     return LogLine(at=at, host=host, logger=match["logger"], facts=facts)
 
 
+class CloudDown(Exception):
+    """The local cloud does not answer, or not as expected. The text says why."""
+
+
 class LocalCloud:
-    """The control ports of a local cloud."""
+    """The control ports of a local cloud. All that asks them may raise CloudDown."""
 
     def __init__(self, broker: str, face: str | None, logs: Path | None) -> None:
         self._broker = broker.rstrip("/")
         self._face = None if face is None else f"{face.rstrip('/')}/_local"
         self.logs = logs
-        self._http = httpx.AsyncClient(timeout=_SECONDS, trust_env=False)
+        self._http: httpx.AsyncClient | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self | None:
@@ -121,12 +126,20 @@ class LocalCloud:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.aclose()
 
     async def _get(self, url: str) -> Any:
-        response = await self._http.get(url)
-        response.raise_for_status()
-        return response.json()
+        import httpx  # a tenth of the desk's start, and of no use in Azure
+
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=_SECONDS, trust_env=False)
+        try:
+            response = await self._http.get(url)
+            response.raise_for_status()
+            return response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise CloudDown(type(error).__name__) from error
 
 
 def _root(message_id: str) -> str:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,10 +11,13 @@ from datetime import UTC, datetime
 from revoker.connection import QueueAddress
 from revoker.failure import Failure, first_line
 from revoker.messages import Seen, look
+from revoker.remedies import for_error
 from revoker.status import Status, summary
 
 LIMIT = 20_000
 """The most messages that are looked at in each of the two queues."""
+
+_SAMPLE = 200  # dead letters of each reason whose descriptions are read
 
 _WAIT_SECONDS = 0.4  # that a page waits for a reading
 _CHANGED_WAIT_SECONDS = 5.0  # that it waits after something was done, or when it was asked for
@@ -31,6 +35,8 @@ class Snapshot:
     waiting: Sequence[Seen]
     dead: Sequence[Seen]
     status: Status
+    faults: Mapping[str, Sequence[str]]
+    """For a dead-letter reason, what to do about the faults that its descriptions tell of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +125,7 @@ class Snapshots:
                 waiting=waiting,
                 dead=dead,
                 status=summary(waiting, dead, LIMIT),
+                faults=_faults(dead),
             )
             self._failure = None
         except Failure as failure:
@@ -131,3 +138,13 @@ class Snapshots:
         finally:
             self._tried_at = time.monotonic()
             self._reading = None
+
+
+def _faults(dead: Sequence[Seen]) -> Mapping[str, Sequence[str]]:
+    seen_of: Counter[str] = Counter()
+    found: dict[str, dict[str, None]] = {}
+    for seen in dead:
+        seen_of[seen.reason] += 1
+        if seen_of[seen.reason] <= _SAMPLE and (remedy := for_error(seen.description)):
+            found.setdefault(seen.reason, {})[remedy] = None
+    return {reason: list(remedies) for reason, remedies in found.items()}
