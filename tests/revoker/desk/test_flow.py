@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, override
 from xml.etree import ElementTree
 
-import httpx
 import pytest
 
 from revoker.desk.flow import BUCKET_SECONDS, BUCKETS, Flow, kind_of
-from revoker.desk.local_cloud import BROKER, LOGS, LocalCloud, Logs, read_line
+from revoker.desk.local_cloud import BROKER, LOGS, CloudDown, LocalCloud, Logs, read_line
 from revoker.desk.plots import HEIGHT, WIDTH, Plot, Series
 from revoker.desk.rendering import age, read_time, sentence, when
 
@@ -34,7 +33,7 @@ class Told(LocalCloud):
     @override
     async def queue(self, name: str) -> Mapping[str, int]:
         if self.down:
-            raise httpx.ConnectError("refused")
+            raise CloudDown("ConnectError")
         return self.counts
 
     @override
