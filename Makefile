@@ -1,6 +1,6 @@
 # Every target does its own set-up; the virtual environment is rebuilt only when the pins change.
 .DEFAULT_GOAL := help
-.PHONY: help run soak test infra pacing lint format lock clean bench ops
+.PHONY: help run soak test peers infra pacing lint format lock clean bench ops
 SHELL := /bin/bash
 
 PYTHON ?= $(shell for p in python3.13 python3 python; do \
@@ -35,6 +35,9 @@ ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+
+peers: $(READY) ## the broker against clients and tests of others, downloaded: ARGS="--only javascript ..."
+	@$(BIN)/python -m tests.peers $(ARGS)
 
 # checkov and the management SDKs live apart: they are large, and nothing else needs them. checkov asks
 # for an old pycep-parser that cannot read today's Bicep; it works with the one pinned for development.

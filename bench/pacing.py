@@ -1,195 +1,271 @@
-"""`make pacing`: how the rate limiter shares a quota, simulated, and its curve as a picture.
+"""`make pacing`: how the rate limiter shares a quota, simulated, beside the best constant rate.
 
-The limiter is the deployed one (delete_session.pacing.RateLimiter); time, the Face resource's quota (a
-token bucket of ten calls with ten calls a second, as the local Face API has it) and the live client
-are simulated, so that hours pass in seconds and every run of a seed is the same.
+The limiter is the deployed one (delete_session.pacing.RateLimiter). Every kind of rate limit, pattern
+of live calls, number of processes and latency is one cell, and a cell is the median over the seeds.
+
+The best constant rate is what the limiter is measured by: of a client that calls at one jittered rate
+whatever it is answered, the most deletions per second for the same harm to the live calls.
 """
 
 import argparse
-import heapq
-import random
+import hashlib
+import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from itertools import pairwise, product
+from multiprocessing import Pool
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.picture import Line, chart
+from bench import simulation
+from bench.simulation import (
+    LIVE,
+    MOST,
+    QUOTAS,
+    REFUSES_AT_RANDOM,
+    Cell,
+    ConstantPace,
+    Outcome,
+    Point,
+    Verdict,
+    storm,
+)
 from delete_session.pacing import RateLimiter
 
-QUOTA = 10.0
-LATENCY_SECONDS = 0.02
-CONCURRENT_CALLS = 16
-MOST = 8.0
+PROCESSES = 1, 4, 20
+LATENCIES = 0.02, 0.3
+BESIDE_LIVE = tuple(step / 4 for step in range(1, 21))
+"""Constant rates that are tried beside live calls, up to what these leave of the quota."""
+ALONE = tuple(step / 2 for step in range(8, 21))
+LOW = 0.1, 0.2
+TENTH = 1.0
+"""A tenth of the quota. Its harm is the price of a revocation's priority: where even that takes
+more than two in a hundred live calls, harm is measured by it."""
+CACHE = Path("build/pacing-frontier.json")
 
 
-class Quota:
-    """The resource's rate limit, over all its callers."""
-
-    def __init__(self) -> None:
-        self._tokens, self._at = QUOTA, 0.0
-
-    def allows(self, now: float) -> bool:
-        self._tokens = min(QUOTA, self._tokens + (now - self._at) * QUOTA)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+def _typical(rate: float, outcomes: Sequence[Outcome]) -> Point:
+    return Point(
+        rate,
+        median(each.throughput for each in outcomes),
+        median(each.harm for each in outcomes),
+        median(each.waste for each in outcomes),
+    )
 
 
-@dataclass(slots=True)
-class Process:
-    """One instance of the function: its limiter, and the messages that it has in hand."""
-
-    limiter: RateLimiter
-    busy: int = 0
-    retries: list[float] = field(default_factory=list)
-    """When the messages that were throttled may be tried again."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a simulated storm came to."""
-
-    seconds: float
-    deleted: int
-    throttled: int
-    live: int
-    live_throttled: int
-    curve: list[tuple[float, float]]
-    """Time and allowed rate, of all processes together."""
+def constant(task: tuple[str, str, float]) -> Point:
+    """Simulate one client with a constant rate."""
+    quota, live, rate = task
+    return _typical(
+        rate,
+        [storm(seed, quota, live, lambda chance: ConstantPace(rate, chance)) for seed in range(9)],
+    )
 
 
-def storm(
-    seed: int,
-    *,
-    messages: int = 1000,
-    live_rate: float = 5.0,
-    at_random: bool = False,
-    processes: int = 1,
-    limit_seconds: float = 3000.0,
-) -> Outcome:
-    """Simulate a storm of revocations against the quota, with a live client beside it."""
-    chance = random.Random(seed)
-    quota = Quota()
-    group = [Process(RateLimiter(MOST, chance.random)) for _ in range(processes)]
-    result = Outcome(0.0, 0, 0, 0, 0, [])
-    waiting = messages
-    order = 0
-    agenda: list[tuple[float, int, str, int, float]] = []
-
-    def plan(time: float, what: str, who: int = 0, since: float = 0.0) -> None:
-        nonlocal order
-        order += 1
-        heapq.heappush(agenda, (time, order, what, who, since))
-
-    if live_rate:
-        plan(chance.random() / live_rate, "live")
-    for who in range(processes):
-        plan(0.0, "turn", who)
-    while agenda and result.deleted < messages:
-        now, _, what, who, since = heapq.heappop(agenda)
-        if now > limit_seconds:
-            break
-        result.seconds = now
-        if what == "live":
-            result.live += 1
-            result.live_throttled += not quota.allows(now)
-            plan(now + (chance.expovariate(live_rate) if at_random else 1 / live_rate), "live")
-            continue
-        process = group[who]
-        if what == "turn":
-            ready = [time for time in process.retries if time <= now]
-            full = process.busy + len(process.retries) >= CONCURRENT_CALLS
-            if not ready and (waiting == 0 or full):
-                if process.retries:
-                    plan(min(process.retries), "turn", who)
-                continue
-            if wait := process.limiter.wait(now):
-                plan(now + wait, "turn", who)
-                continue
-            if ready:
-                process.retries.remove(ready[0])
-            else:
-                waiting -= 1
-            process.limiter.take(now)
-            process.busy += 1
-            plan(now + LATENCY_SECONDS, "answer", who, now)
-            plan(now, "turn", who)
-            continue
-        process.busy -= 1
-        if quota.allows(now):
-            result.deleted += 1
-            process.limiter.succeeded(now)
-        else:
-            result.throttled += 1
-            process.limiter.throttled(now, since, 1.0)
-            process.retries.append(now + max(1.0, 2 * chance.random()))
-        result.curve.append((now, sum(each.limiter.rate for each in group)))
-        plan(now, "turn", who)
-    return result
+def limiter(task: tuple[Cell, int]) -> Point:
+    """Simulate the deployed limiter."""
+    cell, seeds = task
+    return _typical(
+        0.0,
+        [
+            storm(
+                seed,
+                cell.quota,
+                cell.live,
+                lambda chance: RateLimiter(MOST, chance),
+                processes=cell.processes,
+                latency=cell.latency,
+            )
+            for seed in range(seeds)
+        ],
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One situation to simulate."""
-
-    name: str
-    at_random: bool = False
-    processes: int = 1
-    live_rate: float = 5.0
-
-
-CASES = (
-    Case("one process, live calls steady"),
-    Case("one process, live calls at random", at_random=True),
-    Case("twenty fresh processes, live calls steady", processes=20),
-    Case("no live calls", live_rate=0.0),
-)
-
-
-def row(case: Case, runs: int) -> tuple[list[str], Outcome]:
-    """Medians over the runs, and the first run for the picture."""
-    outcomes = [
-        storm(seed, at_random=case.at_random, processes=case.processes, live_rate=case.live_rate)
-        for seed in range(runs)
+def frontier(workers: int) -> dict[str, list[Point]]:
+    """What constant rates come to, by quota and pattern; kept in a file until the code changes."""
+    code = Path(simulation.__file__).read_bytes() + repr((BESIDE_LIVE, ALONE, LOW)).encode()
+    version = hashlib.sha256(code).hexdigest()
+    if CACHE.exists():
+        kept = json.loads(CACHE.read_text())
+        if kept["version"] == version:
+            return {
+                name: [Point(*each) for each in curve] for name, curve in kept["curves"].items()
+            }
+    tasks = [
+        (quota, live, rate)
+        for quota, live in product(QUOTAS, LIVE)
+        for rate in (ALONE if live == "none" else LOW + BESIDE_LIVE)
     ]
-    free = min(QUOTA - case.live_rate, MOST * case.processes)
+    with Pool(workers) as pool:
+        points = pool.map(constant, tasks, chunksize=4)
+    curves: dict[str, list[Point]] = {}
+    for (quota, live, _), point in zip(tasks, points, strict=True):
+        curves.setdefault(f"{quota}, {live}", []).append(point)
+    CACHE.parent.mkdir(exist_ok=True)
+    rows = {
+        name: [(p.rate, p.throughput, p.harm, p.waste) for p in curve]
+        for name, curve in curves.items()
+    }
+    CACHE.write_text(json.dumps({"version": version, "curves": rows}))
+    return curves
 
-    def typical(values: Sequence[float]) -> str:
-        return f"{median(values):.3f} ({max(values):.3f})"
 
-    return [
-        case.name,
-        typical([each.seconds * free / max(1, each.deleted) for each in outcomes]),
-        typical([100 * each.throttled / max(1, each.deleted) for each in outcomes]),
-        typical([100 * each.live_throttled / max(1, each.live) for each in outcomes]),
-    ], outcomes[0]
+def best_constant(curve: Sequence[Point], most_harm: float, most_rate: float) -> Point:
+    """Return the constant rate with the most deletions for no more harm, between two if need be."""
+    allowed = [point for point in curve if point.rate <= most_rate]
+    fits = [point for point in allowed if point.harm <= most_harm]
+    for low, high in pairwise(allowed):
+        if low.harm <= most_harm < high.harm:
+            part = (most_harm - low.harm) / (high.harm - low.harm)
+            fits.append(
+                Point(
+                    *(
+                        a + part * (b - a)
+                        for a, b in (
+                            (low.rate, high.rate),
+                            (low.throughput, high.throughput),
+                            (low.harm, high.harm),
+                            (low.waste, high.waste),
+                        )
+                    )
+                )
+            )
+    return max(fits, key=lambda point: point.throughput) if fits else allowed[0]
+
+
+def judge(cell: Cell, got: Point, curve: Sequence[Point]) -> Verdict:
+    """Compare the limiter with the best constant rate."""
+    part, points = (0.85, 0.0) if cell.processes == 1 else (0.75, 0.01)
+    fastest = MOST * cell.processes
+    tenth = next((point.harm for point in curve if point.rate == TENTH), 0.0)
+    most_harm = points + max(0.02, best_constant(curve, max(0.02, tenth), fastest).harm + 0.005)
+    best = best_constant(curve, max(0.02, got.harm), fastest)
+    bars = {
+        "slow": got.throughput >= part * best.throughput,
+        "harm": got.harm <= most_harm,
+        "waste": got.waste <= 0.05 or best.waste >= 0.03,
+    }
+    missed = tuple(name for name, held in bars.items() if not held)
+    return Verdict(cell, got, best, most_harm, missed)
+
+
+def all_cells(quick: bool) -> list[Cell]:
+    """List what is simulated."""
+    cells = [Cell(*each) for each in product(QUOTAS, LIVE, PROCESSES, LATENCIES)]
+    return [cell for cell in cells if cell.latency == LATENCIES[0]] if quick else cells
+
+
+def table_of(verdicts: Sequence[Verdict]) -> Table:
+    """Show one row per cell."""
+    table = Table(
+        "limit",
+        "live",
+        "processes",
+        "latency, ms",
+        "deletions/s",
+        "live 429, % (bar)",
+        "wasted, %",
+        "best constant/s",
+        "its live 429, %",
+        "÷ best",
+        "missed",
+    )
+    for each in verdicts:
+        cell, got, best = each.cell, each.got, each.best
+        table.add_row(
+            cell.quota,
+            cell.live,
+            str(cell.processes),
+            f"{1000 * cell.latency:.0f}",
+            f"{got.throughput:.2f}",
+            f"{100 * got.harm:.1f} ({100 * each.most_harm:.1f})",
+            f"{100 * got.waste:.1f}",
+            f"{best.throughput:.2f}",
+            f"{100 * best.harm:.1f}",
+            f"{got.throughput / best.throughput:.2f}",
+            " ".join(each.missed),
+        )
+    return table
+
+
+def shares(task: tuple[str, int, int]) -> tuple[float, float]:
+    """Return the least share of an instance over any minute, and that of one that joins.
+
+    Both are parts of an equal share. The newcomer is measured for a minute, from 30 s after it joined.
+    """
+    quota, processes, seed = task
+    joins_at = 120.0
+    outcome = storm(
+        seed,
+        quota,
+        "steady",
+        lambda chance: RateLimiter(MOST, chance),
+        processes=processes,
+        messages=1_000_000,
+        limit_seconds=300.0,
+        joins_at=joins_at,
+    )
+
+    def part(who: int, start: float, among: int) -> float:
+        times = [(at, by) for at, by in outcome.deleted if start <= at < start + 60]
+        return sum(by == who for _, by in times) * among / max(1, len(times))
+
+    newcomer = processes - 1
+    old = [
+        part(who, start, among)
+        for start, among in ((60.0, newcomer), (180.0, processes), (240.0, processes))
+        for who in range(newcomer)
+    ]
+    return min(old), part(newcomer, joins_at + 30, processes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table and write the picture."""
+    """Print the table and draw it; the exit status is 0 whatever the figures."""
     parser = argparse.ArgumentParser(prog="make pacing", description=__doc__)
-    parser.add_argument("--runs", type=int, default=9, help="seeds per case (default: 9)")
+    parser.add_argument("--seeds", type=int, default=9, help="runs per cell (default: 9)")
+    parser.add_argument("--quick", action="store_true", help="three seeds, one latency, no picture")
     parser.add_argument("--svg", type=Path, default=Path("docs/pacing.svg"), help="the picture")
     options = parser.parse_args(arguments)
-    table = Table(
-        "1,000 revocations, median (most)", "time ÷ optimum", "429 ÷ deletions, %", "live 429, %"
-    )
-    lines = []
-    for case in CASES:
-        cells, outcome = row(case, options.runs)
-        table.add_row(*cells)
-        if case.live_rate:
-            lines.append(Line(case.name, outcome.curve))
-    Console().print(table)
-    lines.append(Line("free for revocations", [(0.0, 5.0), (240.0, 5.0)]))
-    picture = chart("Allowed calls per second in a storm", "seconds", "calls/s", lines, 240, 12)
-    options.svg.write_text(picture)
+    seeds = 3 if options.quick else options.seeds
+    workers = min(2, os.cpu_count() or 1)
+    curves = frontier(workers)
+    cells = all_cells(options.quick)
+    fair_tasks = [(quota, n, seed) for quota in QUOTAS for n in (4, 20) for seed in range(seeds)]
+    with Pool(workers) as pool:
+        points = pool.map(limiter, [(cell, seeds) for cell in cells], chunksize=1)
+        at_random = [
+            pool.apply_async(limiter, ((Cell(REFUSES_AT_RANDOM, "steady", n, 0.02), seeds),))
+            for n in PROCESSES
+        ]
+        random_points = [each.get() for each in at_random]
+        fair = pool.map(shares, fair_tasks, chunksize=1)
+    verdicts = [
+        judge(cell, got, curves[f"{cell.quota}, {cell.live}"])
+        for cell, got in zip(cells, points, strict=True)
+    ]
+    console = Console(width=150)
+    console.print(table_of(verdicts))
+    held = sum(not each.missed for each in verdicts)
+    console.print(f"{held} of {len(verdicts)} cells hold every bar")
+    for processes, point in zip(PROCESSES, random_points, strict=True):
+        console.print(
+            f"{REFUSES_AT_RANDOM}, {processes} processes: {point.throughput:.2f}/s of 5 free"
+        )
+    for processes in (4, 20):
+        found = [each for each, task in zip(fair, fair_tasks, strict=True) if task[1] == processes]
+        console.print(
+            f"{processes} processes: least share of an instance over a minute, ÷ equal: "
+            f"{median(each[0] for each in found):.2f}; of a newcomer after 30 s: "
+            f"{median(each[1] for each in found):.2f}"
+        )
+    if not options.quick:
+        from bench.pacing_chart import draw
+
+        draw(verdicts, options.svg)
     return 0
 
 

@@ -4,4 +4,4 @@ Nothing is imported here, so that a publisher or an operator may use one module 
 all of them. `trigger.py` is where the platform comes in.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

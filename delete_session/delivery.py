@@ -1,5 +1,6 @@
 """One delivered message: what the host hands over, and what is done for it until it is settled."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     import azure.functions as func
 
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last instant of the year 9999
+_EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # .NET's "no time" is the first instant of the year 1
+# With a clock that far behind, an instance could not check any endpoint's certificate: what is wrong
+# is the stamp.
+_MOST_AHEAD = timedelta(days=30)
+_MOST_DELIVERIES = 2**31 - 1
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,14 +39,27 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     enqueued_at: datetime
     expires_at: datetime | None
     history: History
+    oddities: tuple[str, ...] = ()
+    """What the host did not tell, or not so that it can be true."""
 
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
-        """Read what the host hands over at the time `now`."""
-        properties = message.application_properties or message.user_properties or {}
-        enqueued_at = _utc(message.enqueued_time_utc) or now
-        expires_at = _utc(message.expires_at_utc)
-        message_id = message.message_id or f"sequence-{message.sequence_number}"
+        """Read what the host hands over at the time `now`; nothing odd about it raises."""
+        oddities: list[str] = []
+        given: object = message.application_properties
+        if not given and message.user_properties is not None:
+            given = message.user_properties
+        properties = given if isinstance(given, dict) else {}
+        if properties is not given:
+            oddities.append("ApplicationProperties: missing or unreadable")
+        enqueued_at, expires_at = _times(message, now, oddities)
+        delivery_count = message.delivery_count
+        if not isinstance(delivery_count, int) or not 1 <= delivery_count <= _MOST_DELIVERIES:
+            oddities.append("DeliveryCount: missing, unreadable or impossible")
+            delivery_count = 1
+        if not message.lock_token:
+            oddities.append("LockToken: missing or unreadable")
+        message_id = message.message_id or _id_instead(message)
         history = History.read(properties, message_id)
         if history is None:
             history = History(root_id=message_id, first_enqueued_at=enqueued_at)
@@ -50,7 +69,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             body=message.get_body(),
             message_id=message_id,
             lock_token=message.lock_token or "",
-            delivery_count=message.delivery_count or 1,
+            delivery_count=delivery_count,
             content_type=message.content_type,
             correlation_id=message.correlation_id,
             subject=message.subject,
@@ -58,8 +77,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             # A clock behind the broker's must not schedule retries in the broker's past.
             received_at=max(now, enqueued_at),
             enqueued_at=enqueued_at,
-            expires_at=expires_at if expires_at and expires_at < _NEVER else None,
+            expires_at=expires_at,
             history=history,
+            oddities=tuple(oddities),
         )
 
     def effort_seconds(self, horizon: timedelta) -> float:
@@ -120,6 +140,11 @@ class Revocation:
         self.seconds_in_call += seconds
 
     @property
+    def oddities(self) -> tuple[str, ...]:
+        """What was odd about the message, in what the host and in what the publisher said."""
+        return self.delivery.oddities + (self.revoked.oddities if self.revoked else ())
+
+    @property
     def seconds_held(self) -> float:
         """Since the host handed the message over."""
         return self._monotonic() - self._started
@@ -151,6 +176,8 @@ class Revocation:
         delivery = self.delivery
         history = delivery.history.next(self.attempts, error)
         end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._effort_seconds))
+        # The SDK sends a name that is no text in a form that no receiver can read.
+        given = {} if bare else {k: v for k, v in delivery.properties.items() if isinstance(k, str)}
         return RetryCopy(
             body=delivery.body,
             message_id=history.copy_id,
@@ -159,12 +186,36 @@ class Revocation:
             subject=delivery.subject,
             properties={
                 **self.trace,
-                **({} if bare else delivery.properties),
+                **given,
                 **history.write(),
             },
             enqueue_at=min(self.now + timedelta(seconds=delay_seconds), end),
             expires_at=delivery.expires_at,
         )
+
+
+def _times(
+    message: "func.ServiceBusMessage", now: datetime, oddities: list[str]
+) -> tuple[datetime, datetime | None]:
+    """Return when the message was enqueued, as far as it is known, and when it expires if it does."""
+    enqueued_at = _utc(message.enqueued_time_utc)
+    if enqueued_at is None or not _EARLIEST < enqueued_at < now + _MOST_AHEAD:
+        # It must not become the time of this process, nor the beginning or end of an effort.
+        oddities.append("EnqueuedTimeUtc: missing, unreadable or impossible")
+        enqueued_at = now
+    expires_at = _utc(message.expires_at_utc)
+    if expires_at is None or expires_at <= enqueued_at:
+        oddities.append("ExpiresAtUtc: missing, unreadable or impossible")
+        return enqueued_at, None
+    return enqueued_at, expires_at if expires_at < _NEVER else None
+
+
+def _id_instead(message: "func.ServiceBusMessage") -> str:
+    """Return what stands for a message id that is missing; the same at each delivery."""
+    if message.sequence_number is not None:
+        return f"sequence-{message.sequence_number}"
+    # Two messages of one body ask for the same deletion: their retry copies may be taken for one.
+    return f"body-{hashlib.sha256(message.get_body()).hexdigest()[:32]}"
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -13,6 +13,7 @@ from . import __version__
 from .answer import Answer, refuses_token, repeats_status, retry_after_seconds
 from .contract import SessionRevoked
 from .identity import TokenSource, TokenUnavailable
+from .proxy import Proxy
 from .transport import AiohttpTransport
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -46,6 +47,7 @@ class FaceClient:
         connect_timeout: seconds for a connection.
         total_timeout: seconds for one call, with its token and all.
         not_retryable: FaceError codes that no retry can change.
+        proxy: that calls go through.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class FaceClient:
         connect_timeout: float,
         total_timeout: float,
         not_retryable: frozenset[str],
+        proxy: Proxy | None = None,
     ) -> None:
         self._tokens = tokens
         self._total_timeout = total_timeout
@@ -67,7 +70,7 @@ class FaceClient:
         # A transport and no httpx.AsyncClient around it, whose redirects, cookies and merging of URLs
         # and headers are of no use here: docs/decisions.md has what each would cost.
         self._transport = AiohttpTransport(
-            verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
+            verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )
         self._timeout = {"connect": connect_timeout}
 

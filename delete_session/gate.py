@@ -1,7 +1,8 @@
 """May a call be made? The line of waiting messages, the rate limit and the circuit breaker together.
 
 Two verbs, as in an SDK's client-side rate limiter: `acquire` a permit before a call, and `report`
-its answer. One question: for how long calls are blocked. The arithmetic is in pacing.py.
+its answer. One question: for how long calls are blocked. The arithmetic is in pacing.py and
+breaker.py.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from .answer import Answer, Meaning, describe, meaning
+from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
-from .pacing import BreakerState, CircuitBreaker, RateLimiter
+from .pacing import RateLimiter
 
 # Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
 # own message only. A minute is the longest window of a documented limit (20 calls a minute, tier F0).
@@ -35,6 +37,7 @@ class Gate:
 
     Args:
         most_calls: per second.
+        least_calls: per second, guaranteed however many are refused; None: a part of the most.
         breaker_failures: how many in a row, not about a message, block all calls.
         cool_down: seconds until a probe.
         patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
@@ -47,6 +50,7 @@ class Gate:
         self,
         *,
         most_calls: float,
+        least_calls: float | None = None,
         breaker_failures: int,
         cool_down: float,
         patience: float,
@@ -57,7 +61,7 @@ class Gate:
         self._clock = clock
         self._patience = patience
         self._longest_pause = min(_LONGEST_PAUSE, longest_wait)
-        self._limiter = RateLimiter(most_calls, clock.random)
+        self._limiter = RateLimiter(most_calls, clock.random, least_calls)
         self._breaker = CircuitBreaker(
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
         )

@@ -8,22 +8,32 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
-SCOPE = "https://cognitiveservices.azure.com/.default"
-
 # A token is renewed this long before it expires, so that none expires on the way. Managed identity
 # endpoints themselves hand out a cached token until shortly before.
 _RENEW_BEFORE_SECONDS = 300
 
 
-def credential(client_id: str | None) -> AsyncTokenCredential:
-    """The platform's managed identity where there is one, the Azure CLI's login elsewhere.
+def credential(client_id: str | None, *, resource_id: str | None = None) -> AsyncTokenCredential:
+    """Return the platform's managed identity where there is one, the Azure CLI's login elsewhere.
 
     Which of the two is certain from the environment: App Service and Functions set
-    IDENTITY_ENDPOINT. Nothing else is ever tried.
+    IDENTITY_ENDPOINT. Nothing else is ever tried. Neither needs to be told the cloud's authority:
+    the platform asks its own, and the CLI the one of `az cloud set`.
+
+    Args:
+        client_id: of a user-assigned identity; None for the system-assigned one.
+        resource_id: of a user-assigned identity, instead of its client id.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
-        # No retries of its own: the message's retry schedule and the circuit breaker do that.
-        return ManagedIdentityCredential(client_id=client_id, retry_total=0)
+        return ManagedIdentityCredential(
+            client_id=client_id,
+            # As App Service calls it: azure-identity hands it on under the name it is given.
+            identity_config={"mi_res_id": resource_id} if resource_id else None,
+            # No retries of its own: the message's retry schedule and the circuit breaker do that.
+            retry_total=0,
+            # No proxy from the environment: it would be told the secret in IDENTITY_HEADER.
+            use_env_settings=False,
+        )
     return AzureCliCredential()
 
 
@@ -36,11 +46,13 @@ class TokenSource:
 
     Args:
         client_id: of a user-assigned identity; None for the system-assigned one.
+        scope: what the token is for.
         timeout: seconds that fetching a token may take.
     """
 
-    def __init__(self, client_id: str | None, timeout: float) -> None:
+    def __init__(self, client_id: str | None, scope: str, timeout: float) -> None:
         self._client_id = client_id
+        self._scope = scope
         self._timeout = timeout
         self._token: AccessToken | None = None
         self._fetching: asyncio.Task[AccessToken] | None = None
@@ -70,7 +82,7 @@ class TokenSource:
             async with asyncio.timeout(self._timeout), credential(self._client_id) as fresh:
                 # A credential opened for one fetch, once in an hour or so: what an open one holds
                 # in its own cache cannot be dropped, and it hands it out until the last second.
-                return await fresh.get_token(SCOPE)
+                return await fresh.get_token(self._scope)
         except TimeoutError:
             raise TokenUnavailable(f"no token within {self._timeout:g} s") from None
         except Exception as error:  # every credential has failures of its own

@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from .answer import Answer, Meaning, describe, meaning, remedy
+from .breaker import BreakerState
 from .delivery import Revocation
-from .pacing import BreakerState
 
 _logger = logging.getLogger("delete_session")
 _MOST_UNKNOWN = 100  # codes to remember: the server may make up any number
@@ -62,6 +62,7 @@ def record(
         "ms_since_enqueued": _milliseconds(delivery.enqueued_at, now),
         "ms_since_first_enqueued": _milliseconds(delivery.history.first_enqueued_at, now),
         "ms_in_call": round(revocation.seconds_in_call * 1000, 1),
+        "oddities": revocation.oddities or None,
     }
     level = logging.INFO if outcome in ("deleted", "already_gone") else logging.WARNING
     _log(level, facts)

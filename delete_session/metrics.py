@@ -43,21 +43,23 @@ class Telemetry(Protocol):
 
 
 class NoTelemetry:
-    """Nobody listens."""
+    """What is used when nobody listens; it does nothing."""
 
     _nothing = contextlib.nullcontext()
 
     def message(self, revocation: Revocation) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Do nothing."""
         return self._nothing
 
     def call(self) -> AbstractContextManager[object]:
+        """Do nothing."""
         return self._nothing
 
     def called(self, answer: Answer, seconds: float) -> None:
-        pass
+        """Do nothing."""
 
     def ended(self, outcome: str, revocation: Revocation) -> None:
-        pass
+        """Do nothing."""
 
 
 def telemetry_for(
@@ -156,6 +158,7 @@ class OpenTelemetry:
         return context if span.get_span_context().is_valid else None
 
     def call(self) -> AbstractContextManager[object]:
+        """Return a span for one call, inside the message's span."""
         return self._tracer.start_as_current_span(
             "DELETE",
             kind=self._trace.SpanKind.CLIENT,
@@ -163,6 +166,7 @@ class OpenTelemetry:
         )
 
     def called(self, answer: Answer, seconds: float) -> None:
+        """Record how long a call took and how it was answered."""
         attributes: dict[str, str | int] = {
             "http.request.method": "DELETE",
             "server.address": self._server,
@@ -178,6 +182,7 @@ class OpenTelemetry:
             span.set_status(self._trace.StatusCode.ERROR)
 
     def ended(self, outcome: str, revocation: Revocation) -> None:
+        """Count the outcome, and how long the revocation took."""
         answer = revocation.answer
         succeeded = outcome in ("deleted", "already_gone")
         attributes = {"outcome": outcome}

@@ -1,65 +1,142 @@
-"""How fast we may call, and when to stop calling: a rate limiter and a circuit breaker.
+"""How fast we may call: a rate limiter that assumes nothing about what limits it.
 
-Both are told the time (monotonic seconds) by their callers and never sleep by themselves.
+It is told the time (monotonic seconds) by its caller, and never sleeps by itself.
 """
 
+import math
 import random
 from collections.abc import Callable
-from enum import StrEnum
 
-# Parts of the rate, so that the curve is the same for every quota and the share of throttled calls
-# does not depend on how many processes there are: each success raises the rate by a part, each
-# throttling cuts it by one. Found with bench/pacing.py, which simulates this limiter against a
-# bucket of ten calls a second with live traffic of five: deeper cuts waste the quota, shallower
-# ones and faster rises take it from the live traffic. docs/decisions.md has the curve.
-START = 1 / 32, 0.25
-"""Rate with which a new process starts: twenty new ones make five calls a second, not 160;
-and in calls per second, what it is at least."""
-GROWTH = 1.0
-"""Part by which each success raises the rate until the first throttling: it doubles."""
-CUT = 0.85
-"""Factor by which one throttling cuts the rate."""
-RISE = 0.0035
-"""Part by which each success raises the rate."""
-CALM_RISE = 0.03
-"""The same, when there was no throttling for `CALM_SECONDS`: others have left, there is more."""
-CALM_SECONDS = 120.0
-LEAST = 1 / 160, 0.05
-"""The rate is never cut below; and in calls per second."""
-PROBING = 0.92
-"""From this part of the rate that was throttled last on, calls go in groups."""
-GROUP = 3
-"""So many at most, and no more than a second's worth."""
-SPREAD = 0.75
+# What the limiter supposes before it has seen anything, and how it learns. Found with bench/pacing.py,
+# which simulates it against rate limits of several kinds; docs/decisions.md has the figures.
+OWN_SHARE = 0.004
+"""The limit of a process: the rate at which this share of its calls is refused because of the rate."""
+STEEPNESS = 5.0
+"""That share grows with this power of the rate: next to nothing below the limit, much above."""
+MOST_OWN_SHARE = 0.7
+"""It grows no further: some calls come through however many there are."""
+OTHER_SHARES = 0.0003, 0.04, 0.1, 0.2, 0.45
+"""Shares that may be refused whatever the rate: by a quota that others use up, for example."""
+DOUBT = 0.003
+"""Probability, before all evidence, that it is any but the first of them."""
+CAUTION = 0.25
+"""Probability that is left for the limit to be lower than the rate that is kept to."""
+STEPS = 3
+"""Rates are told apart to this part of an octave."""
+MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 800.0, 10.0, 0.5
+"""Calls that the evidence goes back; it begins short, so that the crowd of a start is forgotten."""
+RATE_SECONDS = 12.0
+"""The rate of our own calls is measured over so long, and over two calls at least."""
+SPREAD = 0.4
 """The time to the next call is that much longer or shorter than the rate says, at random."""
+RETURN = 1.5
+"""After a pause, up to so many times the time between calls passes before the next one, at random."""
+MOST_WEIGHT = 5.0
+"""A refusal with a Retry-After of some seconds counts as that many, up to this."""
+LEARN_SECONDS = 0.1
+"""Successes within so long are learned from together, which makes learning cheap at high rates."""
+LEAST_PART = 1 / 80
+"""The guaranteed share, unless one is given, as a part of the most calls per second."""
+
+
+class Beliefs:
+    """What is known about the limit: suppositions, and how probable each of them is.
+
+    A supposition is a limit, and a share of calls that is refused for other reasons. Every answer
+    makes those suppositions more probable that expected it. Where cutting the rate did not help, the
+    other reasons become probable, and the limit need no longer be low to explain the refusals.
+    """
+
+    def __init__(self, least: float, most: float) -> None:
+        count = 1 + math.ceil(STEPS * math.log2(3 * most / least))
+        self._most = most
+        self._limits = [least * 2 ** (step / STEPS) for step in range(count)]
+        first, others = math.log(1 - DOUBT), math.log(DOUBT / (len(OTHER_SHARES) - 1))
+        self._prior = [first] * count + [others] * (count * (len(OTHER_SHARES) - 1))
+        self._logs = self._prior
+        self._calls = 0
+        self._expected: dict[tuple[int, bool], list[float]] = {}
+
+    def learn(self, rate: float, calls: int, refused: bool, weight: float = 1.0) -> None:
+        """Take in how calls were answered.
+
+        Args:
+            rate: calls per second of our own at that time.
+            calls: how many, all answered alike.
+            refused: how.
+            weight: answers that each of them stands for.
+        """
+        self._calls += calls
+        memory = min(MEMORY, FIRST_MEMORY + self._calls * MEMORY_GROWTH)
+        kept = (1 - 1 / memory) ** calls
+        weight *= (1 - kept) * memory
+        level = max(0, round(STEPS * math.log2(self._most / rate)))
+        if (level, refused) not in self._expected:
+            self._expected[level, refused] = self._logs_of(level, refused)
+        self._logs = [
+            kept * log + (1 - kept) * before + weight * new
+            for log, before, new in zip(
+                self._logs, self._prior, self._expected[level, refused], strict=True
+            )
+        ]
+
+    def limit(self) -> float:
+        """The rate that the limit is below with a probability of `CAUTION`."""
+        most, count = max(self._logs), len(self._limits)
+        weights = [math.exp(log - most) for log in self._logs]
+        by_limit = [sum(weights[step::count]) for step in range(count)]
+        left, step = CAUTION * sum(by_limit), 0
+        while left > by_limit[step]:
+            left -= by_limit[step]
+            step += 1
+        return self._limits[step] * math.exp2((left / by_limit[step] - 0.5) / STEPS)
+
+    def _logs_of(self, level: int, refused: bool) -> list[float]:
+        """Under each supposition, the logarithm of the probability of such an answer."""
+        rate = self._most * 2 ** (-level / STEPS)
+        shares = [
+            min(max(MOST_OWN_SHARE, other), other + OWN_SHARE * (rate / limit) ** STEEPNESS)
+            for other in OTHER_SHARES
+            for limit in self._limits
+        ]
+        return [math.log(share if refused else 1 - share) for share in shares]
 
 
 class RateLimiter:
-    """A token bucket whose rate adapts: it rises step by step with successes, and a 429 cuts it.
+    """Paces calls at the rate that its own answers show to be free, whatever limits them.
 
-    Several processes and the live traffic thus share a quota without talking to each other.
-
-    Close to where it was throttled last, calls go in small groups, with the time that they take
-    together between them: who comes in groups finds the quota used up before who comes one by one,
-    so that it is the function that is throttled, and slows down, and not the live traffic.
+    It knows only whether each of its calls was refused, and how fast it was calling. From that it
+    learns at what rate its own calls begin to be refused, and keeps just below: several processes
+    and the live traffic thus share a quota without talking to each other. It starts at full speed,
+    since the first refusal comes at once where there is nothing to spare.
 
     Args:
         most: calls per second; the rate never exceeds it.
         random: uniform in [0, 1). Calls are spaced at random around the rate: evenly spaced ones can
-            fall into step with another caller and take every token just before it.
+            fall into step with another caller and take its place every time.
+        least: calls per second; the rate never falls below it, however many are refused.
     """
 
-    def __init__(self, most: float, random: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        most: float,
+        random: Callable[[], float] = random.random,
+        least: float | None = None,
+    ) -> None:
         self._most = most
+        self._least = min(most, most * LEAST_PART if least is None else least)
         self._random = random
-        self._rate = self._at_least(START)
+        self._rate = most
+        self._beliefs = Beliefs(self._least, most)
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)
-        # Below zero while the last group is being paid for.
         self._tokens = 0.0
-        self._left_of_group = 0
         self._at: float | None = None
-        self._throttled_rate: float | None = None
+        # Calls of late, each worth less the longer ago it was; since when; and their rate.
+        self._recent, self._called_at, self._begun_at = 0.0, 0.0, 0.0
+        self._used_rate = 0.0
+        self._successes, self._learned_at = 0, float("-inf")
+        self._ever_throttled = False
         self._cut_at = float("-inf")
         self._paused_until = float("-inf")
 
@@ -76,28 +153,25 @@ class RateLimiter:
         """Seconds until the next call may be made; 0: take it."""
         self._refill(now)
         # What is lacking to the rounding of floats is not worth a wait.
-        lacking = 0.0 if self._left_of_group or self._tokens > -1e-9 else -self._tokens
+        lacking = 0.0 if self._tokens > -1e-9 else -self._tokens
         return max(lacking / self._rate, self.paused_for(now))
 
     def take(self, now: float) -> None:
         """Make a call, after `wait` has returned 0."""
         self._refill(now)
-        if self._left_of_group:
-            self._left_of_group -= 1
-            return
-        group = 1
-        if self._throttled_rate is not None and self._rate > PROBING * self._throttled_rate:
-            group = max(1, min(GROUP, round(self._rate)))
-        self._left_of_group = group - 1
-        self._tokens -= group * (1 + SPREAD * (2 * self._random() - 1))
+        self._tokens -= 1 + SPREAD * (2 * self._random() - 1)
+        seconds = max(RATE_SECONDS, 2 / self._rate)
+        if not self._recent:
+            self._begun_at = now - 1
+        self._recent = 1 + self._recent * math.exp((self._called_at - now) / seconds)
+        self._called_at = now
+        self._used_rate = self._recent / min(seconds, max(1.0, now - self._begun_at))
 
     def succeeded(self, now: float) -> None:
         """The API has answered a call with anything but 429."""
-        if self._throttled_rate is None:
-            rise = GROWTH
-        else:
-            rise = CALM_RISE if now - self._cut_at > CALM_SECONDS else RISE
-        self._rate = min(self._most, self._rate * (1 + rise))
+        self._successes += 1
+        if now - self._learned_at >= LEARN_SECONDS:
+            self._learn(now)
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> None:
         """The API has answered 429.
@@ -105,108 +179,29 @@ class RateLimiter:
         Args:
             now: when the answer came.
             called_at: when the call was made. One that was under way at the last cut tells nothing
-                new, and does not cut again.
+                new, and is not learned from again.
             retry_after: seconds until when no call is to be made.
         """
         self._paused_until = max(self._paused_until, now + retry_after)
-        if called_at >= self._cut_at:
-            # The first one ends the doubling, and takes the last doubling back.
-            cut = 1 / (1 + GROWTH) if self._throttled_rate is None else CUT
-            self._throttled_rate = self._rate
-            self._rate = max(self._at_least(LEAST), self._rate * cut)
-            self._cut_at = now
+        if called_at < self._cut_at:
+            return
+        self._ever_throttled = True
+        self._learn(now, refused=min(MOST_WEIGHT, max(1.0, retry_after)))
+        self._cut_at = now
+        # Not all processes that wait for the same moment come back at that moment.
+        self._tokens = min(self._tokens, -retry_after * self._rate - RETURN * self._random())
 
-    def _at_least(self, part_and_rate: tuple[float, float]) -> float:
-        part, rate = part_and_rate
-        return min(self._most, max(self._most * part, rate))
+    def _learn(self, now: float, refused: float = 0.0) -> None:
+        rate = min(self._most, max(self._least / 4, self._used_rate))
+        if self._successes:
+            self._beliefs.learn(rate, self._successes, refused=False)
+        if refused:
+            self._beliefs.learn(rate, 1, refused=True, weight=refused)
+        self._successes, self._learned_at = 0, now
+        if self._ever_throttled:
+            self._rate = min(self._most, max(self._least, self._beliefs.limit()))
 
     def _refill(self, now: float) -> None:
         if self._at is not None:
             self._tokens = min(self._capacity, self._tokens + (now - self._at) * self._rate)
         self._at = now
-
-
-class BreakerState(StrEnum):
-    """Of a circuit breaker."""
-
-    CLOSED = "closed"
-    HALF_OPEN = "half_open"
-    OPEN = "open"
-
-
-class CircuitBreaker:
-    """Stops calls after a run of failures that are not about the message, and probes for recovery.
-
-    Args:
-        failures: how many in a row open it.
-        cool_down: seconds that it stays open; then one call at a time is let through as a probe.
-        on_change: told every change of state.
-    """
-
-    def __init__(
-        self,
-        failures: int,
-        cool_down: float,
-        on_change: Callable[[BreakerState], None] = lambda _: None,
-    ) -> None:
-        self._failures = failures
-        self._cool_down = cool_down
-        self._on_change = on_change
-        self._state = BreakerState.CLOSED
-        self._run = 0
-        self._until = 0.0
-        self._generation = 0
-
-    @property
-    def state(self) -> BreakerState:
-        """Closed, open or half-open."""
-        return self._state
-
-    def blocked_for(self, now: float) -> float:
-        """Seconds until a call may be tried again; 0: now."""
-        return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._until - now)
-
-    def admit(self, now: float) -> int | None:
-        """Let one call through, or not: the generation to report its result with, or None.
-
-        After the cool-down, one call is the probe. Should its result never be reported, the next
-        cool-down lets another one through.
-        """
-        if self._state is not BreakerState.CLOSED:
-            if now < self._until:
-                return None
-            self._until = now + self._cool_down
-            self._change(BreakerState.HALF_OPEN)
-        return self._generation
-
-    def is_current(self, generation: int) -> bool:
-        """Whether the state is still that of that generation."""
-        return generation == self._generation
-
-    def report(self, generation: int, works: bool, now: float, retry_after: float = 0.0) -> None:
-        """Tell the result of a call.
-
-        Args:
-            generation: what `admit` gave. Calls admitted before the last change of state tell nothing
-                about what came after it.
-            works: False for a failure that any other message would meet, too.
-            now: when the answer came.
-            retry_after: seconds that the failure asks to stay away, if longer than the cool-down.
-        """
-        if not self.is_current(generation):
-            return
-        if works:
-            self._run = 0
-            self._change(BreakerState.CLOSED)
-            return
-        self._run += 1
-        if self._state is BreakerState.HALF_OPEN or self._run >= self._failures:
-            self._until = now + max(self._cool_down, retry_after)
-            self._change(BreakerState.OPEN)
-
-    def _change(self, state: BreakerState) -> None:
-        if state is not self._state or state is BreakerState.HALF_OPEN:
-            self._generation += 1
-        if state is not self._state:
-            self._state = state
-            self._on_change(state)

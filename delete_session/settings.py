@@ -1,6 +1,5 @@
 """Environment → Settings: read once, at start, with every problem reported in one error."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -8,8 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-CONNECTION = "ServiceBusConnection"
-"""Name of the trigger's connection; the function's own client reads the same settings."""
+from .connection import ServiceBusConnection, WrongConnection, client_id, service_bus_connection
+from .endpoint import face_endpoint, face_scope, token_scope
+from .proxy import Proxy, proxy_for
 
 
 class SettingsError(ValueError):
@@ -33,55 +33,6 @@ class Setting[T]:
     parse: Callable[[str], T]
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceBusConnection:
-    """How to reach Service Bus: a connection string, or a namespace and an Entra identity."""
-
-    connection_string: str | None
-    fully_qualified_namespace: str | None
-    client_id: str | None
-
-    def __repr__(self) -> str:
-        # The connection string may hold a key: it must not reach a log through a traceback.
-        return f"ServiceBusConnection({self.fully_qualified_namespace or 'connection string'})"
-
-
-def _endpoint(text: str) -> str:
-    right = (
-        "the account's custom-subdomain endpoint, https://<name>.cognitiveservices.azure.com "
-        "(plain http only to a loopback address)"
-    )
-    try:
-        url = urlsplit(text)
-        host, _ = url.hostname or "", url.port
-    except ValueError:
-        raise ValueError(f"must be {right}; it is not a URL") from None
-    if url.path.strip("/") or url.query or url.fragment or url.username is not None:
-        raise ValueError(f"must be {right}, without path, query, fragment or user name")
-    if url.scheme == "http" and _is_loopback(host):
-        return text.rstrip("/")
-    if url.scheme != "https" or not host:
-        raise ValueError(f"must be {right}")
-    if host.endswith(".api.cognitive.microsoft.com"):
-        # Entra tokens are refused there: facts of the Face API.
-        raise ValueError(f"must be {right}; a regional endpoint does not take Entra tokens")
-    if _is_address(host) and not _is_loopback(host):
-        raise ValueError(f"must be {right}; an IP address has no custom subdomain")
-    return text.rstrip("/")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
 def _api_version(text: str) -> str:
     if not re.fullmatch(r"v\d+\.\d+(-preview\.\d+)?", text):
         raise ValueError("must look like v1.2 or v1.2-preview.1")
@@ -103,12 +54,6 @@ def _queue(text: str) -> str:
     return text
 
 
-def _client_id(text: str) -> str | None:
-    if text and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
-        raise ValueError("must be the client id (a GUID) of a user-assigned identity, or empty")
-    return text or None
-
-
 def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -120,6 +65,10 @@ def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def _guaranteed(text: str) -> float | None:
+    return _number(0.01, 10_000, "calls per second")(text) if text else None
 
 
 def _count(least: int, most: int, unit: str) -> Callable[[str], int]:
@@ -136,13 +85,14 @@ _seconds = _number(0.001, 600, "seconds")
 # One row a setting, keyed by the field of Settings that it fills. docs/settings.md, the Bicep app
 # settings and local.settings.sample.json hold the same names (tests/infra keeps them equal).
 TABLE: dict[str, Setting[Any]] = {
-    "face_endpoint": Setting("FACE_ENDPOINT", None, _endpoint),
+    "face_endpoint": Setting("FACE_ENDPOINT", None, face_endpoint),
     "face_api_version": Setting("FACE_API_VERSION", "v1.2-preview.1", _api_version),
+    "face_token_scope": Setting("FACE_TOKEN_SCOPE", "", token_scope),
     "face_codes_not_retryable": Setting(
         "FACE_CODES_NOT_RETRYABLE", "BadArgument,InvalidRequestBody,UnsupportedFeature", _codes
     ),
     "queue": Setting("SESSION_REVOKED_QUEUE", "session-revoked", _queue),
-    "client_id": Setting("AZURE_CLIENT_ID", "", _client_id),
+    "client_id": Setting("AZURE_CLIENT_ID", "", client_id),
     "connect_timeout": Setting("FACE_CONNECT_TIMEOUT_SECONDS", "5", _seconds),
     "total_timeout": Setting("FACE_TOTAL_TIMEOUT_SECONDS", "30", _number(0.001, 120, "seconds")),
     "token_timeout": Setting("TOKEN_TIMEOUT_SECONDS", "15", _seconds),
@@ -154,6 +104,7 @@ TABLE: dict[str, Setting[Any]] = {
     "max_calls_per_second": Setting(
         "FACE_MAX_CALLS_PER_SECOND", "8", _number(0.1, 10_000, "calls per second")
     ),
+    "min_calls_per_second": Setting("FACE_MIN_CALLS_PER_SECOND", "", _guaranteed),
     "breaker_failures": Setting(
         "CIRCUIT_BREAKER_FAILURES", "10", _count(1, 1000, "failures in a row")
     ),
@@ -170,6 +121,8 @@ class Settings:
     service_bus: ServiceBusConnection
     face_endpoint: str
     face_api_version: str
+    face_token_scope: str
+    face_proxy: Proxy | None
     face_codes_not_retryable: frozenset[str]
     queue: str
     client_id: str | None
@@ -183,6 +136,8 @@ class Settings:
     retry_horizon: float
     """Hours."""
     max_calls_per_second: float
+    min_calls_per_second: float | None
+    """None: a part of the most (pacing.py)."""
     breaker_failures: int
     breaker_cool_down: float
 
@@ -205,18 +160,38 @@ class Settings:
             except ValueError as error:
                 problems.append(f"{setting.name} {error}")
         try:
-            values["service_bus"] = service_bus_connection(environment)
-        except ValueError as error:
-            problems.append(str(error))
+            values["service_bus"] = service_bus_connection(environment, values.get("queue"))
+        except WrongConnection as error:
+            problems += error.problems
+        problems += _add_what_follows(values, environment)
         if not problems and values["connect_timeout"] > values["total_timeout"]:
             problems.append(
                 "FACE_CONNECT_TIMEOUT_SECONDS must be at most FACE_TOTAL_TIMEOUT_SECONDS"
             )
+        least = values.get("min_calls_per_second")
+        if not problems and least is not None and least > values["max_calls_per_second"]:
+            problems.append("FACE_MIN_CALLS_PER_SECOND must be at most FACE_MAX_CALLS_PER_SECOND")
         if not problems and values["backoff_base"] > values["backoff_cap"]:
             problems.append("RETRY_BACKOFF_BASE_SECONDS must be at most RETRY_BACKOFF_CAP_SECONDS")
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError([*dict.fromkeys(problems)])
         return cls(**values)
+
+
+def _add_what_follows(values: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Add what follows from the endpoint of the Face API; return the problems with it."""
+    problems = []
+    endpoint: str = values.get("face_endpoint", "")
+    try:
+        if endpoint and "face_token_scope" in values:
+            values["face_token_scope"] = face_scope(endpoint, values["face_token_scope"])
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        values["face_proxy"] = proxy_for(urlsplit(endpoint).hostname or "", environment)
+    except ValueError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _what_is_right(setting: Setting[Any]) -> str:
@@ -227,42 +202,4 @@ def _what_is_right(setting: Setting[Any]) -> str:
     raise AssertionError(setting.name)  # a required setting refuses the empty text
 
 
-def service_bus_connection(environment: Mapping[str, str]) -> ServiceBusConnection:
-    """Read how to reach Service Bus.
-
-    Raises:
-        ValueError: it is missing or wrong; the text names the setting and what would be right.
-    """
-
-    def read(name: str) -> str | None:
-        return environment.get(name, "").strip() or None
-
-    connection_string = read(CONNECTION)
-    namespace = read(f"{CONNECTION}__fullyQualifiedNamespace")
-    credential = read(f"{CONNECTION}__credential")
-    client_id = read(f"{CONNECTION}__clientId")
-    right = (
-        f"set {CONNECTION}__fullyQualifiedNamespace to <name>.servicebus.windows.net "
-        f"(or {CONNECTION} to a connection string)"
-    )
-    if connection_string and namespace:
-        raise ValueError(
-            f"{CONNECTION} and {CONNECTION}__fullyQualifiedNamespace exclude each other"
-        )
-    if connection_string:
-        if not re.search(r"(?i)(^|;)\s*Endpoint=sb://", connection_string):
-            raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
-        return ServiceBusConnection(connection_string, None, None)
-    if not namespace:
-        raise ValueError(f"{CONNECTION} is not set: {right}")
-    if not re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9.-]+", namespace):
-        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {right}")
-    if credential not in (None, "managedidentity"):
-        raise ValueError(f"{CONNECTION}__credential must be managedidentity or not set")
-    try:
-        return ServiceBusConnection(None, namespace, _client_id(client_id or ""))
-    except ValueError as error:
-        raise ValueError(f"{CONNECTION}__clientId {error}") from None
-
-
-assert {field.name for field in fields(Settings)} == {*TABLE, "service_bus"}
+assert {field.name for field in fields(Settings)} == {*TABLE, "service_bus", "face_proxy"}

@@ -15,10 +15,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from .connection import ServiceBusConnection
 from .decision import DeadLetter
 from .delivery import Delivery, RetryCopy
-from .identity import credential
-from .settings import ServiceBusConnection
 
 # azure.servicebus takes as long to import as all else together and most messages never need it:
 # it is imported with the first dead-letter or retry.
@@ -191,20 +190,8 @@ class Settlement:
             raise
 
     async def _open(self) -> "ServiceBusClient":
-        from azure.servicebus.aio import ServiceBusClient
-
         if self._client is None:
-            connection = self._connection
-            if connection.connection_string:
-                self._client = ServiceBusClient.from_connection_string(
-                    connection.connection_string, retry_total=0
-                )
-            else:
-                assert connection.fully_qualified_namespace is not None
-                self._credential = credential(connection.client_id)
-                self._client = ServiceBusClient(
-                    connection.fully_qualified_namespace, self._credential, retry_total=0
-                )
+            self._client, self._credential = self._connection.open(retry_total=0)
         return self._client
 
     async def close(self) -> None:

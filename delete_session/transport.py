@@ -1,10 +1,13 @@
 """httpx's requests over aiohttp's connections, with nothing between the two that costs time."""
 
 from functools import lru_cache
+from typing import Any
 
 import aiohttp
 import httpx
 from yarl import URL
+
+from .proxy import Proxy
 
 # Idle connections are dropped before Azure's load balancers forget them (240 s).
 _KEEP_ALIVE_SECONDS = 60
@@ -29,11 +32,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Args:
         verify: whether there are certificates to check, that is, whether https is spoken.
         max_bytes: of an answer's body, as it comes over the wire; what is beyond is not read.
+        proxy: that requests go through; aiohttp is not to look for one itself, which it would do for
+            each request anew, on a thread, and read ~/.netrc besides.
     """
 
-    def __init__(self, *, verify: bool, max_bytes: int) -> None:
+    def __init__(self, *, verify: bool, max_bytes: int, proxy: Proxy | None = None) -> None:
         self._verify = verify
         self._max_bytes = max_bytes
+        self._proxy: dict[str, Any] = (
+            {"proxy": proxy.url, "proxy_headers": proxy.headers} if proxy else {}
+        )
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -53,6 +61,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
                 allow_redirects=False,
                 timeout=_timeout(times.get("connect"), times.get("read")),
+                **self._proxy,
             ) as answer:
                 body = await self._read(answer)
                 return httpx.Response(

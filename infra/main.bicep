@@ -9,6 +9,7 @@ targetScope = 'resourceGroup'
 @description('Settings of the function that a deployment may change. What each one means is in docs/settings.md; a setting that is not given keeps the default of the code.')
 @sealed()
 type Tuning = {
+  FACE_TOKEN_SCOPE: string?
   FACE_API_VERSION: string?
   FACE_CODES_NOT_RETRYABLE: string?
   FACE_CONNECT_TIMEOUT_SECONDS: string?
@@ -20,6 +21,7 @@ type Tuning = {
   RETRY_BACKOFF_CAP_SECONDS: string?
   RETRY_HORIZON_HOURS: string?
   FACE_MAX_CALLS_PER_SECOND: string?
+  FACE_MIN_CALLS_PER_SECOND: string?
   CIRCUIT_BREAKER_FAILURES: string?
   CIRCUIT_BREAKER_COOL_DOWN_SECONDS: string?
 }

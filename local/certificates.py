@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def self_signed(issuer: str, folder: Path) -> ssl.SSLContext:
+def self_signed(issuer: str, folder: Path, *names: str) -> ssl.SSLContext:
     """Return a TLS context for a server at 127.0.0.1, with a certificate that nobody trusts yet.
 
-    The certificate, for clients that are to trust it, is written to `certificate.pem` in the
-    folder, and with the key to `server.pem`.
+    It is good for these host names, too. The certificate, for clients that are to trust it, is
+    written to `certificate.pem` in the folder, and with the key to `server.pem`.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)])
@@ -28,7 +28,12 @@ def self_signed(issuer: str, folder: Path) -> ssl.SSLContext:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName(
+                [
+                    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+                    *(x509.DNSName(name) for name in names),
+                ]
+            ),
             critical=False,
         )
         .sign(key, hashes.SHA256())

@@ -63,13 +63,17 @@ class Service:
             end = self.log.read_text(errors="replace").strip().splitlines()[-15:]
             raise ServiceFailed("\n".join([f"{self.module} did not start:", *end])) from None
 
-    async def stop(self) -> int | None:
+    async def drain(self) -> int | None:
+        """End a host as Flex Consumption drains an instance; return its exit code."""
+        return await self.stop(signal.SIGUSR1)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int | None:
         """Ask it to stop and wait until it has; return its exit code, None if it had to be killed."""
         if self.process is None:
             return None
         if self.process.returncode is not None:
             return self.process.returncode
-        self.process.terminate()
+        self.process.send_signal(number)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 return await self.process.wait()
@@ -92,6 +96,8 @@ class Options:
     queue: str = "session-revoked"
     queue_properties: Mapping[str, object] = field(default_factory=dict)
     durable_broker: bool = False
+    broker_latency_ms: float = 0
+    """As a service that is not on this machine has it; see `python -m local.broker --help`."""
     face_limit: str = "none"
     """Of the Face API: COUNT/SECONDS, or "none"."""
     face_limit_shape: str = "fixed"
@@ -100,12 +106,13 @@ class Options:
     hosts: int = 1
     app: Path = Path()
     settings: Mapping[str, str] = field(default_factory=dict)
+    odd_metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 # As infra/ deploys the queue.
 QUEUE_PROPERTIES: Mapping[str, object] = {
     "lockDuration": "PT1M",
-    "maxDeliveryCount": 10,
+    "maxDeliveryCount": 20,
     "defaultMessageTimeToLive": "P2D",
     "deadLetteringOnMessageExpiration": True,
     "requiresDuplicateDetection": True,
@@ -137,6 +144,8 @@ class Cloud:
         self.broker = self._service("local.broker", "--config", str(config))
         if options.durable_broker:
             self.broker.arguments += ["--state", str(self.folder / "broker.sqlite")]
+        if options.broker_latency_ms:
+            self.broker.arguments += ["--latency-ms", str(options.broker_latency_ms)]
         self.hosts: list[Service] = []
         self.http = httpx.AsyncClient(timeout=30)
 
@@ -170,7 +179,10 @@ class Cloud:
         """Start one more Functions host."""
         host = Service(
             "local.host",
-            ["--app", str(self.options.app.resolve())],
+            [
+                *("--app", str(self.options.app.resolve())),
+                *("--odd-metadata", json.dumps(self.options.odd_metadata)),
+            ],
             self.folder / f"host-{len(self.hosts)}.log",
             self.environment,
         )

@@ -6,6 +6,7 @@ the message should end.
 
 import json
 import random
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +105,45 @@ def _status(status: int, code: str | None, count: int | None = None, **more: Any
     return fault | ({"code": code} if code else {})
 
 
+def _odd(chance: random.Random) -> Iterator[Planned]:
+    """Yield what breaks the contract where it is only for information: all of it is deleted."""
+    odd = "odd: "
+    for name, value in (
+        ("sessionType null", {"sessionType": None}),
+        ("revokedAt without offset", {"revokedAt": "2026-01-02T03:04:05"}),
+        ("reason an object", {"reason": {"code": 7}, "revokedAt": 1767323045}),
+        ("half of a surrogate pair", {"reason": "\ud83d", "ticket": ["\ude00"]}),
+        ("NaN", {"score": float("nan")}),
+    ):
+        yield _valid(chance, odd + name, more=value)
+    stray: dict[str, str] = {"cloudEvents:subject": "x"}
+    yield _valid(chance, odd + "stray cloudEvents property", properties=stray)
+    attributes = {"specversion": "1.0", "id": _id(chance), "source": "/identity", "type": "revoked"}
+    yield _valid(
+        chance,
+        odd + "CloudEvents, binary mode, octets",
+        content_type="application/octet-stream",
+        properties={f"cloudEvents:{name}": value for name, value in attributes.items()},
+    )
+    plain = _valid(chance, odd + "not UTF-8")
+    yield _with(plain, body=plain.body.replace(b"{", b'{"reason": "gel\xf6scht", '))
+    for kind, content_type in (("without content type", None), ("as JSON", "application/json")):
+        inner = _valid(chance, "")
+        event = {**attributes, "data": json.loads(inner.body)}
+        yield _with(
+            inner,
+            kind=f"{odd}CloudEvent {kind}",
+            content_type=content_type,
+            body=json.dumps(event).encode(),
+        )
+    inner = _valid(chance, odd + "CloudEvent with data_base64")
+    yield _with(
+        inner,
+        content_type="application/cloudevents+json",
+        body=json.dumps({**attributes, "data_base64": b64encode(inner.body).decode()}).encode(),
+    )
+
+
 def _special(chance: random.Random) -> Iterator[Planned]:
     def valid(kind: str, **fields: Any) -> Planned:
         return _valid(chance, kind, **fields)
@@ -127,6 +167,7 @@ def _special(chance: random.Random) -> Iterator[Planned]:
         "CloudEvents, binary mode",
         properties={f"cloudEvents:{name}": value for name, value in attributes.items()},
     )
+    yield from _odd(chance)
     yield valid("duplicate message id", twice=True)
     twin = _id(chance)
     yield valid("session named twice", session_id=twin, ends=("deleted", "already_gone"))
@@ -201,17 +242,19 @@ def _special(chance: random.Random) -> Iterator[Planned]:
     broken: tuple[tuple[str, bytes, str | None], ...] = (
         ("not JSON", b"sessionId=1", "application/json"),
         ("not UTF-8", b'{"sessionId": "\xff"}', "application/json"),
+        ("UTF-16", '{"sessionId": "a"}'.encode("utf-16"), "application/json"),
+        (
+            "binary XML",
+            b"@\x06string\x083http://schemas.microsoft.com/2003/10/Serialization/\x99\x01a",
+            None,
+        ),
         ("empty", b"", "application/json"),
         ("an array", b"[]", "application/json"),
+        ("two ids", b'{"sessionId": "a", "sessionId": "b"}', "application/json"),
         ("no sessionId", b'{"session": "x"}', "application/json"),
         ("sessionId with a slash", b'{"sessionId": "../x"}', "application/json"),
         ("sessionId too long", b'{"sessionId": "%s"}' % (b"a" * 129), "application/json"),
         ("unknown sessionType", b'{"sessionId": "a", "sessionType": "face"}', "application/json"),
-        (
-            "revokedAt without offset",
-            b'{"sessionId": "a", "revokedAt": "2026-01-02T03:04:05"}',
-            None,
-        ),
         ("too large", b'{"sessionId": "a", "x": "%s"}' % (b"x" * 70_000), "application/json"),
         ("CloudEvent without data", b'{"specversion": "1.0"}', "application/cloudevents+json"),
     )

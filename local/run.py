@@ -125,8 +125,11 @@ class Run:
         )
         dead_by_root = {_root(letter["message_id"]): letter for letter in dead}
         existing = {each["id"] for each in await cloud.ask(cloud.face, "GET", "/_local/sessions")}
+        # A copy whose properties the host did not hand over is taken for what the publisher sent.
         lines = {
-            line["root_id"]: line for line in cloud.log_lines() if line.get("outcome") in FINAL
+            _root(line["root_id"]): line
+            for line in cloud.log_lines()
+            if line.get("outcome") in FINAL
         }
         ended: dict[str, Ended] = {}
         for each in self._planned:
@@ -361,8 +364,9 @@ def _print_environment(console: Console, cloud: Cloud, environment: Mapping[str,
         console.print(f"export {name}='{value}'", soft_wrap=True, highlight=False)
     face, broker = cloud.face.facts, cloud.broker.facts
     console.print(
-        f"\nThe Face API's sessions and calls: http://127.0.0.1:{face['port']}/_local/sessions, "
-        f"/_local/calls\nThe broker's queues and events: "
+        f"\nThe Face API's sessions, calls and faults: "
+        f"http://127.0.0.1:{face['port']}/_local/sessions, /_local/calls, /_local/faults\n"
+        f"The broker's queues and events: "
         f"http://127.0.0.1:{broker['control_port']}/queues, /ledger\n"
         f"The logs: {cloud.folder}",
         soft_wrap=True,

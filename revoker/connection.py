@@ -10,7 +10,9 @@ from typing import Literal, Self
 from azure.servicebus import ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from delete_session.settings import CONNECTION, TABLE, ServiceBusConnection, service_bus_connection
+from delete_session.connection import CONNECTION, ServiceBusConnection, service_bus_connection
+from delete_session.endpoint import face_scope as scope_of
+from delete_session.settings import TABLE
 from revoker.failure import Exit, Failure
 from revoker.service_bus_errors import explain
 
@@ -33,8 +35,11 @@ class Options:
         """Return the environment with these options put in."""
         values = dict(environment)
         if self.namespace is not None:
-            values[f"{CONNECTION}__fullyQualifiedNamespace"] = self.namespace
-            values.pop(CONNECTION, None)
+            namespace = f"{CONNECTION}__fullyQualifiedNamespace"
+            # In whatever letter case they are set: the connection is read without regard to it.
+            replaced = (CONNECTION.lower(), namespace.lower())
+            values = {k: v for k, v in values.items() if k.lower() not in replaced}
+            values[namespace] = self.namespace
         for name, value in (
             (TABLE["queue"].name, self.queue),
             (TABLE["face_endpoint"].name, self.face_endpoint),
@@ -67,6 +72,21 @@ def setting(field: str, environment: Mapping[str, str]) -> str:
     raise AssertionError(field)  # a required setting refuses the empty text
 
 
+def face_scope(environment: Mapping[str, str]) -> str:
+    """Return the scope of the tokens that the Face API takes.
+
+    Raises:
+        Failure: a setting is missing or wrong.
+    """
+    given = setting("face_token_scope", environment)
+    try:
+        return scope_of(setting("face_endpoint", environment), given)
+    except ValueError as error:
+        raise Failure(
+            f"{error}.", "Set FACE_TOKEN_SCOPE, or use --face-endpoint.", Exit.USAGE
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class QueueAddress:
     """One queue of one namespace, and how to log in to it."""
@@ -81,13 +101,14 @@ class QueueAddress:
         Raises:
             Failure: it is missing or wrong.
         """
+        queue = setting("queue", environment)
         try:
-            connection = service_bus_connection(environment)
+            connection = service_bus_connection(environment, queue)
         except ValueError as error:
             raise Failure(
                 f"{error}.", "Set it, or use --namespace (and log in with 'az login').", Exit.USAGE
             ) from None
-        return cls(connection, setting("queue", environment))
+        return cls(connection, queue)
 
     @property
     def where(self) -> str:
@@ -102,30 +123,18 @@ class QueueAddress:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[ServiceBusClient]:
         """Open a client that logs in as the function does."""
-        connection = self.connection
         async with AsyncExitStack() as stack:
-            if connection.connection_string:
-                try:
-                    client = ServiceBusClient.from_connection_string(
-                        connection.connection_string, retry_total=RETRIES
-                    )
-                except ValueError:  # its text might repeat some of the connection string
-                    raise Failure(
-                        f"{CONNECTION} is not a usable connection string.",
-                        "Copy it again from where it is kept, or set "
-                        f"{CONNECTION}__fullyQualifiedNamespace and log in with 'az login'.",
-                        Exit.USAGE,
-                    ) from None
-            else:
-                # Imported here: with a connection string nobody waits for azure.identity to load.
-                from delete_session.identity import credential
-
-                assert connection.fully_qualified_namespace is not None
-                login = credential(connection.client_id)
+            try:
+                client, login = self.connection.open(RETRIES)
+            except ValueError:  # its text might repeat some of the connection string
+                raise Failure(
+                    f"{CONNECTION} is not a usable connection string.",
+                    "Copy it again from where it is kept, or set "
+                    f"{CONNECTION}__fullyQualifiedNamespace and log in with 'az login'.",
+                    Exit.USAGE,
+                ) from None
+            if login is not None:
                 stack.push_async_callback(login.close)
-                client = ServiceBusClient(
-                    connection.fully_qualified_namespace, login, retry_total=RETRIES
-                )
             yield await stack.enter_async_context(client)
 
     @asynccontextmanager

@@ -1,6 +1,7 @@
 """Single calls of the Face API, what their answers say, and what to do about them."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import get_args
+from urllib.parse import urlsplit
 
 import httpx
 from azure.core.exceptions import ClientAuthenticationError
@@ -17,22 +19,23 @@ from delete_session import __version__
 from delete_session.answer import Answer, Meaning, describe, meaning, remedy
 from delete_session.contract import SessionType
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
-from delete_session.identity import SCOPE, credential
+from delete_session.identity import credential
+from delete_session.proxy import proxy_for
 from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
-from revoker.failure import Failure, first_line
+from revoker.failure import Exit, Failure, first_line
 
 CALL_SECONDS = 15.0
 NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
 
 
-async def token(scope: str, client_id: str | None) -> str:
+async def token(scope: str, client_id: str | None, resource_id: str | None = None) -> str:
     """Get a Microsoft Entra token.
 
     Raises:
         Failure: no token is available.
     """
-    login = credential(client_id)
+    login = credential(client_id, resource_id=resource_id)
     try:
         async with asyncio.timeout(CALL_SECONDS):
             return (await login.get_token(scope)).token
@@ -99,9 +102,13 @@ class Face:
         headers = {"user-agent": f"liveness-session-revoker-ops/{__version__}"}
         if bearer is not None:
             headers["authorization"] = f"Bearer {bearer}"
+        try:
+            proxy = proxy_for(urlsplit(endpoint).hostname or "", os.environ)
+        except ValueError as error:
+            raise Failure(f"{error}.", "Correct HTTPS_PROXY, or unset it.", Exit.USAGE) from None
         async with httpx.AsyncClient(
             transport=AiohttpTransport(
-                verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES
+                verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
             ),
             timeout=CALL_SECONDS,
             headers=headers,
@@ -161,6 +168,7 @@ class Finding:
 async def session(
     endpoint: str,
     api_version: str,
+    scope: str,
     client_id: str | None,
     session_id: str,
     session_type: SessionType | None,
@@ -171,7 +179,7 @@ async def session(
         Failure: the API's answer does not tell.
     """
     types: tuple[SessionType, ...] = (session_type,) if session_type else get_args(SessionType)
-    bearer = await token(SCOPE, client_id)
+    bearer = await token(scope, client_id)
     async with Face.open(endpoint, bearer) as face:
         for each in types:
             reply = await face.call("GET", api_version, each, session_id)

@@ -8,15 +8,19 @@ import sys
 
 import msgspec
 
-from delete_session.contract import SessionRevoked
+from delete_session.contract import Body
+
+_NAME = "SessionRevoked"  # by which the AsyncAPI document and publishers know it
 
 
 def schema() -> str:
     """Return the JSON Schema (2020-12) of the body as text."""
+    _, components = msgspec.json.schema_components([Body])
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "session-revoked",
-        **msgspec.json.schema(SessionRevoked),
+        "$ref": f"#/$defs/{_NAME}",
+        "$defs": {_NAME: {**components["Body"], "title": _NAME}},
     }
     return json.dumps(document, indent=2) + "\n"
 

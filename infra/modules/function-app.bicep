@@ -88,6 +88,7 @@ var appSettings = union(
     FACE_ENDPOINT: faceEndpoint
     SESSION_REVOKED_QUEUE: queueName
 
+    FACE_TOKEN_SCOPE: ''
     FACE_API_VERSION: 'v1.2-preview.1'
     FACE_CODES_NOT_RETRYABLE: 'BadArgument,InvalidRequestBody,UnsupportedFeature'
     FACE_CONNECT_TIMEOUT_SECONDS: '5'
@@ -99,6 +100,7 @@ var appSettings = union(
     RETRY_BACKOFF_CAP_SECONDS: '900'
     RETRY_HORIZON_HOURS: '48'
     FACE_MAX_CALLS_PER_SECOND: '8'
+    FACE_MIN_CALLS_PER_SECOND: ''
     CIRCUIT_BREAKER_FAILURES: '10'
     CIRCUIT_BREAKER_COOL_DOWN_SECONDS: '30'
   },

@@ -14,6 +14,7 @@ from local import service
 from local.broker import configuration, websocket
 from local.broker.control import application
 from local.broker.dispatcher import Dispatcher
+from local.broker.latency import Latency
 from local.broker.queues import Namespace
 from local.broker.server import Server
 from local.broker.store import Store
@@ -62,6 +63,13 @@ def arguments() -> argparse.Namespace:
         type=float,
         help="detach links that are idle for longer (Azure: 600; default: never)",
     )
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0.0,
+        help="imitate a network with this round trip time: each operation waits for one or several "
+        "round trips, e.g. 15 (default: 0)",
+    )
     return parser.parse_args()
 
 
@@ -75,7 +83,7 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         namespace.changes.clear()
     stop = asyncio.ensure_future(service.stopped())
     await asyncio.sleep(0)  # from here on signals are handled
-    dispatcher = Dispatcher(namespace, config.rules, store)
+    dispatcher = Dispatcher(namespace, config.rules, store, Latency(options.latency_ms / 1000))
     server = Server(
         dispatcher,
         idle_connection_seconds=options.idle_connection_seconds,

@@ -20,6 +20,7 @@ from local.broker.encoding import EncodingError
 from local.broker.faults import Fault
 from local.broker.management import Answer
 from local.broker.message import Message
+from local.broker.numbering import DeliveryNumbers
 from local.broker.queues import MAX_MESSAGE_BYTES, Queue, Refused
 from local.broker.sasl import SaslError, SaslServer
 from local.broker.tokens import Grant, entity_path, verify
@@ -27,6 +28,7 @@ from local.broker.tokens import Grant, entity_path, verify
 CBS = "$cbs"
 _MANAGEMENT_SUFFIX = "/$management"
 _SENDER_CREDIT = 1000
+_MAX_FRAME_BYTES = 65536
 _TRANSACTIONAL_STATE = 0x34
 _HEARTBEAT_BYTES = 8  # an empty frame
 _COORDINATOR = 3  # the terminus type that transactions use
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._transport = proton.Transport(proton.Transport.SERVER)
         self._collector = proton.Collector()
         self._sasl = SaslServer(self._log_in)
+        self._numbers = DeliveryNumbers(_MAX_FRAME_BYTES)
         self._grants: dict[str, Grant] = {}
         # Keyed by link: two of Proton's wrappers of the same link are equal.
         self._nodes: dict[Any, Node] = {}
@@ -70,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._used_at = time.monotonic()
         self._tick: asyncio.TimerHandle | None = None
         self._closing = False
+        self._early: bytes | None = None
+        """What arrived while the connection was still being opened, as the latency has it."""
 
     # asyncio
 
@@ -77,14 +82,25 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._socket = transport
         self._connection.collect(self._collector)
-        self._transport.max_frame_size = 65536
+        self._transport.max_frame_size = _MAX_FRAME_BYTES
         self._transport.bind(self._connection)
         self._dispatcher.connections.add(self)
         self._dispatcher.touch(self)
+        delay = self._dispatcher.latency.of("open")
+        if delay:
+            self._early = b""
+            self._after(delay, self._read_early)
+
+    def _read_early(self) -> None:
+        early, self._early = self._early, None
+        self.data_received(early or b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            return
         try:
-            amqp = self._sasl.receive(data)
+            amqp = self._numbers.receive(self._sasl.receive(data))
             at = 0
             while at < len(amqp) and (capacity := self._transport.capacity()) > 0:
                 self._transport.push(amqp[at : at + capacity])
@@ -130,7 +146,7 @@ class Connection(asyncio.Protocol):
                 pending = self._transport.pending()
                 if pending <= 0:
                     break
-                socket.write(self._transport.peek(pending))
+                socket.write(self._numbers.send(self._transport.peek(pending)))
                 self._transport.pop(pending)
                 self._handle_events()
         except proton.TransportException:
@@ -542,16 +558,14 @@ class Connection(asyncio.Protocol):
         refuse: Callable[[Fault], None],
         perform_silently: Callable[[], Any] | None = None,
     ) -> None:
-        """Carry out an operation, or the fault that was asked for in its place."""
+        """Carry out an operation, or the fault that was asked for in its place.
+
+        The latency comes first.
+        """
         fault = self._dispatcher.faults.next_fault(operation, queue)
-        if fault is None:
-            perform()
-            return
 
         def act() -> None:
-            if not self._connection.state & proton.Endpoint.LOCAL_ACTIVE:
-                return  # the client has gone in the meantime
-            if fault.condition is None and not fault.drop:
+            if fault is None or (fault.condition is None and not fault.drop):
                 perform()
                 return
             if fault.performed and perform_silently is not None:
@@ -561,8 +575,19 @@ class Connection(asyncio.Protocol):
             if not fault.drop:
                 refuse(fault)
 
-        if fault.delay_seconds:
-            asyncio.get_running_loop().call_later(fault.delay_seconds, act)
+        delay = self._dispatcher.latency.of(operation)
+        self._after(delay if fault is None else delay + fault.delay_seconds, act)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Act after some seconds, unless the client has gone by then."""
+
+        def act_if_open() -> None:
+            closed = self._socket is None or self._socket.is_closing()
+            if not closed and not self._connection.state & proton.Endpoint.LOCAL_CLOSED:
+                act()
+
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, act_if_open)
         else:
             act()
 

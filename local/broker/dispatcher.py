@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from local.broker import management
 from local.broker.configuration import AuthorizationRule
 from local.broker.faults import Fault, Faults
+from local.broker.latency import Latency
 from local.broker.queues import Namespace, Queue
 from local.broker.store import Store
 
@@ -68,6 +69,7 @@ class Dispatcher:
         namespace: the queues.
         rules: the keys that tokens may be signed with.
         store: where changes are kept; None keeps them in memory only.
+        latency: what operations wait for before they are carried out.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class Dispatcher:
         namespace: Namespace,
         rules: Sequence[AuthorizationRule],
         store: Store | None = None,
+        latency: Latency | None = None,
     ) -> None:
         self.namespace = namespace
         self.rules = rules
         self.faults = Faults()
+        self.latency = latency or Latency()
         self.connections: set[Peer] = set()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store = store

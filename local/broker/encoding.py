@@ -189,6 +189,27 @@ def map_items(encoded: bytes) -> list[tuple[Any, bytes]]:
     return items
 
 
+def list_items(encoded: bytes) -> list[bytes]:
+    """Return the encoded items of an encoded list.
+
+    Null counts as an empty list.
+    """
+    code = encoded[0] if encoded else 0x40
+    if code in (0x40, 0x45):
+        return []
+    if code not in _LISTS:
+        raise EncodingError("a list was expected")
+    width = _SIZE_WIDTH[code & 0xF0]
+    count = int.from_bytes(encoded[1 + width : 1 + 2 * width])
+    at = 1 + 2 * width
+    items = []
+    for _ in range(count):
+        end = skip(encoded, at)
+        items.append(encoded[at:end])
+        at = end
+    return items
+
+
 NULL = b"\x40"
 
 

@@ -1,7 +1,8 @@
 """A message as its publisher encoded it, what the broker reads of it and what it adds.
 
 Source: AMQP 1.0, part 3, section 3.2. The bare message (properties, application properties, body)
-stays as it came, byte for byte, except for application properties that a settlement adds.
+stays as it came, byte for byte, except for a message id if there is none, and application
+properties that a settlement adds.
 """
 
 import uuid
@@ -149,6 +150,12 @@ class Message:
         parts.append(self.body)
         return b"".join(parts)
 
+    def with_message_id(self, message_id: str) -> Self:
+        """Return the message with another message id."""
+        others = encoding.list_items(self.properties)[1:]
+        properties = encoding.sequence([encoding.string(message_id), *others])
+        return replace(self, message_id=message_id, properties=properties)
+
     def with_application_properties(self, changes: Mapping[str, Any]) -> Self:
         """Return the message with some application properties added or replaced."""
         if not changes:
@@ -201,13 +208,12 @@ def unpack(encoded: bytes) -> list[Message]:
     """Return the message in a transfer, or those of a batch; raise EncodingError.
 
     A batch (message format 0x80013700) has one data section per message. Proton does not show a
-    transfer's message format, so a batch is recognized by its form: it has data sections only, and
-    each of them holds a complete message.
+    transfer's message format, so a batch is recognized by its form: its body has data sections
+    only, and each of them holds a complete message.
     """
     sections = split(encoded)
     contents = [value for code, value in sections if code == DATA]
-    only_data = all(code in (DATA, MESSAGE_ANNOTATIONS, PROPERTIES, HEADER) for code, _ in sections)
-    if contents and only_data:
+    if contents and all(code not in (SEQUENCE, VALUE, FOOTER) for code, _ in sections):
         inner = [encoding.decode(value)[0] for value in contents]
         if all(isinstance(content, bytes) and content[:2] == b"\x00\x53" for content in inner):
             try:
@@ -230,7 +236,7 @@ def request_value(encoded: bytes) -> tuple[bytes, str | None, dict[str, Any], An
             case 0x73:
                 properties = _list_of(value)
                 reply_to = _at(properties, 4)
-                message_id = _first_of_list(value)
+                message_id = next(iter(encoding.list_items(value)), encoding.NULL)
             case 0x74:
                 application_properties = encoding.decode(value)[0] or {}
             case 0x77:
@@ -278,13 +284,6 @@ def _list_of(encoded: bytes) -> list[Any]:
 
 def _at(values: list[Any], index: int) -> Any:
     return values[index] if index < len(values) else None
-
-
-def _first_of_list(encoded: bytes) -> bytes:
-    if encoded[0] == 0x45 or _list_of(encoded) == []:
-        return encoding.NULL
-    start = 3 if encoded[0] == 0xC0 else 9
-    return encoded[start : encoding.skip(encoded, start)]
 
 
 def _identifier(value: Any) -> str | None:

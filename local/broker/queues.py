@@ -10,6 +10,7 @@ The cost of an operation grows with the logarithm of the number of messages at m
 import bisect
 import heapq
 import math
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,6 +237,8 @@ class Queue:
     def _accept(self, message: Message, scheduled_for_ms: int | None, now: float) -> int:
         self.check(message)
         self.advance(now)
+        if message.message_id is None:
+            message = message.with_message_id(uuid.uuid4().hex)  # as the service does
         entry = Entry(self._next_sequence_number(), message, State.GONE, enqueued_at=now)
         if self._is_duplicate(message.message_id, now):
             self._ledger.append(now, self.name, entry, "duplicate_dropped")
@@ -472,7 +475,7 @@ class Queue:
         self._ledger.append(now, self.name, entry, "dead_lettered", reason, description)
         entry.expires_at = math.inf  # dead letters stay until someone receives them
         entry.deferred = False
-        self.dead_letters._insert(entry, State.READY)
+        self.dead_letters._insert(entry, State.READY)  # noqa: SLF001 (a queue, too)
 
     # Time
 
@@ -524,8 +527,13 @@ class Queue:
             locked=self._counts[State.LOCKED],
             scheduled=self._counts[State.SCHEDULED],
             deferred=self._counts[State.DEFERRED],
-            dead_lettered=0 if dead_letters is None else len(dead_letters._entries),
+            dead_lettered=0 if dead_letters is None else len(dead_letters._entries),  # noqa: SLF001
         )
+
+    def size(self) -> int:
+        """Return the size of all messages, dead letters included, in bytes."""
+        own = sum(entry.message.size for entry in self._entries.values())
+        return own + (0 if self.dead_letters is None else self.dead_letters.size())
 
     def restore(self, entry: Entry) -> None:
         """Restore a stored message. Call `recover` after the last one."""

@@ -1,10 +1,14 @@
-"""AMQP over WebSockets: each WebSocket is one client's connection."""
+"""The port that in Azure is 443: AMQP over WebSockets, and the management interface.
+
+Each WebSocket is one client's connection.
+"""
 
 import asyncio
 import contextlib
 
 from aiohttp import WSMsgType, web
 
+from local.broker import administration
 from local.broker.connection import Connection
 from local.broker.dispatcher import Dispatcher
 
@@ -13,7 +17,7 @@ _SUBPROTOCOLS = ("amqp", "AMQPWSB10")
 
 
 def application(dispatcher: Dispatcher) -> web.Application:
-    """Return the application that accepts WebSockets where Service Bus does."""
+    """Return the application that accepts WebSockets where Service Bus does, and management."""
 
     async def connect(request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse(protocols=_SUBPROTOCOLS, max_msg_size=0)
@@ -23,6 +27,7 @@ def application(dispatcher: Dispatcher) -> web.Application:
 
     app = web.Application()
     app.add_routes([web.get(_PATH, connect), web.get(_PATH + "/", connect)])
+    app.add_routes(administration.routes(dispatcher))
     return app
 
 

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import re
-import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -15,8 +13,9 @@ from aiohttp import web
 from local import tokens
 from local.face import errors, injection
 from local.face.answers import NO_ROLE
+from local.face.bodies import flat, from_form, nested, read_create
 from local.face.errors import ApiError
-from local.face.sessions import DEFAULT_TOKEN_SECONDS, Session
+from local.face.sessions import Session
 from local.face.state import State
 
 NESTED_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1")
@@ -127,14 +126,16 @@ class Api:
             )
         match request.method, target.session_id:
             case "POST", None:
-                return await self._create(request, target.kind)
+                return await self._create(request, target)
             case "GET", str(session_id):
-                return _shown(self._find(session_id, target.kind))
+                session = self._find(session_id, target.kind)
+                return web.json_response(nested(session) if target.nested else flat(session))
             case "DELETE", str(session_id):
                 self._state.sessions.delete(self._find(session_id, target.kind))
                 return web.Response(status=200 if target.nested else 204)
-            case _:
-                raise ApiError(405, "MethodNotAllowed", "The method is not allowed.")
+            case _, session_id:
+                allowed = "GET, DELETE" if session_id else "POST"
+                raise errors.method_not_allowed(allowed)
 
     def _caller(self, request: web.Request) -> tokens.Caller:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -149,24 +150,14 @@ class Api:
         except jwt.InvalidTokenError:
             raise errors.unauthorized() from None
 
-    async def _create(self, request: web.Request, kind: str) -> web.Response:
-        values = await _values(request)
-        if not isinstance(values, dict) or "livenessOperationMode" not in values:
-            raise ApiError(400, "BadArgument", "livenessOperationMode is required.")
-        try:
-            seconds = int(values.get("authTokenTimeToLiveInSeconds", DEFAULT_TOKEN_SECONDS))
-        except (TypeError, ValueError):
-            seconds = 0
-        if not 60 <= seconds <= 86_400:
-            raise ApiError(400, "BadArgument", "authTokenTimeToLiveInSeconds: 60 to 86400.")
-        session = self._state.sessions.create(kind, seconds, time.time())
-        return web.json_response(
-            {
-                "sessionId": session.id,
-                "authToken": secrets.token_urlsafe(24),
-                "status": "NotStarted",
-            }
+    async def _create(self, request: web.Request, target: Target) -> web.Response:
+        wanted = read_create(await _values(request))
+        session = self._state.sessions.create(
+            target.kind, time.time(), token_seconds=wanted.token_seconds, device=wanted.device
         )
+        if target.nested:
+            return web.json_response({"sessionId": session.id, "authToken": session.token})
+        return web.json_response(flat(session))
 
     def _find(self, session_id: str, kind: str) -> Session:
         session = self._state.sessions.find(session_id, kind, time.time())
@@ -175,26 +166,14 @@ class Api:
         return session
 
 
-async def _values(request: web.Request) -> Any:
-    if request.content_type == "multipart/form-data":
-        # The image comes along in a part of its own, and nobody looks at it.
-        parameters = (await request.post()).get("Parameters")
-        return json.loads(parameters) if isinstance(parameters, str) else {}
+async def _values(request: web.Request) -> object:
+    """Return what a request to create a session says, by name."""
     try:
-        return await request.json()
+        if request.content_type != "multipart/form-data":
+            return await request.json()
+        # An image comes along in a part of its own, and nobody looks at it. The other values are
+        # parts of their own, too, or, in the older path shape, one part of JSON.
+        parts = {name: part for name, part in (await request.post()).items() if type(part) is str}
+        return json.loads(parts["Parameters"]) if "Parameters" in parts else from_form(parts)
     except ValueError:
         raise ApiError(400, "InvalidRequestBody", "The body is not JSON.") from None
-
-
-def _shown(session: Session) -> web.Response:
-    created = datetime.fromtimestamp(session.created, UTC).isoformat().replace("+00:00", "Z")
-    return web.json_response(
-        {
-            "id": session.id,
-            "sessionId": session.id,
-            "createdDateTime": created,
-            "sessionExpired": session.token_has_expired(time.time()),
-            "authTokenTimeToLiveInSeconds": session.token_seconds,
-            "status": "NotStarted",
-        }
-    )

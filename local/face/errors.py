@@ -29,6 +29,7 @@ class ApiError(Exception):
         self.message = message
         self.retry_after = retry_after
         self.inner = inner
+        self.headers: dict[str, str] = {}
 
     @property
     def body(self) -> dict[str, object]:
@@ -60,6 +61,13 @@ def unauthorized() -> ApiError:
         "Access denied due to invalid subscription key or wrong API endpoint, or the token is "
         "invalid or expired.",
     )
+
+
+def method_not_allowed(allowed: str) -> ApiError:
+    """The error of a call with a method that the path does not have; `allowed`: those it has."""
+    error = ApiError(405, "MethodNotAllowed", "The method is not allowed.")
+    error.headers["Allow"] = allowed
+    return error
 
 
 def session_not_found() -> ApiError:

@@ -19,6 +19,7 @@ def error_response(
 ) -> web.Response:
     """Return the documented form of an error, with the request id that every answer carries."""
     headers = {
+        **error.headers,
         **(headers or {}),
         "x-ms-error-code": error.code,
         "apim-request-id": str(uuid.uuid4()),

@@ -1,5 +1,6 @@
 """The sessions that exist, told the time and knowing nothing of HTTP."""
 
+import secrets
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ class Session:
     kind: str
     created: float
     token_seconds: int
+    token: str = ""
+    device: str | None = None
+    """`deviceCorrelationId`, as it was given."""
 
     def token_has_expired(self, now: float) -> bool:
         """Whether the session's own token can no longer be used."""
@@ -33,9 +37,12 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_id.values())
 
-    def create(self, kind: str, token_seconds: int, now: float) -> Session:
-        """Create one under a new random id."""
-        session = Session(str(uuid.uuid4()), kind, now, token_seconds)
+    def create(
+        self, kind: str, now: float, *, token_seconds: int, device: str | None = None
+    ) -> Session:
+        """Create one under a new random id, with a new random token."""
+        token = secrets.token_urlsafe(24)
+        session = Session(str(uuid.uuid4()), kind, now, token_seconds, token, device)
         self._by_id[session.id] = session
         return session
 

@@ -12,7 +12,7 @@ from azure.servicebus.amqp import AmqpMessageBodyType
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from local.host import worker
-from local.host.metadata import metadata
+from local.host.metadata import OddMetadata, metadata
 from local.host.trigger import Trigger
 
 _logger = logging.getLogger("host")
@@ -27,8 +27,9 @@ class Listener:
     either waiting for a message or busy with the one that it has.
     """
 
-    def __init__(self, trigger: Trigger) -> None:
+    def __init__(self, trigger: Trigger, odd_metadata: OddMetadata | None = None) -> None:
         self._trigger = trigger
+        self._odd_metadata = odd_metadata or {}
         self._draining = asyncio.Event()
         self._aborted = asyncio.Event()
         self._why_aborted = ""
@@ -129,8 +130,9 @@ class Listener:
         raw = b"".join(message.body)
         # To text, the platform's host converts whatever it is.
         body = raw if self._trigger.binary else raw.decode("utf-8", "replace")
+        told = metadata(message, self._odd_metadata)
         invocation = asyncio.create_task(
-            worker.invoke(self._trigger.function, self._trigger.parameter, body, metadata(message))
+            worker.invoke(self._trigger.function, self._trigger.parameter, body, told)
         )
         failure = await self._outcome(invocation)
         if failure is not None:

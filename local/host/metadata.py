@@ -1,12 +1,21 @@
 """What the host tells the worker about a message besides its body."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusReceivedMessage
 
+type OddMetadata = Mapping[str, Mapping[str, object]]
+"""By message id, what is told of a message and of its copies instead of the truth; None: nothing."""
 
-def metadata(message: ServiceBusReceivedMessage) -> dict[str, object]:
+
+def metadata(message: ServiceBusReceivedMessage, odd: OddMetadata) -> dict[str, object]:
     """Return trigger metadata under the names and in the forms that the platform's host gives them."""
+    root_id = (message.message_id or "").partition(":")[0]
+    return {**_metadata(message), **odd.get(root_id, {})}
+
+
+def _metadata(message: ServiceBusReceivedMessage) -> dict[str, object]:
     properties = {
         _text(name): value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for name, value in (message.application_properties or {}).items()

@@ -18,6 +18,7 @@ from local import host
 from local.host import telemetry, worker
 from local.host.configuration import HostError, read_host_json
 from local.host.listener import Listener
+from local.host.metadata import OddMetadata
 from local.host.trigger import Trigger, read_trigger
 from local.service import announce, stopped
 
@@ -44,6 +45,7 @@ class Options:
     app: Path
     drain_seconds: float
     abort_seconds: tuple[float, float]
+    odd_metadata: OddMetadata
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
@@ -69,11 +71,19 @@ def parse(arguments: Sequence[str] | None) -> Options:
         default=(1, 3),
         help="after which time, at random, they are aborted after SIGUSR1 (default: 1 3)",
     )
+    parser.add_argument(
+        "--odd-metadata",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="trigger metadata to hand over instead of the true ones, by message id; null: none",
+    )
     options = parser.parse_args(arguments)
     return Options(
         app=options.app,
         drain_seconds=options.drain_seconds,
         abort_seconds=tuple(options.abort_seconds),
+        odd_metadata=options.odd_metadata,
     )
 
 
@@ -93,7 +103,7 @@ async def main(arguments: Sequence[str] | None = None) -> int:
     except (HostError, worker.IndexingFailed, OSError, ValueError) as error:
         _logger.error("The app does not start: %s", error)
         return 1
-    listeners = [Listener(trigger) for trigger in triggers]
+    listeners = [Listener(trigger, options.odd_metadata) for trigger in triggers]
     running = [asyncio.create_task(listener.run()) for listener in listeners]
     names = " ".join(trigger.function.name for trigger in triggers)
     announce("host", functions=names, pid=os.getpid())

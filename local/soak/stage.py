@@ -146,6 +146,12 @@ class Stage:
         await host.start()
         return host
 
+    async def drain(self, host: Service) -> None:
+        """Drain a host as Flex Consumption drains an instance, and start another in its place."""
+        await host.drain()
+        self.starts += 1
+        await host.start()
+
     async def restart(self, service: Service, *, kill: bool) -> None:
         """Stop it, with SIGKILL or SIGTERM, and start it again."""
         await (service.kill() if kill else service.stop())

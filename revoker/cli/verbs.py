@@ -156,7 +156,7 @@ def session(
     the API's answer does not tell. Your login needs the right to read sessions, which the function
     itself does not have.
     """
-    from revoker.connection import Options, setting
+    from revoker.connection import Options, face_scope, setting
     from revoker.face import Existence
     from revoker.face import session as ask
     from revoker.publish import read_id
@@ -168,7 +168,8 @@ def session(
         endpoint = setting("face_endpoint", environment)
         version = setting("face_api_version", environment)
         client_id = environment.get("AZURE_CLIENT_ID", "").strip() or None
-        finding = run(ask(endpoint, version, client_id, session_id, kind))
+        scope = face_scope(environment)
+        finding = run(ask(endpoint, version, scope, client_id, session_id, kind))
         output.session(session_id, finding, as_json)
         if finding.existence is Existence.EXISTS:
             raise typer.Exit(Exit.WRONG)

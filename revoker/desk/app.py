@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from delete_session import __version__
 from revoker.audit import query
 from revoker.carriers import among
-from revoker.connection import setting
+from revoker.connection import face_scope, setting
 from revoker.dead_letters import sessions_of, show, without
 from revoker.desk import story
 from revoker.desk.access import Guard, Refused
@@ -258,6 +258,7 @@ class _Handlers:
         finding = await ask(
             setting("face_endpoint", environment),
             setting("face_api_version", environment),
+            face_scope(environment),
             environment.get("AZURE_CLIENT_ID", "").strip() or None,
             session_id,
             None,

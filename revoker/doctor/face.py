@@ -7,8 +7,7 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from delete_session.answer import Answer, Meaning, describe, meaning
-from delete_session.identity import SCOPE
-from revoker.connection import setting
+from revoker.connection import face_scope, setting
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
 from revoker.face import Face, Reply, remedy_for, token
@@ -63,10 +62,13 @@ class _Probes:
         return await network.connect(self._target)
 
     async def token(self) -> str:
-        self._setting("face_endpoint")
+        try:
+            scope = face_scope(self._environment)
+        except Failure:
+            raise Skipped("its settings are wrong") from None
         client_id = self._environment.get("AZURE_CLIENT_ID", "").strip() or None
-        self._bearer = await token(SCOPE, client_id)
-        return tokens.read(self._bearer, SCOPE)
+        self._bearer = await token(scope, client_id)
+        return tokens.read(self._bearer, scope)
 
     async def version(self) -> str:
         version = self._setting("face_api_version")

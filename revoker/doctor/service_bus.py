@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 
-from delete_session.settings import CONNECTION
+from delete_session.connection import CONNECTION
 from revoker.connection import QueueAddress
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
@@ -12,7 +12,7 @@ from revoker.failure import Failure
 from revoker.messages import peek
 
 SCOPE = "https://servicebus.azure.net/.default"
-AMQPS_PORT = 5671
+AMQPS_PORT, WEBSOCKETS_PORT = 5671, 443
 
 
 def checks(environment: Mapping[str, str]) -> list[Check]:
@@ -46,7 +46,8 @@ class _Probes:
         plain = "usedevelopmentemulator=true" in (text or "").lower().replace(" ", "")
         setting = CONNECTION if text else f"{CONNECTION}__fullyQualifiedNamespace"
         url = f"sb://{self._address.where}"
-        return network.Target.of(url, AMQPS_PORT, tls=not plain, setting=setting)
+        port = WEBSOCKETS_PORT if self._address.connection.websockets else AMQPS_PORT
+        return network.Target.of(url, port, tls=not plain, setting=setting)
 
     async def name(self) -> str:
         return await network.resolve(self._target)
@@ -58,7 +59,7 @@ class _Probes:
         connection = self._address.connection
         if connection.connection_string:
             return "not needed, because the connection string has a key"
-        return tokens.read(await token(SCOPE, connection.client_id), SCOPE)
+        return tokens.read(await token(SCOPE, connection.client_id, connection.resource_id), SCOPE)
 
     async def receive(self) -> str:
         return await self._receive(dead_letters=False)

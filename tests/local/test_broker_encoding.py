@@ -110,6 +110,28 @@ def test_a_message_passes_byte_for_byte() -> None:
     assert read.body == original.body
 
 
+def test_a_batch_with_the_properties_of_its_first_message_is_a_batch() -> None:
+    """The JavaScript SDK puts the first message's properties around the batch."""
+    inner = [proton.Message(body=b"a", inferred=True), proton.Message(body=b"b", inferred=True)]
+    encoded = [message.section(message.DATA, encoding.binary(each.encode())) for each in inner]
+    first = proton.Message(id="1", properties={"p": 1}, annotations={"x-opt-a": 1}).encode()
+    around = [section for section in message.split(first) if section[0] != message.VALUE]
+    batch = b"".join(message.section(code, value) for code, value in around) + b"".join(encoded)
+    assert [each.body for each in message.unpack(batch)] == [
+        message.section(message.DATA, encoding.binary(body)) for body in (b"a", b"b")
+    ]
+
+
+@pytest.mark.parametrize("properties", [{}, {"subject": "s", "correlation_id": "c"}])
+def test_a_message_id_may_be_added(properties: dict[str, str]) -> None:
+    """The other properties stay."""
+    original = proton.Message(body="text", **properties)
+    changed = proton.Message()
+    changed.decode(Message.decode(original.encode()).with_message_id("new").encode())
+    assert changed.id == "new"
+    assert (changed.subject, changed.correlation_id) == (original.subject, original.correlation_id)
+
+
 def test_data_that_looks_like_a_batch_is_one_message() -> None:
     """A body that merely begins like an encoded message is left alone."""
     data = message.section(message.DATA, encoding.binary(b"\x00\x53\x75 not a section"))

@@ -27,6 +27,7 @@ from azure.servicebus import (
     ServiceBusSender,
     ServiceBusSubQueue,
 )
+from azure.servicebus.aio import AutoLockRenewer as AsyncAutoLockRenewer
 from azure.servicebus.aio import ServiceBusClient as AsyncServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType, AmqpMessageHeader
 from azure.servicebus.exceptions import (
@@ -318,6 +319,16 @@ def test_delivery_annotations_come_through_with_the_lock_token(
     assert message.state == ServiceBusMessageState.ACTIVE
     (peeked,) = receiver.peek_messages(sequence_number=1)
     assert peeked.raw_amqp_message.delivery_annotations == {b"mine": 1}
+
+
+def test_a_message_without_an_id_gets_one(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Each gets an id of its own, so that none is taken for a duplicate."""
+    sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
+    ids = {one(receiver).message_id, one(receiver).message_id}
+    assert len(ids) == 2
+    assert None not in ids
 
 
 def test_large_messages_pass_and_too_large_ones_do_not(
@@ -664,6 +675,17 @@ def test_peeking_pages_without_locking(
     assert broker.counts(queue)["locked"] == 0
 
 
+def test_many_threads_may_peek_with_one_receiver(
+    sender: ServiceBusSender, receiver: ServiceBusReceiver
+) -> None:
+    """Each gets its answer, though the library then numbers its requests irregularly."""
+    sender.send_messages([ServiceBusMessage(str(n)) for n in range(10)])
+    receiver.peek_messages(1)
+    with ThreadPoolExecutor(10) as pool:
+        peeked = pool.map(lambda n: receiver.peek_messages(1, sequence_number=n + 1), range(10))
+    assert [str(message) for (message,) in peeked] == [str(n) for n in range(10)]
+
+
 def test_several_receivers_share_the_work(
     client: ServiceBusClient, stack: ExitStack, sender: ServiceBusSender, queue: str
 ) -> None:
@@ -748,6 +770,34 @@ def test_a_message_with_a_durable_header_and_priority_keeps_them(
     received = one(receiver).raw_amqp_message.header
     assert received is not None
     assert (received.durable, received.priority) == (True, 7)
+
+
+@pytest.mark.timeout(180)
+async def test_hundreds_of_locks_are_kept_by_the_renewer(tmp_path: Path) -> None:
+    """With 300 messages under renewal for two lock durations, no lock is lost."""
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps({"queues": [{"name": "queue", "properties": {"lockDuration": "PT6S"}}]})
+    )
+    with BrokerProcess.running(["--config", str(config)]) as broker:
+        client = AsyncServiceBusClient.from_connection_string(broker.connection_string)
+        renewer = AsyncAutoLockRenewer(max_lock_renewal_duration=60)
+        async with (
+            client,
+            client.get_queue_sender("queue") as sender,
+            client.get_queue_receiver("queue", auto_lock_renewer=renewer) as receiver,
+        ):
+            await sender.send_messages([ServiceBusMessage("x") for _ in range(300)])
+            messages: list[ServiceBusReceivedMessage] = []
+            while len(messages) < 300:
+                messages += await receiver.receive_messages(300 - len(messages))
+            await asyncio.sleep(12)
+            for message in messages:
+                await receiver.complete_message(message)
+            await renewer.close()
+        events = [event["event"] for event in broker.events("queue")]
+    assert events.count("completed") == 300
+    assert "lock_expired" not in events
 
 
 async def test_the_asynchronous_library_does_it_all(broker: BrokerProcess, queue: str) -> None:

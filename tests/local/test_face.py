@@ -261,6 +261,34 @@ def test_limit_can_be_changed_and_counts_anew(api: Api) -> None:
     assert api.delete("nobody").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("base", "parts"),
+    [
+        (NESTED, {"Parameters": '{"livenessOperationMode": "Passive"}'}),
+        (FLAT, {"livenessOperationMode": "Passive", "authTokenTimeToLiveInSeconds": "60"}),
+    ],
+)
+def test_form_with_an_image_creates_a_session(api: Api, base: str, parts: dict[str, str]) -> None:
+    """The older path shape takes one part of JSON beside the image, the newer one many of text."""
+    image = {"VerifyImage": ("face.jpg", b"nobody looks at it")}
+    created = api.client.post(base, data=parts, files=image).json()
+    assert created["authToken"]
+    shown = api.client.get(f"{base}/{created['sessionId']}").json()
+    assert shown["status"] == "NotStarted"
+    assert ("results" in shown) is (base == FLAT)
+    assert (
+        api.client.post(base, data={"livenessOperationMode": "x"}, files=image).status_code == 400
+    )
+
+
+@pytest.mark.parametrize(("path", "allowed"), [(NESTED, "POST"), (f"{FLAT}/a", "GET, DELETE")])
+def test_other_method_is_refused_with_those_allowed(api: Api, path: str, allowed: str) -> None:
+    """A method that the path does not have is no missing resource."""
+    response = api.client.put(path)
+    assert error(response) == (405, "MethodNotAllowed")
+    assert response.headers["Allow"] == allowed
+
+
 PLATFORM = {
     "role_missing": (401, "PermissionDenied", "Principal does not have access"),
     "network_rules": (403, "403", "Virtual Network/Firewall rules"),

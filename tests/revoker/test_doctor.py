@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from delete_session.answer import Answer, remedy
+from delete_session.endpoint import SCOPE
 from local.certificates import self_signed
 from revoker.doctor import tokens
 from revoker.doctor.face import read_right
@@ -71,11 +72,20 @@ def test_names_each_setting_that_is_wrong(
 
 def test_names_an_endpoint_that_does_not_exist(cloud: CloudThread) -> None:
     """A wrong endpoint shows as a name that cannot be resolved."""
+    environment = cloud.cloud.environment | {"FACE_TOKEN_SCOPE": SCOPE}
     name, detail, action = the_fault(
-        cloud.cloud.environment, "--face-endpoint", "https://no-such-resource.invalid"
+        environment, "--face-endpoint", "https://no-such-resource.invalid"
     )
     assert (name, "no-such-resource.invalid" in detail) == ("Face name", True)
     assert "FACE_ENDPOINT" in action
+
+
+def test_session_names_the_setting_for_an_unknown_cloud(cloud: CloudThread) -> None:
+    """Nobody is asked for a token for an endpoint whose scope is not known."""
+    environment = cloud.cloud.environment | {"FACE_ENDPOINT": "https://face.contoso.com"}
+    ran = revoker(environment, "session", "s-1")
+    assert ran.code == 2
+    assert "set FACE_TOKEN_SCOPE to the scope" in " ".join(ran.err.split())
 
 
 def test_names_an_endpoint_that_is_not_a_face_api(cloud: CloudThread) -> None:

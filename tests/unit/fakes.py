@@ -59,10 +59,11 @@ def message(
         "subject": "session-revoked",
         "sequence_number": 7,
     }
+    values |= {
+        name: dict(properties or {}) for name in ("application_properties", "user_properties")
+    }
     return ServiceBusMessage(
         body=json.dumps({"sessionId": "s-1"}).encode() if body is None else body,
-        application_properties=dict(properties or {}),
-        user_properties=dict(properties or {}),
         **{**values, **fields},
     )
 

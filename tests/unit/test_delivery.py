@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +68,93 @@ def test_copy_keeps_what_the_publisher_set() -> None:
     assert read(bare).history == read(copied).history
 
 
+def test_copy_leaves_out_what_no_receiver_could_read() -> None:
+    """A property whose name is not text is not sent on."""
+    given = message(application_properties={1: 2, "tenant": "blue"})
+    copied = Revocation(Delivery.from_trigger(given, ENQUEUED), 48, lambda: 0.0).copy(9, "x")
+    assert all(isinstance(name, str) for name in copied.properties)
+    assert copied.properties["tenant"] == "blue"
+
+
 def test_aware_times_are_kept() -> None:
     """An offset that is given is respected."""
     east = datetime(2026, 1, 2, 5, 4, 5, tzinfo=UTC).astimezone()
     assert delivery(enqueued_time_utc=east).enqueued_at == east
+
+
+TIME = "missing, unreadable or impossible"
+
+
+@pytest.mark.parametrize(
+    ("fields", "oddities"),
+    [
+        ({}, ()),
+        ({"expires_at_utc": datetime(9999, 12, 31, 23, 59, 59, 999999)}, ()),
+        ({"enqueued_time_utc": None}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": datetime.max}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": datetime.max.replace(tzinfo=UTC)}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": datetime.min}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"enqueued_time_utc": ENQUEUED + timedelta(days=99)}, (f"EnqueuedTimeUtc: {TIME}",)),
+        ({"expires_at_utc": None}, (f"ExpiresAtUtc: {TIME}",)),
+        ({"expires_at_utc": datetime.min}, (f"ExpiresAtUtc: {TIME}",)),
+        ({"expires_at_utc": ENQUEUED}, (f"ExpiresAtUtc: {TIME}",)),
+        ({"delivery_count": None}, (f"DeliveryCount: {TIME}",)),
+        ({"delivery_count": 0}, (f"DeliveryCount: {TIME}",)),
+        ({"delivery_count": 10**30}, (f"DeliveryCount: {TIME}",)),
+        ({"lock_token": None}, ("LockToken: missing or unreadable",)),
+        (
+            {"application_properties": None, "user_properties": None},
+            ("ApplicationProperties: missing or unreadable",),
+        ),
+        ({"user_properties": None}, ()),
+        ({"application_properties": None}, ()),
+        ({"application_properties": ["x"]}, ("ApplicationProperties: missing or unreadable",)),
+    ],
+)
+def test_odd_host_data_are_unknown(fields: dict[str, Any], oddities: tuple[str, ...]) -> None:
+    """What the host does not tell, or what cannot be true, is unknown, and named."""
+    given = message(**fields)
+    read = Delivery.from_trigger(given, ENQUEUED)
+    assert read.oddities == oddities
+    assert (read.received_at, read.enqueued_at) == (ENQUEUED, ENQUEUED)
+    assert read.delivery_count == 1
+    revocation = Revocation(read, 48, lambda: 0.0)
+    end = ENQUEUED + timedelta(hours=48)
+    assert end - timedelta(minutes=1) <= revocation.copy(10**6, "x").enqueue_at <= end
+
+
+@given(
+    *(st.none() | st.datetimes(timezones=st.none() | st.timezones()) for _ in range(2)),
+    st.none() | st.integers(),
+    st.none() | st.integers(),
+    st.floats(0.001, 336),
+)
+def test_no_host_data_overflow(
+    enqueued: datetime | None,
+    expires: datetime | None,
+    count: int | None,
+    number: int | None,
+    hours: float,
+) -> None:
+    """Whatever the times and numbers are, the effort ends at the horizon at the latest."""
+    given = message(
+        enqueued_time_utc=enqueued,
+        expires_at_utc=expires,
+        delivery_count=count,
+        sequence_number=number,
+        message_id="",
+    )
+    read = Delivery.from_trigger(given, ENQUEUED)
+    revocation = Revocation(read, hours, lambda: 0.0)
+    assert revocation.seconds_left <= hours * 3600 + 1e-3
+    assert read.received_at <= ENQUEUED + timedelta(days=30)
+    assert revocation.copy(60, "x").enqueue_at.tzinfo is not None
+
+
+def test_message_without_id_and_number_is_known_by_its_body() -> None:
+    """Its id is the same at each delivery, and another one for another body."""
+    none = {"message_id": None, "sequence_number": None}
+    ids = {delivery(**none).message_id for _ in range(2)}
+    assert len(ids) == 1
+    assert delivery(**none, body=b"{}").message_id not in ids
+    assert delivery(message_id=None).message_id == "sequence-7"

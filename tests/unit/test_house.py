@@ -24,9 +24,13 @@ LAYERS = (
     {"decision", "delivery"},
     {"answer", "history", "contract"},
 )
-FOUNDATIONS = {"pacing", "transport", "identity", "clock", "settings"}
+FOUNDATIONS = {
+    *("pacing", "breaker", "transport", "identity", "clock", "settings"),
+    *("cloud_events", "lenient_json"),
+    *("connection", "endpoint", "proxy"),
+}
 """Know nothing of the layers; any of them may rest on these."""
-PURE = ("decision", "delivery", "answer", "contract", "history")
+PURE = ("decision", "delivery", "answer", "contract", "history", "cloud_events", "lenient_json")
 """Do no input or output: nothing but the standard library and msgspec is loaded with them."""
 
 

@@ -8,8 +8,10 @@ import pytest
 from aiohttp import web
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
-from delete_session.identity import SCOPE, TokenSource, TokenUnavailable, credential
+from delete_session.endpoint import SCOPE
+from delete_session.identity import TokenSource, TokenUnavailable, credential
 from local.service import serve_http
+from tests.unit.recording_proxy import RecordingProxy
 
 
 class Endpoint:
@@ -52,17 +54,21 @@ async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
 async def test_token_is_fetched_once_for_all_who_wait(endpoint: Endpoint) -> None:
     """A hundred messages at once make one request."""
     endpoint.hang = 0.05
-    tokens = TokenSource("11111111-2222-3333-4444-555555555555", timeout=5)
+    tokens = TokenSource(
+        "11111111-2222-3333-4444-555555555555",
+        "https://cognitiveservices.azure.us/.default",
+        timeout=5,
+    )
     assert {*await asyncio.gather(*(tokens.get() for _ in range(100)))} == {"token-1"}
     assert await tokens.get() == "token-1"
     assert endpoint.calls == 1
-    assert endpoint.queries[0]["resource"] == SCOPE.removesuffix("/.default")
+    assert endpoint.queries[0]["resource"] == "https://cognitiveservices.azure.us"
     assert endpoint.queries[0]["client_id"] == "11111111-2222-3333-4444-555555555555"
 
 
 async def test_refused_token_is_fetched_anew(endpoint: Endpoint) -> None:
     """Dropping forgets the credential's own cache, too; dropping an old token changes nothing."""
-    tokens = TokenSource(None, timeout=5)
+    tokens = TokenSource(None, SCOPE, timeout=5)
     first = await tokens.get()
     tokens.drop(first)
     second = await tokens.get()
@@ -76,7 +82,7 @@ async def test_token_about_to_expire_is_renewed(
 ) -> None:
     """A token is replaced minutes before it expires."""
     endpoint.lifetime = 200
-    tokens = TokenSource(None, timeout=5)
+    tokens = TokenSource(None, SCOPE, timeout=5)
     assert await tokens.get() == "token-1"
     assert await tokens.get() != "token-1"
 
@@ -84,7 +90,7 @@ async def test_token_about_to_expire_is_renewed(
 async def test_failed_renewal_uses_what_is_still_valid(endpoint: Endpoint) -> None:
     """While the token held is valid, a failing endpoint disturbs nobody."""
     endpoint.lifetime = 200
-    tokens = TokenSource(None, timeout=5)
+    tokens = TokenSource(None, SCOPE, timeout=5)
     assert await tokens.get() == "token-1"
     endpoint.status = 500
     assert await tokens.get() == "token-1"
@@ -94,7 +100,7 @@ async def test_failed_renewal_uses_what_is_still_valid(endpoint: Endpoint) -> No
 async def test_failing_endpoint_is_told(endpoint: Endpoint, status: int) -> None:
     """No token: the caller is told why, and the next call tries again."""
     endpoint.status = status
-    tokens = TokenSource(None, timeout=5)
+    tokens = TokenSource(None, SCOPE, timeout=5)
     with pytest.raises(TokenUnavailable):
         await tokens.get()
     endpoint.status = 200
@@ -105,7 +111,7 @@ async def test_hanging_endpoint_ends_in_time(endpoint: Endpoint) -> None:
     """Fetching a token takes no longer than it may."""
     endpoint.hang = 5
     started = time.monotonic()
-    tokens = TokenSource(None, timeout=0.2)
+    tokens = TokenSource(None, SCOPE, timeout=0.2)
     with pytest.raises(TokenUnavailable, match=r"no token within 0\.2 s"):
         await tokens.get()
     assert time.monotonic() - started < 3
@@ -114,7 +120,7 @@ async def test_hanging_endpoint_ends_in_time(endpoint: Endpoint) -> None:
 async def test_cancelled_waiter_does_not_fail_the_others(endpoint: Endpoint) -> None:
     """One invocation that is cancelled takes no token away from the rest."""
     endpoint.hang = 0.1
-    tokens = TokenSource(None, timeout=5)
+    tokens = TokenSource(None, SCOPE, timeout=5)
     first, second = (asyncio.create_task(tokens.get()) for _ in range(2))
     await asyncio.sleep(0.02)
     first.cancel()
@@ -132,3 +138,26 @@ async def test_platform_decides_which_credential(monkeypatch: pytest.MonkeyPatch
     cloud = credential(None)
     assert isinstance(cloud, ManagedIdentityCredential)
     await cloud.close()
+
+
+async def test_identity_may_be_named_by_its_resource_id(endpoint: Endpoint) -> None:
+    """The endpoint is asked under the name that App Service knows: mi_res_id."""
+    async with credential(None, resource_id="/subscriptions/1/id") as identity:
+        await identity.get_token(SCOPE)
+    [query] = endpoint.queries
+    assert query["mi_res_id"] == "/subscriptions/1/id"
+    assert "client_id" not in query
+
+
+async def test_identity_endpoint_is_never_asked_through_a_proxy(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the environment says of proxies, the secret header goes to the endpoint only."""
+    async with RecordingProxy().running() as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+            monkeypatch.setenv(name.lower(), proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert await TokenSource(None, SCOPE, timeout=5).get() == "token-1"
+        assert proxy.requests == []

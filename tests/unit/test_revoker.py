@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -286,7 +286,7 @@ async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
-    assert bench.revoker.gate.rate < 10_000 / 32
+    assert bench.revoker.gate.rate < 10_000 / 8
 
 
 async def test_one_throttled_call_pauses_all_that_wait() -> None:
@@ -406,3 +406,27 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert bench.settlement.tries == 0
+
+
+async def test_what_is_odd_is_logged_and_keeps_nothing_back(lines: Lines) -> None:
+    """The oddities of publisher and host are in the log line; without any there is no such field."""
+    bench = Bench()
+    await bench.handle(message(b'{"sessionId":"s-1","reason":["secret"]}', delivery_count=None))
+    await bench.handle()
+    [odd, usual] = lines()
+    assert odd["outcome"] == usual["outcome"] == "deleted"
+    assert odd["oddities"] == [
+        "DeliveryCount: missing, unreadable or impossible",
+        "reason: not text",
+    ]
+    assert "oddities" not in usual
+    assert "secret" not in json.dumps(odd)
+
+
+async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
+    """After a message from the end of time, the next one's retry is due as usual."""
+    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="0")
+    await bench.handle(message(enqueued_time_utc=datetime.max))
+    await bench.handle()
+    assert all(copy.enqueue_at < ENQUEUED + timedelta(hours=1) for copy in bench.settlement.copies)
+    assert len(bench.settlement.copies) == 2

@@ -2,6 +2,7 @@
 
 import pytest
 
+from delete_session.proxy import Proxy
 from delete_session.settings import TABLE, Settings, SettingsError
 
 RIGHT = {
@@ -49,37 +50,6 @@ def test_missing_endpoint_says_what_would_be_right() -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint",
-    [
-        "contoso.cognitiveservices.azure.com",
-        "http://contoso.cognitiveservices.azure.com",
-        "https://westeurope.api.cognitive.microsoft.com",
-        "https://",
-        "https://[::1",
-        "https://10.0.0.1",
-        "http://10.0.0.1",
-        "https://user@contoso.cognitiveservices.azure.com",
-        "https://contoso.cognitiveservices.azure.com/face",
-        "https://contoso.cognitiveservices.azure.com?x=1",
-        "https://contoso.cognitiveservices.azure.com:port",
-    ],
-)
-def test_endpoint_that_takes_no_entra_token_is_refused(endpoint: str) -> None:
-    """Only https with a custom subdomain is right, or plain http to a loopback address."""
-    [problem] = problems({**RIGHT, "FACE_ENDPOINT": endpoint})
-    assert problem.startswith("FACE_ENDPOINT must be the account's custom-subdomain endpoint")
-
-
-@pytest.mark.parametrize(
-    "endpoint",
-    ["http://127.0.0.1:1234", "http://localhost:1", "http://[::1]:1", "https://127.0.0.1"],
-)
-def test_loopback_endpoint_may_be_plain_http(endpoint: str) -> None:
-    """On one machine, no certificate is needed."""
-    assert Settings.from_environment({**RIGHT, "FACE_ENDPOINT": endpoint}).face_endpoint == endpoint
-
-
-@pytest.mark.parametrize(
     ("name", "wrong"),
     [
         ("FACE_CONNECT_TIMEOUT_SECONDS", "0"),
@@ -105,43 +75,7 @@ def test_number_or_name_out_of_range_is_refused(name: str, wrong: str) -> None:
     """The problem names the setting; the values of others do not matter."""
     found = problems({**RIGHT, name: wrong})
     assert len(found) == 1
-    assert name in found[0] or name.split("_")[0] in found[0]
-
-
-@pytest.mark.parametrize(
-    ("environment", "what"),
-    [
-        ({}, "is not set"),
-        ({"ServiceBusConnection": "AccountKey=x"}, "must be a connection string"),
-        (
-            {
-                "ServiceBusConnection": "Endpoint=sb://x;SharedAccessKey=hidden",
-                "ServiceBusConnection__fullyQualifiedNamespace": "x.y",
-            },
-            "exclude each other",
-        ),
-        ({"ServiceBusConnection__fullyQualifiedNamespace": "https://x.y/"}, "must be a host name"),
-        (
-            {
-                "ServiceBusConnection__fullyQualifiedNamespace": "x.y",
-                "ServiceBusConnection__credential": "key",
-            },
-            "must be managedidentity",
-        ),
-        (
-            {
-                "ServiceBusConnection__fullyQualifiedNamespace": "x.y",
-                "ServiceBusConnection__clientId": "me",
-            },
-            "__clientId must be the client id",
-        ),
-    ],
-)
-def test_connection_is_checked(environment: dict[str, str], what: str) -> None:
-    """The trigger's connection is read under the host's own names, and no key is repeated."""
-    [problem] = problems({"FACE_ENDPOINT": RIGHT["FACE_ENDPOINT"], **environment})
-    assert what in problem
-    assert "hidden" not in problem
+    assert name in found[0] or name.split("_", maxsplit=1)[0] in found[0]
 
 
 def test_connection_string_is_not_shown() -> None:
@@ -155,18 +89,83 @@ def test_connection_string_is_not_shown() -> None:
     assert "hidden" not in repr(settings)
 
 
-def test_identity_of_the_connection_is_read() -> None:
-    """Namespace and client id come from the host's identity-based settings."""
-    client_id = "11111111-2222-3333-4444-555555555555"
-    settings = Settings.from_environment(
+def test_problems_of_the_connection_are_among_the_others() -> None:
+    """What is wrong with the connection, with its transport and with a proxy is all told."""
+    found = problems(
         {
-            **RIGHT,
-            "ServiceBusConnection__credential": "managedidentity",
-            "ServiceBusConnection__clientId": client_id,
+            "FACE_ENDPOINT": "https://face.contoso.com",
+            "ServiceBusConnection__credential": "key",
+            "AzureFunctionsJobHost__extensions__serviceBus__transportType": "carrier pigeon",
+            "HTTPS_PROXY": "socks5://proxy",
         }
     )
-    assert settings.service_bus.client_id == client_id
-    assert repr(settings.service_bus) == "ServiceBusConnection(contoso.servicebus.windows.net)"
+    assert [problem.partition(" ")[0] for problem in found] == [
+        "ServiceBusConnection",
+        "ServiceBusConnection__credential",
+        "AzureFunctionsJobHost__extensions__serviceBus__transportType",
+        "FACE_ENDPOINT",
+        "HTTPS_PROXY",
+    ]
+
+
+def test_proxy_is_checked_whatever_the_endpoint_is() -> None:
+    """A wrong endpoint hides no other problem."""
+    found = problems({**RIGHT, "FACE_ENDPOINT": "ftp://x", "HTTPS_PROXY": "socks5://proxy"})
+    assert [problem.partition(" ")[0] for problem in found] == ["FACE_ENDPOINT", "HTTPS_PROXY"]
+
+
+def test_a_problem_is_told_once() -> None:
+    """A proxy that neither the Face API nor Service Bus can be reached through is one problem."""
+    environment = {
+        **RIGHT,
+        "AzureFunctionsJobHost__extensions__serviceBus__transportType": "amqpWebSockets",
+        "HTTPS_PROXY": "socks5://me:hidden@proxy",
+    }
+    [problem] = problems(environment)
+    assert problem == "HTTPS_PROXY must be the address of an HTTP proxy, http://<host>:<port>"
+
+
+@pytest.mark.parametrize(
+    ("environment", "scope"),
+    [
+        ({}, "https://cognitiveservices.azure.com/.default"),
+        (
+            {"FACE_ENDPOINT": "https://contoso.cognitiveservices.azure.us"},
+            "https://cognitiveservices.azure.us/.default",
+        ),
+        (
+            {
+                "FACE_ENDPOINT": "https://face.contoso.com",
+                "FACE_TOKEN_SCOPE": "api://contoso/.default",
+            },
+            "api://contoso/.default",
+        ),
+    ],
+)
+def test_scope_follows_the_endpoint_or_is_given(environment: dict[str, str], scope: str) -> None:
+    """The cloud of the endpoint decides, unless FACE_TOKEN_SCOPE does."""
+    assert Settings.from_environment({**RIGHT, **environment}).face_token_scope == scope
+
+
+def test_wrong_scope_is_the_one_problem() -> None:
+    """Where the scope that is given is wrong, nobody is asked to give one."""
+    environment = {"FACE_ENDPOINT": "https://face.contoso.com", "FACE_TOKEN_SCOPE": "contoso"}
+    [problem] = problems({**RIGHT, **environment})
+    assert problem.startswith("FACE_TOKEN_SCOPE must be a scope that ends with /.default")
+
+
+def test_proxy_is_read_for_both_services() -> None:
+    """Over WebSockets, Service Bus is reached as the Face API is; NO_PROXY names exceptions."""
+    environment = {
+        **RIGHT,
+        "AzureFunctionsJobHost__extensions__serviceBus__transportType": "amqpWebSockets",
+        "HTTPS_PROXY": "http://proxy:3128",
+    }
+    settings = Settings.from_environment(environment)
+    assert settings.face_proxy == settings.service_bus.proxy == Proxy("proxy", 3128)
+    environment["NO_PROXY"] = ".servicebus.windows.net"
+    settings = Settings.from_environment(environment)
+    assert (settings.face_proxy, settings.service_bus.proxy) == (Proxy("proxy", 3128), None)
 
 
 def test_numbers_tell_their_unit_in_the_name() -> None:

@@ -10,9 +10,11 @@ import httpx
 import pytest
 from aiohttp import web
 
+from delete_session.proxy import Proxy
 from delete_session.transport import AiohttpTransport
 from local.certificates import self_signed
 from local.service import serve_http
+from tests.unit.recording_proxy import RecordingProxy
 
 MAX_BYTES = 1000
 
@@ -132,3 +134,52 @@ async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
         async with AiohttpTransport(verify=True, max_bytes=MAX_BYTES) as transport:
             assert (await transport.handle_async_request(request(url))).status_code == 404
+
+
+async def through(proxy: Proxy | None, url: str) -> int:
+    """The status that a request through a proxy ends with."""
+    async with AiohttpTransport(verify=True, max_bytes=MAX_BYTES, proxy=proxy) as transport:
+        request = httpx.Request("DELETE", url, headers={"authorization": "Bearer secret"})
+        return (await transport.handle_async_request(request)).status_code
+
+
+async def test_proxy_is_asked_for_a_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It learns the host and its own login, never the token: TLS goes through to the server."""
+    tls = self_signed("Nobody", tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    async with (
+        serve_http(web.Application(), 0, tls) as port,
+        RecordingProxy(leads_to=port).running() as proxy,
+    ):
+        there = Proxy("127.0.0.1", proxy.port, "me", "p@ss")
+        assert await through(there, "https://127.0.0.1:4433/") == 404
+        assert proxy.asked_for == ["127.0.0.1:4433"]
+        assert "Proxy-Authorization: Basic bWU6cEBzcw==" in proxy.requests[0]
+        assert "secret" not in proxy.requests[0]
+
+
+async def test_environment_s_proxies_are_the_caller_s_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a proxy in its arguments the transport goes through none."""
+    async with RecordingProxy().running() as proxy, served() as (client, _):
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert (await client.get("/")).status_code == 418
+        assert proxy.requests == []
+
+
+async def test_refusing_proxy_is_told_without_its_password() -> None:
+    """The error says that the proxy refused, and which one; no more of its address."""
+    async with RecordingProxy(leads_to=None).running() as proxy:
+        there = Proxy("127.0.0.1", proxy.port, "me", "hidden")
+        with pytest.raises(httpx.TransportError, match="Forbidden") as raised:
+            await through(there, "https://127.0.0.1:4433/")
+    assert proxy.url in str(raised.value)
+    assert "hidden" not in str(raised.value)
+
+
+async def test_proxy_that_is_not_there_is_a_failed_connect() -> None:
+    """Nobody listens at the proxy's port."""
+    with pytest.raises(httpx.ConnectError, match=r"127\.0\.0\.1:9 "):
+        await through(Proxy("127.0.0.1", 9), "https://127.0.0.1:4433/")

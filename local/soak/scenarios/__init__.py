@@ -8,6 +8,7 @@ from local.soak.scenarios import (
     broker_faults,
     clocks,
     crashes,
+    drains,
     failing_calls,
     outages,
     publishers,
@@ -15,7 +16,7 @@ from local.soak.scenarios import (
 )
 from local.soak.scenarios.scenario import Scenario
 
-_THEMES = (storms, failing_calls, outages, crashes, broker_faults, publishers, clocks)
+_THEMES = (storms, failing_calls, outages, drains, crashes, broker_faults, publishers, clocks)
 SCENARIOS: tuple[Scenario, ...] = tuple(each for theme in _THEMES for each in theme.SCENARIOS)
 """The longest theme first: the others find their place beside it."""
 SHORT = failing_calls.SHORT

@@ -4,7 +4,14 @@ import asyncio
 
 from local.soak.invariants import Bar, Evidence
 from local.soak.scenarios.publishers import malformed
-from local.soak.scenarios.scenario import Scenario, rejected, rejected_end, with_settings
+from local.soak.scenarios.scenario import (
+    COPIES,
+    Scenario,
+    rejected,
+    rejected_end,
+    transient,
+    with_settings,
+)
 from local.soak.stage import Stage
 
 
@@ -57,6 +64,15 @@ async def dead_letter_refused(stage: Stage) -> None:
     await stage.break_broker(operation="update-disposition", count=3, performed=True, drop=True)
 
 
+async def distant_broker(stage: Stage) -> None:
+    """Each operation of the broker takes tens of milliseconds; a third of all calls fail."""
+    never = stage.plan(30, **rejected_end(400, "BadArgument"))
+    messages = [*never, *stage.plan(270)]
+    stage.chance.shuffle(messages)
+    await stage.break_face(*(rejected(each, 400, "BadArgument") for each in never), transient(0.3))
+    await stage.publish(messages)
+
+
 SCENARIOS = (
     Scenario(
         name="lock_expiry_during_hang",
@@ -65,6 +81,13 @@ SCENARIOS = (
         settings=with_settings(FACE_TOTAL_TIMEOUT_SECONDS=5),
         options={"queue_properties": {"lockDuration": "PT2S"}},
         bars=locks_bar,
+    ),
+    Scenario(
+        name="distant_broker",
+        play=distant_broker,
+        limit=90,
+        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        options={"broker_latency_ms": 25},
     ),
     Scenario(name="scheduling_refused", play=scheduling_refused, limit=90),
     Scenario(name="dead_letter_refused", play=dead_letter_refused, limit=90),

@@ -5,7 +5,7 @@ import time
 
 from local.cloud import Service
 from local.soak.invariants import Bar, Evidence
-from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_settings
+from local.soak.scenarios.scenario import COPIES, LOCK, Scenario, transient, with_settings
 from local.soak.stage import Stage
 
 
@@ -106,7 +106,8 @@ SCENARIOS = (
         name="poison_kills_process",
         play=poison_kills_process,
         limit=120,
-        options={"hosts": 0},
+        # The service's own default, so that it takes half the crashes.
+        options={"hosts": 0, "queue_properties": {**LOCK, "maxDeliveryCount": 10}},
     ),
     Scenario(
         name="host_killed",

@@ -5,7 +5,8 @@ import re
 from collections import Counter
 from typing import Any
 
-from delete_session.settings import CONNECTION, TABLE
+from delete_session.connection import CONNECTION
+from delete_session.settings import TABLE
 from tests.infra.bicep import Call, Expression, Value, as_dict, at
 from tests.infra.policies.registry import policy
 from tests.infra.project import Project, unmet

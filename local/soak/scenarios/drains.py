@@ -1,0 +1,108 @@
+"""Instances are drained, as Flex Consumption does it: what is in flight is aborted after a moment.
+
+On the platform it happens every half hour or so without any deployment (azure-functions-host issues
+11632, 12007). Here it happens every few seconds, so that in half a minute a message meets as many
+drains as in hours there.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+from local.cloud import Service
+from local.soak.invariants import Bar, Evidence
+from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_settings
+from local.soak.stage import Stage
+
+HOSTS = 4
+BEFORE, REFUSED, AFTER = 4, 40, 4
+"""Drains under load, then with copies refused too, then with copies taken again."""
+HELD = 24
+"""Messages that need a copy all the while, so that hosts hold them while copies are refused."""
+LOAD = 400
+
+
+async def drained_every_few_seconds(stage: Stage) -> None:
+    """Four hosts, each drained every few seconds under load, also while copies are refused."""
+    held, others = stage.plan(HELD), stage.plan(LOAD)
+    conflict = {"fault": "status", "status": 409, "code": "ConcurrentOperationConflict"}
+    await stage.break_face(*({**conflict, "session_id": each.session_id} for each in held))
+    await stage.break_face(transient(0.3))
+    await stage.face("POST", "/_local/config", {"latency_seconds": 0.1})
+    publishing = asyncio.create_task(stage.publish(others, per_second=5))
+    drains = _Drains(stage)
+    async with drains.of(stage.cloud.hosts):
+        await drains.number(BEFORE)
+        await stage.break_broker(
+            operation="schedule-message", count=None, condition="com.microsoft:server-busy"
+        )
+        await stage.publish(held)
+        await drains.number(REFUSED)
+        await stage.restore_broker()
+        await drains.number(AFTER)
+    await stage.restore_face()
+    await publishing
+    for host in stage.cloud.hosts:
+        await stage.restart(host, kill=True)
+
+
+class _Drains:
+    """Drains hosts again and again, each some seconds after there is something in flight."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._done = 0
+
+    @contextlib.asynccontextmanager
+    async def of(self, hosts: Sequence[Service]) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._repeat(host)) for host in hosts]
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def number(self, count: int) -> None:
+        """Wait for so many more drains."""
+        until = self._done + count
+
+        async def done() -> bool:
+            return self._done >= until
+
+        await self._stage.until(done)
+
+    async def _repeat(self, host: Service) -> None:
+        stage = self._stage
+        while True:
+            await stage.until(self._busy)
+            await asyncio.sleep(stage.chance.uniform(1, 3))
+            await stage.drain(host)
+            self._done += 1
+
+    async def _busy(self) -> bool:
+        return (await self._stage.queue())["locked"] > 0
+
+
+def drains_bars(stage: Stage, evidence: Evidence) -> list[Bar]:
+    """Require that drains hit what was in flight; remember how many deliveries they used up."""
+    aborted = Counter(
+        event["message_id"] for event in evidence.ledger if event["event"] == "abandoned"
+    )
+    stage.marks["deliveries aborted"] = aborted.total()
+    stage.marks["most deliveries aborted of one message"] = max(aborted.values(), default=0)
+    return [Bar("held messages that no drain aborted", max(0, HELD - len(aborted)), 0)]
+
+
+SCENARIOS = (
+    Scenario(
+        name="drained_every_few_seconds",
+        play=drained_every_few_seconds,
+        limit=240,
+        settings=with_settings(
+            RETRY_IN_PLACE_MAX_SECONDS=COPIES,
+            FACE_MAX_CALLS_PER_SECOND=500,  # a new process begins at a small part of it
+        ),
+        options={"hosts": HOSTS},
+        bars=drains_bars,
+    ),
+)

@@ -1,0 +1,1 @@
+"""The broker against clients and tests that nobody here wrote: `make peers`."""
