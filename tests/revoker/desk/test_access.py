@@ -59,11 +59,13 @@ def test_the_cookie_is_strict_and_its_own() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/dead-letters", "/dead-letters/1", "/events", "/record"])
-def test_shows_nothing_without_the_cookie(strangers: TestClient, path: str) -> None:
-    """Whoever has not opened the desk sees no message."""
+def test_shows_nothing_without_the_cookie(desk: Browser, strangers: TestClient, path: str) -> None:
+    """Whoever has not opened the desk sees no message, and not even the queue's name."""
     response = strangers.get(path)
     assert response.status_code == 403
     assert "not logged in" in response.text
+    for known in (desk.desk.access.form_token, desk.desk.address.where, desk.desk.address.queue):
+        assert known not in response.text
     strangers.cookies.set(f"revoker-desk-{PORT}", "guessed")
     assert strangers.get(path).status_code == 403
 
