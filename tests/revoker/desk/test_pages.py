@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -13,8 +15,10 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from revoker.audit import query
 from revoker.desk.desk import Desk
 from revoker.desk.filters import AGES, PAGE, Filter
+from revoker.desk.snapshots import LIMIT
 from revoker.failure import Failure
 from revoker.remedies import for_reason, plain
+from revoker.status import summary
 from tests.local.broker_process import until
 from tests.revoker.conftest import LETTERS, OneQueue
 from tests.revoker.desk.conftest import ORIGIN, Browser, form, opened
@@ -235,6 +239,28 @@ def three_pages(record: Path, queue: OneQueue) -> Iterator[Browser]:
     assert queue.revoker("publish", *ids).code == 0
     with opened(queue.environment, record) as browser:
         yield browser
+
+
+def test_ten_thousand_dead_letters_take_no_second_a_page(
+    desk: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the list is, a page of it is there at once, whatever it is filtered by."""
+    until(lambda: "all 4" in desk.text("/dead-letters"), "the first reading")
+    snapshots = desk.desk.snapshots
+    snapshot = snapshots._last
+    assert snapshot is not None
+    dead = [
+        replace(snapshot.dead[number % 4], sequence_number=number, session_id=f"s{number}")
+        for number in range(10_000)
+    ]
+    many = replace(snapshot, dead=dead, status=summary([], dead, LIMIT))
+    monkeypatch.setattr(snapshots, "_last", many)
+    monkeypatch.setattr(snapshots, "_is_fresh", lambda: True)
+    for wanted in ("", "page=200", "reason=Two&page=100", "session=s9999", "age=over-48h&page=7"):
+        began = time.monotonic()
+        page = desk.text(f"/dead-letters?{wanted}")
+        assert time.monotonic() - began < 1, wanted
+        assert re.search(r" of (10,000|5,000|1) ", page), wanted
 
 
 def test_long_lists_have_pages(three_pages: Browser) -> None:
