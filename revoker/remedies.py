@@ -15,7 +15,7 @@ from delete_session.settings import TABLE
 class Reason:
     """Why messages are dead-lettered: the reason's names, the cause, and what to do.
 
-    The texts are Markdown, with `code` and [links](#alerts) into docs/operations.md.
+    The texts are Markdown, with `code` and links as docs/operations.md has them.
     """
 
     names: tuple[str, ...]
@@ -52,13 +52,13 @@ REASONS = (
         "request id",
         "compare `sessionType` and `FACE_API_VERSION` with the session; resubmit after a correction, "
         "otherwise discard; Microsoft's support will ask for the request id",
-        others="another code of `FACE_CODES_NOT_RETRYABLE`",
+        others="or another code on the list [`FACE_CODES_NOT_RETRYABLE`](settings.md)",
     ),
     Reason(
         ("MaxDeliveryCountExceeded",),
-        "ten deliveries ended in a crash, a lost lock or a restart without an answer; or, if it took "
-        "only seconds, the publisher sent an AMQP value (a JMS `TextMessage`), which the Functions "
-        "host cannot read",
+        "twenty deliveries ended in a crash, a lost lock or a restart without an answer; or, if it "
+        "took only seconds, the publisher sent an AMQP value (a JMS `TextMessage`), which the "
+        "Functions host cannot read",
         "look at `AppExceptions` and the memory of the instances (`instanceMemoryMB`); resubmit one "
         "with `--session` and watch it, then the rest. `resubmit` turns an AMQP value of text into "
         "the bytes it should have been; have the publisher send bytes",

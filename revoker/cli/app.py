@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from delete_session import __version__
 from revoker.cli import dead_letters, verbs
 from revoker.cli.desk import desk
 from revoker.cli.options import EPILOG
@@ -31,6 +30,8 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from delete_session import __version__
+
         typer.echo(f"revoker {__version__}")
         raise typer.Exit
 
