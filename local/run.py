@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -18,10 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local.cloud import Cloud, Options, ServiceFailed
+from local.cloud import Cloud, Options, Service, ServiceFailed
 from local.publisher import Planned, plan
 from local.service import stopped
 
+DESK_NEEDS = ("jinja2", "revoker", "starlette", "typer", "uvicorn")
 FINAL = ("deleted", "already_gone", "dead_lettered")
 RANDOM_FAULTS = (
     *("status:500", "status:502", "status:503", "status:429", "status:409", "status:408"),
@@ -279,16 +281,18 @@ async def main(arguments: list[str] | None = None) -> int:
         face_limit=face_limit(options.face_rate),
         seed=options.seed,
         api_version=options.api_version,
-        settings=settings(options.face_rate),
+        settings={
+            **settings(options.face_rate),
+            # The host then logs what is allowed now, which the desk shows.
+            **({"PYTHON_ENABLE_OPENTELEMETRY": "true"} if options.serve else {}),
+        },
     )
     console.print("starting broker, Face API, identity endpoint and Functions host on 127.0.0.1 …")
     try:
         async with Cloud(cloud_options) as cloud:
             ok = await _run(console, cloud, options) if options.messages else True
             if options.serve:
-                _print_environment(console, cloud)
-                await stopped()
-                console.print("stopping …")
+                await _serve(console, cloud)
             return 0 if ok else 1
     except ServiceFailed as error:
         console.print(f"[red]{error}[/red]", highlight=False)
@@ -327,11 +331,36 @@ async def _run(console: Console, cloud: Cloud, options: argparse.Namespace) -> b
     return bool(result["ok"])
 
 
-def _print_environment(console: Console, cloud: Cloud) -> None:
+async def _serve(console: Console, cloud: Cloud) -> None:
+    """Keep the cloud up, and the desk if it is installed, until told to stop."""
+    environment = serve_environment(cloud)
+    desk = Service("revoker", ["desk", "--json"], cloud.folder / "desk.log", environment)
+    _print_environment(console, cloud, environment)
+    try:
+        if all(find_spec(name) for name in DESK_NEEDS):
+            await desk.start()
+            console.print(f"The desk: {desk.facts['address']}", soft_wrap=True, highlight=False)
+        await stopped()
+        console.print("stopping …")
+    finally:
+        await desk.stop()
+
+
+def serve_environment(cloud: Cloud) -> dict[str, str]:
+    """Return the variables by which commands and the desk find this cloud."""
+    control = f"http://127.0.0.1:{cloud.broker.facts['control_port']}"
+    return {
+        **cloud.environment,
+        "LOCAL_BROKER_CONTROL": control,
+        "LOGS": str(cloud.folder),
+    }
+
+
+def _print_environment(console: Console, cloud: Cloud, environment: Mapping[str, str]) -> None:
     console.print(
         "\n[bold]The local cloud is up.[/bold] Ctrl-C stops it. For your own publisher:\n"
     )
-    for name, value in {**cloud.environment, "LOGS": str(cloud.folder)}.items():
+    for name, value in environment.items():
         console.print(f"export {name}='{value}'", soft_wrap=True, highlight=False)
     face, broker = cloud.face.facts, cloud.broker.facts
     console.print(

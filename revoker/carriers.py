@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from revoker.connection import QueueAddress
-from revoker.messages import Seen, peek
+from revoker.messages import Seen, look
 
 LIMIT = 10_000
 """The most messages that are looked at in each of the two queues."""
@@ -41,18 +41,25 @@ async def carriers(
         sessions: their ids.
         except_ids: message ids to leave out.
     """
+    waiting, dead = await asyncio.gather(
+        look(address, LIMIT, dead_letters=False), look(address, LIMIT, dead_letters=True)
+    )
+    return among(waiting, dead, sessions, except_ids=except_ids)
+
+
+def among(
+    waiting: Iterable[Seen],
+    dead: Iterable[Seen],
+    sessions: Collection[str],
+    *,
+    except_ids: Collection[str] = (),
+) -> Mapping[str, Sequence[Carrier]]:
+    """Return those of these messages that name one of the sessions, by session."""
     wanted, left_out = frozenset(sessions), frozenset(except_ids)
-
-    async def look(*, dead: bool) -> list[Carrier]:
-        async with address.receiver(dead_letters=dead) as receiver:
-            found = [Seen.read(each) async for each in peek(receiver, limit=LIMIT)]
-        return [
-            Carrier(seen, dead)
-            for seen in found
-            if seen.session_id in wanted and seen.message_id not in left_out
-        ]
-
     by_session = defaultdict(list)
-    for carrier in chain(*await asyncio.gather(look(dead=False), look(dead=True))):
-        by_session[carrier.seen.session_id or ""].append(carrier)
+    for seen, is_dead in chain(
+        ((each, False) for each in waiting), ((each, True) for each in dead)
+    ):
+        if seen.session_id in wanted and seen.message_id not in left_out:
+            by_session[seen.session_id or ""].append(Carrier(seen, is_dead))
     return by_session

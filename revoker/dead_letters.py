@@ -6,14 +6,11 @@ others that come along are given back at the end.
 """
 
 import hashlib
-import json
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TextIO
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
@@ -24,6 +21,7 @@ from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
+from revoker.record import Record
 
 MAX_MESSAGE_ID = 128  # characters, by Service Bus
 
@@ -47,6 +45,8 @@ class Selection:
     session: str | None = None
     since: datetime | None = None
     """The earliest time of the first enqueue."""
+    before: datetime | None = None
+    """The time before which the first enqueue must lie."""
     sequence_number: int | None = None
 
     def takes(self, seen: Seen) -> bool:
@@ -56,6 +56,7 @@ class Selection:
             and self.session in (None, seen.session_id)
             and self.sequence_number in (None, seen.sequence_number)
             and (self.since is None or seen.first_enqueued_at >= self.since)
+            and (self.before is None or seen.first_enqueued_at < self.before)
         )
 
 
@@ -108,8 +109,18 @@ async def others_of(
     address: QueueAddress, wanted: Sequence[Seen]
 ) -> Mapping[str, Sequence[Carrier]]:
     """Return what carries the sessions of these dead letters besides them, by session."""
-    sessions = {seen.session_id for seen in wanted if seen.session_id is not None}
-    found = await carriers(address, sessions)
+    return without(wanted, await carriers(address, sessions_of(wanted)))
+
+
+def sessions_of(wanted: Sequence[Seen]) -> frozenset[str]:
+    """Return the sessions that these dead letters name."""
+    return frozenset(seen.session_id for seen in wanted if seen.session_id is not None)
+
+
+def without(
+    wanted: Sequence[Seen], found: Mapping[str, Sequence[Carrier]]
+) -> Mapping[str, Sequence[Carrier]]:
+    """Return what carries sessions besides these dead letters, by session."""
     own = {seen.sequence_number for seen in wanted}
     kept = {
         session: [each for each in some if not (each.dead and each.seen.sequence_number in own)]
@@ -119,7 +130,11 @@ async def others_of(
 
 
 async def resubmit(
-    address: QueueAddress, wanted: Sequence[Seen], patience: float, progress: Progress
+    address: QueueAddress,
+    wanted: Sequence[Seen],
+    record: Record,
+    patience: float,
+    progress: Progress,
 ) -> Outcome:
     """Put dead letters back into the queue, each as if it were new.
 
@@ -130,13 +145,16 @@ async def resubmit(
     Args:
         address: the queue's address.
         wanted: the dead letters that `select` returned.
+        record: gets a line for each.
         patience: seconds to wait for messages that another receiver has locked.
         progress: called with the number of dead letters done so far.
     """
     async with address.sender() as sender:
 
         async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
-            await sender.send_messages(copy_of(message, datetime.now(UTC)))
+            copy = copy_of(message, datetime.now(UTC))
+            await sender.send_messages(copy)
+            record.write("resubmitted", message, new_message_id=copy.message_id)
             await receiver.complete_message(message)
 
         return await _settle_all(address, wanted, patience, settle, progress)
@@ -145,7 +163,7 @@ async def resubmit(
 async def discard(
     address: QueueAddress,
     wanted: Sequence[Seen],
-    record: TextIO,
+    record: Record,
     patience: float,
     progress: Progress,
 ) -> Outcome:
@@ -154,18 +172,13 @@ async def discard(
     Args:
         address: the queue's address.
         wanted: the dead letters that `select` returned.
-        record: gets a JSON line for each; not the body, but its SHA-256.
+        record: gets a line for each.
         patience: seconds to wait for messages that another receiver has locked.
         progress: called with the number of dead letters done so far.
     """
 
     async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
-        line = {"discarded_at": datetime.now(UTC), **asdict(Seen.read(message))}
-        body = body_of(message)
-        line["body_sha256"] = None if body is None else hashlib.sha256(body).hexdigest()
-        record.write(json.dumps(line, default=str) + "\n")
-        record.flush()
-        os.fsync(record.fileno())
+        record.write("discarded", message)
         await receiver.complete_message(message)
 
     return await _settle_all(address, wanted, patience, settle, progress)

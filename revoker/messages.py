@@ -11,6 +11,7 @@ from azure.servicebus.amqp import AmqpMessageBodyType
 
 from delete_session.contract import SessionRevoked, parse
 from delete_session.history import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from revoker.connection import QueueAddress
 
 # What the SDK adds to the application properties of a dead letter.
 DEAD_LETTER_PROPERTIES = ("DeadLetterReason", "DeadLetterErrorDescription")
@@ -108,6 +109,12 @@ async def peek(
             yield message
         found += len(messages)
         start = (messages[-1].sequence_number or start) + 1
+
+
+async def look(address: QueueAddress, limit: int, *, dead_letters: bool) -> list[Seen]:
+    """Return the messages of a queue or of its dead letters, at most `limit` of them."""
+    async with address.receiver(dead_letters=dead_letters) as receiver:
+        return [Seen.read(message) async for message in peek(receiver, limit=limit)]
 
 
 def body_of(message: ServiceBusReceivedMessage) -> bytes | None:

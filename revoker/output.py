@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from revoker.doctor.runner import Result
     from revoker.face import Finding
     from revoker.messages import Seen
+    from revoker.publish import Candidate
     from revoker.status import Status
 
 KEPT_SHOWN = 10
@@ -81,6 +82,7 @@ def published(
     count: int,
     address: "QueueAddress",
     others: "Mapping[str, Sequence[Carrier]] | None",
+    skipped: "Sequence[Candidate]",
     as_json: bool,
 ) -> None:
     """Print that all messages were published, and what else carries their sessions.
@@ -89,14 +91,18 @@ def published(
         count: how many.
         address: of the queue.
         others: the other messages of the sessions; None where they are not known.
+        skipped: what was no session id.
         as_json: print JSON.
     """
     if as_json:
         carried = None
         if others is not None:
             carried = {session: [each.what for each in some] for session, some in others.items()}
-        _json({"published": count, "queue": address.queue, "also_carried_by": carried})
+        facts = {"published": count, "queue": address.queue, "also_carried_by": carried}
+        _json(facts | {"skipped": [{"line": each.line, "text": each.text} for each in skipped]})
         return
+    for each in skipped:
+        typer.echo(f"Skipped, because it is not valid as a session id: {each.what}", err=True)
     messages = "1 message was" if count == 1 else f"{count} messages were"
     typer.echo(f"{messages} published to {address.queue} in {address.where}.")
     if not others:
@@ -133,6 +139,8 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     from rich.console import Console
     from rich.table import Table
 
+    from revoker.remedies import for_error, for_reason, plain
+
     table = Table(title=f"{address.queue} in {address.where}", title_justify="left")
     table.add_column("messages")
     table.add_column("count", justify="right")
@@ -144,11 +152,11 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     Console(highlight=False, soft_wrap=True).print(table)
     _counts("Waiting because of", found.waiting_because)
     _counts("Dead-letter reasons", found.dead_letter_reasons)
-    if found.dead_lettered:
-        typer.echo(
-            "The remedy for each reason is in docs/operations.md. After it: "
-            "revoker dead-letters resubmit --all"
-        )
+    for error in found.waiting_because:
+        if remedy := for_error(error):
+            typer.echo(f"{error}: {remedy}")
+    for reason in found.dead_letter_reasons:
+        typer.echo(f"{reason}: {plain(for_reason(reason).remedy)}.")
     if not found.complete:
         typer.echo(f"There may be more than the {limit} messages looked at (--limit).")
 
@@ -196,6 +204,16 @@ def conclusion(total: int, failed: int, skipped: int) -> str:
     if skipped:
         text += f", {skipped} {'was' if skipped == 1 else 'were'} skipped"
     return f"{text}."
+
+
+def desk(address: str, as_json: bool) -> None:
+    """Print the address that opens the desk."""
+    if as_json:
+        _json({"address": address})
+    else:
+        typer.echo(f"The desk: {address}")
+        typer.echo("The address opens it once, in one browser. Ctrl-C stops it.", err=True)
+    sys.stdout.flush()  # whoever started the desk as a process waits for the address
 
 
 # ---- dead letters ----

@@ -1,11 +1,16 @@
 """Publish session-revoked messages for session ids, as docs/contract.md asks of every publisher."""
 
 import asyncio
+import codecs
+import csv
+import io
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
@@ -21,31 +26,118 @@ _LOOK_SECONDS = 5.0
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def read_ids(arguments: Iterable[str], lines: Iterable[str]) -> list[str]:
-    """Return the session ids of the command line and of a file, each once, in their order.
+HEADINGS = frozenset(("id", "session", "sessionid"))
+"""What a table's first column may be called, in small letters without spaces and marks."""
 
-    Empty lines and lines that begin with # are skipped.
+_SHOWN = 20  # of what is not valid
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What may be a session id, and where it stands."""
+
+    text: str
+    line: int | None
+    """Of the file, from 1; None for an argument of the command line."""
+
+    @property
+    def what(self) -> str:
+        """The text, shortened, and its place, for people."""
+        where = "" if self.line is None else f"line {self.line}: "
+        return f"{where}{self.text[:140]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The session ids that were read, each once and in their order, and what is none."""
+
+    valid: list[str]
+    invalid: list[Candidate]
+
+
+def read_ids(
+    arguments: Iterable[str], file: BinaryIO | None = None, *, skip_invalid: bool = False
+) -> Ids:
+    """Read the session ids of the command line and of a file.
+
+    Args:
+        arguments: ids as they are.
+        file: lines of text, or a table whose first column has the ids.
+        skip_invalid: whether ids may be invalid.
 
     Raises:
         Failure: there is no id, or some are invalid, so that nothing may be published.
     """
-    candidates = [each.strip() for each in arguments]
-    candidates += [line.strip() for line in lines if not line.lstrip().startswith("#")]
-    ids = list(dict.fromkeys(each for each in candidates if each))
-    wrong = [each for each in ids if not _is_session_id(each)]
-    if wrong:
-        shown = ", ".join(repr(each[:140]) for each in wrong[:5])
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    found = [Candidate(each.strip(), None) for each in arguments]
+    found += [] if file is None else _first_column(_decoded(file.read()))
+    first_of: dict[str, Candidate] = {}
+    for each in found:
+        first_of.setdefault(each.text, each)
+    first_of.pop("", None)
+    valid = [text for text in first_of if _is_session_id(text)]
+    invalid = [each for text, each in first_of.items() if not _is_session_id(text)]
+    if invalid and not skip_invalid:
+        shown = "; ".join(each.what for each in invalid[:_SHOWN])
+        more = f"; and {len(invalid) - _SHOWN} more" if len(invalid) > _SHOWN else ""
         raise Failure(
             f"Not valid as session ids: {shown}{more}.",
             "A session id consists of 1 to 128 letters, digits, '-' and '_'. Nothing was done.",
             Exit.USAGE,
         )
-    if not ids:
+    if not valid:
         raise Failure(
             "No session id was given.", "Give some as arguments, or use --file.", Exit.USAGE
         )
-    return ids
+    return Ids(valid, invalid)
+
+
+def read_id(text: str) -> str:
+    """Read one session id.
+
+    Raises:
+        Failure: it is not valid.
+    """
+    return read_ids([text]).valid[0]
+
+
+def _decoded(content: bytes) -> str:
+    """Decode UTF-8, or UTF-16 as Windows writes it, with a byte order mark or without."""
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Failure(
+            f"Line {line} of the file is not text in UTF-8.",
+            "Save the file as UTF-8. Nothing was done.",
+            Exit.USAGE,
+        ) from None
+
+
+def _first_column(text: str) -> list[Candidate]:
+    """Return the first cell of each line with its number, without comments and a heading."""
+    lines = [
+        "" if line.lstrip().startswith("#") else line for line in io.StringIO(text, newline=None)
+    ]
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t", key=first.count)
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    cells, line = [], 1
+    try:
+        for row in rows:
+            # A row without its first cell has no id, which its reader wants to know.
+            text = (row[0].strip().strip("'") if row else "") or delimiter.join(row)
+            if text.strip(delimiter).strip():
+                cells.append(Candidate(text.strip(), line))
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise Failure(
+            f"Line {line} of the file cannot be read: {error}.",
+            "Correct the quotes there. Nothing was done.",
+            Exit.USAGE,
+        ) from None
+    is_heading = cells and re.sub(r"[\s_-]", "", cells[0].text).lower() in HEADINGS
+    return cells[1:] if is_heading else cells
 
 
 def _is_session_id(text: str) -> bool:

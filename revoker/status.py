@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from revoker.connection import QueueAddress
-from revoker.messages import Seen, peek
+from revoker.messages import Seen, look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,13 @@ class Status:
 async def status(address: QueueAddress, limit: int) -> Status:
     """Count up to `limit` messages of each of the two queues."""
     waiting, dead = await asyncio.gather(
-        _look(address, limit, dead_letters=False), _look(address, limit, dead_letters=True)
+        look(address, limit, dead_letters=False), look(address, limit, dead_letters=True)
     )
+    return summary(waiting, dead, limit)
+
+
+def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status:
+    """Count messages, of which up to `limit` of each of the two queues were looked at."""
     states = Counter(seen.state for seen in waiting)
     because = Counter(seen.last_error.partition(":")[0] for seen in waiting if seen.last_error)
     return Status(
@@ -45,11 +50,6 @@ async def status(address: QueueAddress, limit: int) -> Status:
         dead_letter_reasons=dict(Counter(seen.reason for seen in dead)),
         complete=max(len(waiting), len(dead)) < limit,
     )
-
-
-async def _look(address: QueueAddress, limit: int, *, dead_letters: bool) -> list[Seen]:
-    async with address.receiver(dead_letters=dead_letters) as receiver:
-        return [Seen.read(message) async for message in peek(receiver, limit=limit)]
 
 
 def _oldest(messages: Sequence[Seen]) -> float | None:

@@ -6,6 +6,16 @@ import pytest
 
 from tests.local.broker_process import BrokerProcess
 
+NO_BROWSER = "not tried in a browser"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one visible line that the desk was not tried, which `s` alone does not."""
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple) and NO_BROWSER in report.longrepr[2]:
+            terminalreporter.write_line(report.longrepr[2])
+            break
+
 
 @pytest.fixture
 def broker() -> Iterator[BrokerProcess]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from local import host
-from local.host import worker
+from local.host import telemetry, worker
 from local.host.configuration import HostError, read_host_json
 from local.host.listener import Listener
 from local.host.metadata import OddMetadata
@@ -98,6 +98,7 @@ async def main(arguments: Sequence[str] | None = None) -> int:
     for chatty in ("azure.servicebus", "azure.functions"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
+        telemetry.start_if_asked(os.environ)
         triggers = await _load(options.app.resolve())
     except (HostError, worker.IndexingFailed, OSError, ValueError) as error:
         _logger.error("The app does not start: %s", error)

@@ -1,8 +1,11 @@
 """`revoker`: the command line as a whole."""
 
+from typing import Annotated
+
 import typer
 
 from revoker.cli import dead_letters, verbs
+from revoker.cli.desk import desk
 from revoker.cli.options import EPILOG
 
 CONNECTS = (
@@ -18,17 +21,38 @@ app = typer.Typer(
     f"failed.\n\n{CONNECTS}",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph in --help
     # A traceback's local variables may hold a connection string.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session):
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from delete_session import __version__
+
+        typer.echo(f"revoker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before the verb."""
+
+
+for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, desk):
     app.command(epilog=EPILOG)(verb)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 
 
 def main() -> None:
     """Run the command."""
-    app()
+    app(prog_name="revoker")  # also for python -m revoker, so that completion is for this name

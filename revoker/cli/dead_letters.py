@@ -1,16 +1,12 @@
 """The verbs for dead letters."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from revoker import output
-from revoker.cli.options import EPILOG, AsJson, Namespace, Queue
+from revoker.cli.options import EPILOG, AsJson, Namespace, Queue, RecordFile
 from revoker.cli.running import reporting, run
 from revoker.failure import Exit, Failure
 
@@ -45,6 +41,10 @@ def list_(
             help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
         ),
     ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(help="Only those published before then, such as 2d ago.", metavar="WHEN"),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most dead letters to show.")] = 100,
     namespace: Namespace = None,
     queue: Queue = None,
@@ -55,7 +55,12 @@ def list_(
     from revoker.dead_letters import Selection, select
 
     with reporting(as_json):
-        selection = Selection(reason=reason, session=session, since=read_since(since))
+        selection = Selection(
+            reason=reason,
+            session=session,
+            since=read_when(since, "--since"),
+            before=read_when(before, "--before"),
+        )
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         output.dead_letters(run(select(address, selection, limit)), limit, as_json)
 
@@ -91,6 +96,7 @@ def resubmit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which would be resubmitted; change nothing.")
     ] = False,
+    record: RecordFile = None,
     wait: Wait = 70,
     namespace: Namespace = None,
     queue: Queue = None,
@@ -104,8 +110,9 @@ def resubmit(
     dead letter again with another tool: under its old message id, the queue drops it.
     """
     from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import Outcome, select
     from revoker.dead_letters import resubmit as put_back
-    from revoker.dead_letters import select
+    from revoker.record import DEFAULT, Record
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
@@ -114,9 +121,16 @@ def resubmit(
         if dry_run:
             output.would_be("resubmitted", wanted, as_json)
             return
-        with output.progress("resubmitting", len(wanted), shown=not as_json) as progress:
-            outcome = run(put_back(address, wanted, wait, progress))
-        output.settled("resubmitted", outcome, as_json)
+        if not wanted:
+            output.settled("resubmitted", Outcome(0), as_json)
+            return
+        path = record or DEFAULT
+        with (
+            output.progress("resubmitting", len(wanted), shown=not as_json) as progress,
+            Record.open(path, "command") as file,
+        ):
+            outcome = run(put_back(address, wanted, file, wait, progress))
+        output.settled("resubmitted", outcome, as_json, record=str(path))
         if outcome.kept:
             raise typer.Exit(Exit.WRONG)
 
@@ -126,10 +140,7 @@ def discard(
     reason: Reason = None,
     session: Session = None,
     everything: All = False,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="The file for the record. Default: a new file in this folder."),
-    ] = None,
+    record: RecordFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     wait: Wait = 70,
     namespace: Namespace = None,
@@ -145,6 +156,7 @@ def discard(
     from revoker.connection import Options, QueueAddress
     from revoker.dead_letters import discard as throw_away
     from revoker.dead_letters import others_of, select
+    from revoker.record import DEFAULT, Record
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
@@ -155,14 +167,14 @@ def discard(
             return
         others = run(others_of(address, wanted))
         output.carried(wanted, others)
-        path = record or Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+        path = record or DEFAULT
         if not yes:
             output.summary(wanted, err=True)
             question = f"Throw these {len(wanted)} dead letters away for good?"
             typer.confirm(question, abort=True, err=True)
         with (
             output.progress("discarding", len(wanted), shown=not as_json) as progress,
-            _open_record(path) as file,
+            Record.open(path, "command") as file,
         ):
             outcome = run(throw_away(address, wanted, file, wait, progress))
         output.settled("discarded", outcome, as_json, record=str(path))
@@ -170,22 +182,7 @@ def discard(
             raise typer.Exit(Exit.WRONG)
 
 
-@contextmanager
-def _open_record(path: Path) -> Iterator[TextIO]:
-    """Open a file to append to, readable by its owner alone because it holds session ids."""
-    try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise Failure(
-            f"{path} cannot be written: {error.strerror}.",
-            "Name another file with --record. Nothing was discarded.",
-            Exit.USAGE,
-        ) from None
-    with os.fdopen(number, "a", encoding="utf-8") as file:
-        yield file
-
-
-def read_since(text: str | None) -> datetime | None:
+def read_when(text: str | None, option: str) -> datetime | None:
     """Read an age or an ISO time.
 
     Raises:
@@ -200,7 +197,7 @@ def read_since(text: str | None) -> datetime | None:
         time = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise Failure(
-            f"{text!r} is not a valid value for --since.",
+            f"{text!r} is not a valid value for {option}.",
             "Use an age or a time, such as 90m, 6h, 2d or 2026-01-31T08:00Z.",
             Exit.USAGE,
         ) from None

@@ -1,5 +1,6 @@
 """The options that several verbs have."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -22,4 +23,13 @@ ApiVersion = Annotated[
     str | None, typer.Option(help="Version of the Face API, such as v1.2.", metavar="VERSION")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
+RecordFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="REVOKER_RECORD",
+        help="The file to which a line is added for each message that is put back or thrown away. "
+        "Default: revoker-record.jsonl in this folder.",
+        metavar="FILE",
+    ),
+]
 Kind = Literal["livenessWithVerify", "liveness"]

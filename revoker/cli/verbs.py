@@ -24,12 +24,20 @@ def publish(
         None
     ),
     file: Annotated[
-        typer.FileText | None,
+        typer.FileBinaryRead | None,
         typer.Option(
-            help="A file with one id per line, or '-' for standard input. A line that begins with "
-            "# is a comment."
+            help="A file with one id per line, or a table (CSV) whose first column has the ids; '-' "
+            "for standard input. Empty lines, lines that begin with # and a heading such as "
+            "sessionId are skipped."
         ),
     ] = None,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid",
+            help="Publish the valid ids even if others are not; the exit code then is 1.",
+        ),
+    ] = False,
     resume: Annotated[
         str | None,
         typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
@@ -63,7 +71,8 @@ def publish(
         return others
 
     with reporting(as_json):
-        ids = read_ids(session_ids or [], file or [])
+        read = read_ids(session_ids or [], file, skip_invalid=skip_invalid)
+        ids = read.valid
         this_run = new_run() if resume is None else read_run(resume)
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         many = len(ids) > BATCH
@@ -75,7 +84,9 @@ def publish(
         except Interrupted as interrupted:
             output.published_in_part(interrupted.confirmed, len(ids), this_run)
             raise interrupted.failure from None
-        output.published(len(ids), address, others, as_json)
+        output.published(len(ids), address, others, read.invalid, as_json)
+        if read.invalid:
+            raise typer.Exit(Exit.WRONG)
 
 
 def status(
@@ -148,11 +159,11 @@ def session(
     from revoker.connection import Options, face_scope, setting
     from revoker.face import Existence
     from revoker.face import session as ask
-    from revoker.publish import read_ids
+    from revoker.publish import read_id
 
     options = Options(face_endpoint=face_endpoint, api_version=api_version)
     with reporting(as_json):
-        (session_id,) = read_ids([session_id], [])
+        session_id = read_id(session_id)
         environment = options.applied()
         endpoint = setting("face_endpoint", environment)
         version = setting("face_api_version", environment)

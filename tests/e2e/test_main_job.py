@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
@@ -109,6 +110,9 @@ async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
                 environment[name] = value.strip("'")
             if line.startswith("The logs: "):
                 logs = Path(line.removeprefix("The logs: "))
+        desk = (await process.stdout.readline()).decode().strip().removeprefix("The desk: ")
+    async with httpx.AsyncClient(follow_redirects=True, timeout=20) as browser:
+        assert "The flow" in (await browser.get(desk)).text
     with (
         ServiceBusClient.from_connection_string(environment["ServiceBusConnection"]) as client,
         client.get_queue_sender(environment["SESSION_REVOKED_QUEUE"]) as sender,
@@ -121,3 +125,6 @@ async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
     async with asyncio.timeout(20):
         assert await process.wait() == 0
     assert not logs.exists()
+    async with httpx.AsyncClient() as browser:
+        with pytest.raises(httpx.ConnectError):
+            await browser.get(desk)

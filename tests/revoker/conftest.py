@@ -18,8 +18,8 @@ from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
 
-QUEUES = 10
-SEEDED = 7
+QUEUES = 14
+SEEDED = 15
 LONG_LOCKS = "long-locks"
 """A seeded queue whose messages stay locked for five minutes, instead of two seconds. It has two
 more dead letters, whose bodies are AMQP values: a map and a text."""
@@ -54,6 +54,12 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes its record into the checkout."""
+    monkeypatch.setenv("REVOKER_RECORD", str(tmp_path / "default-record.jsonl"))
 
 
 @pytest.fixture(scope="module")

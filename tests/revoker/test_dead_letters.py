@@ -11,7 +11,7 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 
-from revoker.cli.dead_letters import read_since
+from revoker.cli.dead_letters import read_when
 from revoker.dead_letters import Selection, resubmitted_id
 from revoker.failure import Failure
 from revoker.messages import Seen
@@ -89,6 +89,28 @@ def test_resubmit_starts_the_effort_anew_and_keeps_the_history(seeded: OneQueue)
     properties = second["application_properties"]
     assert properties["revoker-root-id"] == "a"
     assert (properties[f"{HISTORY}count"], properties[f"{HISTORY}from-reason"]) == (2, "Again")
+
+
+def test_both_actions_are_in_one_record(seeded: OneQueue, tmp_path: Path) -> None:
+    """What was resubmitted and what was discarded has a line each, in one file, without the body."""
+    named = ("--record", str(tmp_path / "record.jsonl"))
+    assert seeded.revoker("dead-letters", "resubmit", "--session", "a", *named).code == 0
+    assert seeded.revoker("dead-letters", "discard", "--session", "b", "--yes", *named).code == 0
+    lines = [json.loads(text) for text in (tmp_path / "record.jsonl").read_text().splitlines()]
+    done = [(line["done"], line["session_id"], line["through"]) for line in lines]
+    assert done == [("resubmitted", "a", "command"), ("discarded", "b", "command")]
+    (copy,) = seeded.messages()
+    assert lines[0]["new_message_id"] == copy["message_id"]
+    assert "body" not in lines[0]
+
+
+def test_nothing_is_resubmitted_without_a_record(seeded: OneQueue, tmp_path: Path) -> None:
+    """A record that cannot be written ends the command before anything is done."""
+    nowhere = str(tmp_path / "no" / "record.jsonl")
+    ran = seeded.revoker("dead-letters", "resubmit", "--all", "--record", nowhere)
+    assert ran.code == 2
+    assert "cannot be written" in ran.err
+    assert (seeded.counts["active"], seeded.counts["dead_lettered"]) == (0, 4)
 
 
 def test_resubmit_takes_what_was_asked_for_and_leaves_the_rest(seeded: OneQueue) -> None:
@@ -196,13 +218,13 @@ def test_resubmitted_ids_are_never_too_long() -> None:
 
 def test_since_reads_ages_and_times() -> None:
     """An age counts back from now; a time without offset is UTC; anything else is a usage error."""
-    ago = read_since("90m")
+    ago = read_when("90m", "--since")
     assert ago is not None
     assert abs(datetime.now(UTC) - timedelta(minutes=90) - ago) < timedelta(seconds=10)
-    assert read_since("2026-01-31T08:00") == datetime(2026, 1, 31, 8, tzinfo=UTC)
-    assert read_since(None) is None
+    assert read_when("2026-01-31T08:00", "--since") == datetime(2026, 1, 31, 8, tzinfo=UTC)
+    assert read_when(None, "--since") is None
     with pytest.raises(Failure, match="not a valid value"):
-        read_since("soon")
+        read_when("soon", "--since")
 
 
 def test_a_selection_takes_what_meets_all_its_conditions() -> None:
@@ -224,6 +246,8 @@ def test_a_selection_takes_what_meets_all_its_conditions() -> None:
     assert not Selection(reason="Two").takes(seen)
     assert not Selection(reason="One", session="b").takes(seen)
     assert not Selection(since=when + timedelta(seconds=1)).takes(seen)
+    assert Selection(before=when + timedelta(seconds=1)).takes(seen)
+    assert not Selection(before=when).takes(seen)
 
 
 def test_discard_says_what_else_carries_each_session(seeded: OneQueue, tmp_path: Path) -> None:

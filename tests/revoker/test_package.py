@@ -32,3 +32,18 @@ def test_installs_the_function_and_the_command_and_no_other_package() -> None:
     for path in [*ROOT.glob("revoker/**/*.py"), *ROOT.glob("delete_session/**/*.py")]:
         assert installed(path.parent), path
         assert (path.parent / "__init__.py").exists(), path
+
+
+def test_installs_every_page_and_asset_of_the_desk() -> None:
+    """What is no module, such as a template, is installed with the package that it lies in."""
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    assets = [
+        path
+        for path in ROOT.glob("revoker/**/*.*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert len(assets) > 10
+    for path in assets:
+        package = ".".join(path.relative_to(ROOT).parts[:2])
+        inside = path.relative_to(ROOT / package.replace(".", "/"))
+        assert any(fnmatchcase(str(inside), pattern) for pattern in data.get(package, [])), path

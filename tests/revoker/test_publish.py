@@ -1,11 +1,13 @@
 """`revoker publish` and what every verb shares."""
 
+import codecs
 import json
 import os
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +21,7 @@ from azure.servicebus.exceptions import (
 )
 
 from delete_session.contract import SessionRevoked, parse
-from revoker.failure import Exit
+from revoker.failure import Exit, Failure
 from revoker.publish import message_id, new_run, new_traceparent, read_ids
 from revoker.service_bus_errors import explain
 from tests.local.broker_process import until
@@ -87,6 +89,72 @@ def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
     ran = revoker(environment, "publish", "a", "--json")
     assert (ran.code, ran.json["also_carried_by"]) == (0, None)
     assert queue.counts["active"] == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a1\nb2\n",
+        b"a1\r\nb2\r\n",
+        codecs.BOM_UTF8 + b"a1\nb2",
+        codecs.BOM_UTF16_LE + "a1\r\nb2\r\n".encode("utf-16-le"),
+        b"\"a1\"\n 'b2'\n",
+        b"sessionId\na1\nb2\n",
+        codecs.BOM_UTF8 + b'"Session ID","note"\r\n"a1","one, two"\r\n"b2","three\r\nfour"\r\n',
+        b"session_id;name\na1;x,y\nb2;z\n",
+        b"a1\tx\nb2\ty\n",
+        b"# from the incident\n\na1, x\n# more\nb2,\n,\n",
+    ],
+)
+def test_a_file_may_come_from_anywhere(content: bytes) -> None:
+    """Byte order marks, line ends, quotes, comments, headings and other columns do no harm."""
+    read = read_ids([], BytesIO(content))
+    assert (read.valid, read.invalid) == (["a1", "b2"], [])
+
+
+def test_an_id_that_is_called_like_a_heading_is_published() -> None:
+    """Only the first line of a file is a heading, and no argument is."""
+    assert read_ids(["id"], BytesIO(b"a\nsession\n")).valid == ["id", "a", "session"]
+
+
+def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path) -> None:
+    """Each has the number of its line in the file, also after comments and broken lines."""
+    file = tmp_path / "ids.csv"
+    file.write_text('sessionId,note\ngood,"two\nlines"\n# no\n../bad,x\n,no id\na b,y\n../bad,z\n')
+    ran = queue.revoker("publish", "--file", str(file), "c/d")
+    assert ran.code == 2
+    assert "'c/d'; line 5: '../bad'; line 6: ',no id'; line 7: 'a b'." in ran.err
+    assert queue.counts["active"] == 0
+    ran = queue.revoker("publish", "--file", str(file), "--skip-invalid")
+    assert ran.code == 1
+    assert "1 message was published" in ran.out
+    assert "Skipped, because it is not valid as a session id: line 6: ',no id'" in ran.err
+    ran = queue.revoker("publish", "--file", str(file), "--skip-invalid", "--json")
+    assert ran.json["skipped"][0] == {"line": 5, "text": "../bad"}
+    assert queue.counts["active"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"good\n\xff\xfa\n", "Line 2 of the file is not text in UTF-8"),
+        (b'good\n"' + b"x" * 200_000, "Line 2 of the file cannot be read"),
+        (b'good\n"open\nnext\n', "line 2: 'open\\nnext"),
+        (b"../bad\n", "line 1: '../bad'"),
+        (b"sessionId\n", "No session id was given"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(content: bytes, said: str) -> None:
+    """The line is named, and nothing is published."""
+    with pytest.raises(Failure) as failed:
+        read_ids([], BytesIO(content))
+    assert said in failed.value.cause
+
+
+def test_skipping_everything_publishes_nothing() -> None:
+    """Where no valid id is left, that is said."""
+    with pytest.raises(Failure, match="No session id"):
+        read_ids(["../bad"], skip_invalid=True)
 
 
 def test_publishes_nothing_if_one_id_is_wrong(queue: OneQueue) -> None:
@@ -248,7 +316,7 @@ def test_the_callers_trace_goes_on() -> None:
 
 def test_what_is_published_is_what_the_contract_reads() -> None:
     """Ids are read as the function reads them."""
-    assert read_ids([" a ", "a"], ["b\n", "# c", ""]) == ["a", "b"]
+    assert read_ids([" a ", "a"], BytesIO(b"b\n# c\n\na\n")).valid == ["a", "b"]
     assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json", {}) == (
         SessionRevoked("a", "liveness")
     )

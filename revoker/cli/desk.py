@@ -1,0 +1,61 @@
+"""The verb that opens the desk."""
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from revoker import output
+from revoker.cli.options import (
+    ApiVersion,
+    AsJson,
+    FaceEndpoint,
+    Namespace,
+    Queue,
+    RecordFile,
+)
+from revoker.cli.running import reporting, run
+from revoker.failure import Exit, Failure
+
+_NEEDED = ("jinja2", "starlette", "uvicorn")
+
+
+def desk(
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="On which to listen. Default: a free one.")
+    ] = 0,
+    record: RecordFile = None,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    face_endpoint: FaceEndpoint = None,
+    api_version: ApiVersion = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open the desk: look, decide and act on a page in a browser on this machine.
+
+    It prints an address with a token, which opens the desk once and in one browser. Nobody else can
+    use it. It listens on 127.0.0.1 only, and runs until Ctrl-C.
+    """
+    from revoker.connection import Options
+    from revoker.record import DEFAULT
+
+    options = Options(
+        namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
+    )
+    with reporting(as_json):
+        if missing := [name for name in _NEEDED if find_spec(name) is None]:
+            raise Failure(
+                f"The desk needs {', '.join(missing)}.",
+                "Install them with: pip install 'liveness-session-revoker[ops]'.",
+                Exit.USAGE,
+            )
+        from revoker.desk.server import serve
+
+        run(
+            serve(
+                options.applied(),
+                record or DEFAULT,
+                port,
+                lambda address: output.desk(address, as_json),
+            )
+        )

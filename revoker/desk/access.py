@@ -1,0 +1,144 @@
+"""Who may use the desk: the token in the address, the cookie, and where requests may come from.
+
+A page of any website can send requests to 127.0.0.1, and a name of its owner can lead there (DNS
+rebinding). So a request must name this server as its host, come from its own pages, and bring the
+cookie that the token was exchanged for; a form must bring the form token besides.
+"""
+
+import secrets
+from collections.abc import Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+MAX_FORM_BYTES = 64 * 1024
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # Not no-referrer: a browser would then send forms with the origin `null`.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Refused(Exception):
+    """A request is not answered. The text says why."""
+
+
+class Access:
+    """The secrets of one run of the desk."""
+
+    def __init__(self, port: int) -> None:
+        self._token: str | None = secrets.token_urlsafe(32)
+        self._session = secrets.token_urlsafe(32)
+        self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        # Cookies are not kept apart by port: another desk must not overwrite this one's.
+        self._cookie = f"revoker-desk-{port}"
+        self.form_token = secrets.token_urlsafe(32)
+
+    @property
+    def address(self) -> str:
+        """The address that opens the desk, once."""
+        return f"http://{self._hosts[0]}/?token={self._token}"
+
+    def check_source(self, request: Request) -> None:
+        """Refuse a request that names another host or comes from another site's page."""
+        if request.headers.get("host") not in self._hosts:
+            raise Refused("The desk is not at this address.")
+        origin = request.headers.get("origin")
+        reads = request.method in ("GET", "HEAD")
+        if origin is None and not reads:
+            raise Refused("The request does not say which page it comes from.")
+        if origin is not None and origin != f"http://{request.headers['host']}":
+            raise Refused("The request comes from a page that is not the desk's.")
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        follows_link = reads and request.headers.get("sec-fetch-mode") == "navigate"
+        if site not in ("same-origin", "none") and not follows_link:
+            raise Refused("The request comes from a page that is not the desk's.")
+
+    def check_cookie(self, request: Request) -> None:
+        """Refuse a request without the cookie."""
+        cookie = request.cookies.get(self._cookie, "")
+        if not secrets.compare_digest(cookie.encode(), self._session.encode()):
+            raise Refused("You are not logged in to this desk.")
+
+    def exchange(self, token: str) -> Response:
+        """Return a redirect with the cookie in exchange for the token, which then is used up.
+
+        Raises:
+            Refused: it is another token, or it was used before.
+        """
+        if self._token is None or not secrets.compare_digest(token.encode(), self._token.encode()):
+            raise Refused("This address was used before, or is not complete.")
+        self._token = None
+        response = RedirectResponse("/", 303)
+        response.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
+        return response
+
+    async def form(self, request: Request) -> dict[str, str]:
+        """Read a form of the desk's own pages.
+
+        Raises:
+            Refused: it is too large, or does not bring the form token.
+        """
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_FORM_BYTES:
+                raise Refused("The form is too large.")
+        fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        token = fields.pop("form_token", "")
+        if not secrets.compare_digest(token.encode(), self.form_token.encode()):
+            raise Refused("The form is from an earlier run of the desk.")
+        return fields
+
+
+class Guard:
+    """Lets pass what Access allows, and adds the headers that keep pages strict."""
+
+    def __init__(
+        self, app: ASGIApp, access: Access, refused: Callable[[Request, str], Response]
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # the desk has no websockets
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                strict = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *strict]
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            answer = self._check(request) or self._app
+            await answer(scope, receive, send_with_headers)
+        except Refused as why:
+            await self._refused(request, str(why))(scope, receive, send_with_headers)
+
+    def _check(self, request: Request) -> Response | None:
+        """Return what to answer instead of the page, if anything."""
+        self._access.check_source(request)
+        if request.url.path.startswith("/static/"):
+            return None  # the same for everybody
+        token = request.query_params.get("token")
+        if token is not None and request.method == "GET" and request.url.path == "/":
+            return self._access.exchange(token)
+        self._access.check_cookie(request)
+        return None

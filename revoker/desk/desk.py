@@ -1,0 +1,75 @@
+"""All that the pages rest on, for one run of the desk."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from revoker.connection import QueueAddress
+from revoker.desk.access import Access
+from revoker.desk.flow import Flow
+from revoker.desk.local_cloud import LocalCloud
+from revoker.desk.snapshots import Snapshots
+from revoker.desk.work import Work
+from revoker.output import conclusion
+
+if TYPE_CHECKING:
+    from revoker.doctor.runner import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the doctor found, and when."""
+
+    at: datetime
+    results: "list[Result]"
+
+    @property
+    def conclusion(self) -> str:
+        """What it comes to, in the command's words."""
+        count = Counter(result.state.value for result in self.results)
+        return conclusion(len(self.results), count["failed"], count["skipped"])
+
+
+class Desk:
+    """One run of the desk.
+
+    Args:
+        environment: the function's settings, as the command reads them.
+        record: the file in which what is done is recorded.
+        port: on which the desk listens.
+
+    Raises:
+        Failure: a setting is missing or wrong.
+    """
+
+    def __init__(self, environment: Mapping[str, str], record: Path, port: int) -> None:
+        self.environment = environment
+        self.record = record
+        self.address = QueueAddress.read(environment)
+        self.access = Access(port)
+        self.snapshots = Snapshots(self.address)
+        self.work = Work(self.address, record, self.snapshots.outdate)
+        self.cloud = LocalCloud.read(environment)
+        self.flow = Flow(self.cloud, self.address.queue) if self.cloud else None
+        self.diagnosis: Diagnosis | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Sample the flow while it is open; end what is under way at the end."""
+        sampling = asyncio.create_task(self.flow.run()) if self.flow else None
+        try:
+            yield
+        finally:
+            await self.work.close()
+            await self.snapshots.close()
+            if sampling is not None:
+                sampling.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sampling
+            if self.cloud is not None:
+                await self.cloud.close()

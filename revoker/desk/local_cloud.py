@@ -1,0 +1,148 @@
+"""What the local cloud tells of itself: the broker's and the Face API's control, and the logs.
+
+`make run ARGS=--serve` prints where they are as environment variables. In Azure there is none of it:
+there, the workbook shows the same.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import httpx
+
+BROKER, LOGS = "LOCAL_BROKER_CONTROL", "LOGS"
+FACE = "FACE_ENDPOINT"
+
+_SECONDS = 5.0
+_LINE = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<ms>\d{3}) \w+ (?P<logger>delete_session|metrics) "
+    r"(?P<json>\{.*\})"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of JSON in a host's log."""
+
+    at: datetime
+    host: str
+    logger: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Logs:
+    """The logs of the hosts, read on from where the last reading ended."""
+
+    folder: Path | None
+    _offsets: dict[Path, int] = field(default_factory=dict)
+
+    def new_lines(self) -> list[LogLine]:
+        """Return what was written since the last time."""
+        found: list[LogLine] = []
+        for path in sorted(self.folder.glob("host-*.log")) if self.folder else []:
+            with path.open("rb") as file:
+                file.seek(self._offsets.get(path, 0))
+                text = file.read()
+            complete = text[: text.rfind(b"\n") + 1]
+            self._offsets[path] = self._offsets.get(path, 0) + len(complete)
+            for line in complete.decode("utf-8", "replace").splitlines():
+                if (read := read_line(line, path.stem)) is not None:
+                    found.append(read)
+        return found
+
+
+def read_line(line: str, host: str) -> LogLine | None:
+    """Read a line of a host's log; return None if it is not one of the function's."""
+    match = _LINE.match(line)
+    if match is None:
+        return None
+    try:
+        facts = json.loads(match["json"])
+    except ValueError:
+        return None
+    local = datetime.fromisoformat(match["time"]).astimezone(UTC)
+    at = local.replace(microsecond=int(match["ms"]) * 1000)
+    return LogLine(at=at, host=host, logger=match["logger"], facts=facts)
+
+
+class CloudDown(Exception):
+    """The local cloud does not answer, or not as expected. The text says why."""
+
+
+class LocalCloud:
+    """The control ports of a local cloud. All that asks them may raise CloudDown."""
+
+    def __init__(self, broker: str, face: str | None, logs: Path | None) -> None:
+        self._broker = broker.rstrip("/")
+        self._face = None if face is None else f"{face.rstrip('/')}/_local"
+        self.logs = logs
+        self._http: httpx.AsyncClient | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self | None:
+        """Return the local cloud that these variables name; None if they name none."""
+        broker = environment.get(BROKER, "").strip()
+        if not broker:
+            return None
+        logs = environment.get(LOGS, "").strip()
+        return cls(broker, environment.get(FACE, "").strip() or None, Path(logs) if logs else None)
+
+    async def queue(self, name: str) -> Mapping[str, int]:
+        """Return the counts of a queue by state."""
+        queues = await self._get(f"{self._broker}/queues")
+        counts: Mapping[str, int] = queues.get(name, {})
+        return counts
+
+    async def events(self, root_ids: frozenset[str]) -> list[Mapping[str, Any]]:
+        """Return what the broker did with these published messages and their copies."""
+        found = await self._get(f"{self._broker}/ledger")
+        return [each for each in found if _root(each["message_id"] or "") in root_ids]
+
+    async def calls(self, after: int) -> list[Mapping[str, Any]]:
+        """Return the calls of the Face API since one of this number."""
+        if self._face is None:
+            return []
+        calls: list[Mapping[str, Any]] = await self._get(f"{self._face}/calls?after={after}")
+        return calls
+
+    async def quota(self) -> float | None:
+        """Return how many calls a second the Face API allows; None for any number."""
+        if self._face is None:
+            return None
+        count, slash, seconds = (await self._get(f"{self._face}/config"))["limit"].partition("/")
+        return float(count) / float(seconds) if slash else None
+
+    async def lines_about(self, session_id: str) -> list[LogLine]:
+        """Return the function's lines about one session."""
+        lines = await asyncio.to_thread(lambda: Logs(self.logs).new_lines())
+        return [each for each in lines if each.facts.get("session_id") == session_id]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def _get(self, url: str) -> Any:
+        import httpx  # a tenth of the desk's start, and of no use in Azure
+
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=_SECONDS, trust_env=False)
+        try:
+            response = await self._http.get(url)
+            response.raise_for_status()
+            return response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise CloudDown(type(error).__name__) from error
+
+
+def _root(message_id: str) -> str:
+    """Return the publisher's message id, of which this is the id or that of a copy."""
+    root = message_id.partition(":resubmit:")[0]
+    return re.sub(r":\d{13}:\d+$", "", root)

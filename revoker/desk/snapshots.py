@@ -1,0 +1,150 @@
+"""What is in the two queues, read now and then, so that each page need not read it all."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from revoker.connection import QueueAddress
+from revoker.failure import Failure, first_line
+from revoker.messages import Seen, look
+from revoker.remedies import for_error
+from revoker.status import Status, summary
+
+LIMIT = 20_000
+"""The most messages that are looked at in each of the two queues."""
+
+_SAMPLE = 200  # dead letters of each reason whose descriptions are read
+
+_WAIT_SECONDS = 0.4  # that a page waits for a reading
+_CHANGED_WAIT_SECONDS = 5.0  # that it waits after something was done, or when it was asked for
+_FRESH_SECONDS = 2.0
+_FRESH_READINGS = 10  # so many times as long as it took to read, a snapshot counts as fresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The messages of the queue and of its dead letters at one time."""
+
+    taken_at: datetime
+    seconds: float
+    """How long the reading took."""
+    waiting: Sequence[Seen]
+    dead: Sequence[Seen]
+    status: Status
+    faults: Mapping[str, Sequence[str]]
+    """For a dead-letter reason, what to do about the faults that its descriptions tell of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a page may show: the last snapshot, if there is one, and how reading goes on."""
+
+    snapshot: Snapshot | None
+    failure: Failure | None
+    """Why the last reading failed."""
+    reading: bool
+    """Whether a newer snapshot is on its way."""
+
+
+class Snapshots:
+    """Reads the queues when a page is asked for and the last snapshot is no longer fresh."""
+
+    def __init__(self, address: QueueAddress) -> None:
+        self._address = address
+        self._last: Snapshot | None = None
+        self._failure: Failure | None = None
+        self._tried_at = float("-inf")
+        self._outdated = True
+        self._reading: asyncio.Task[None] | None = None
+
+    async def view(self) -> View:
+        """Return the last snapshot, or a new one if that takes a moment only."""
+        changed = self._outdated and self._last is not None
+        deadline = time.monotonic() + (_CHANGED_WAIT_SECONDS if changed else _WAIT_SECONDS)
+        if changed:
+            await self._reading_until(deadline)  # it began before the change
+        if not self._is_fresh():
+            self._start()
+        await self._reading_until(deadline)
+        return View(snapshot=self._last, failure=self._failure, reading=self._reading is not None)
+
+    async def _reading_until(self, deadline: float) -> None:
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=max(0.0, deadline - time.monotonic()))
+
+    async def latest(self) -> Snapshot:
+        """Read the queues now, and return what is in them.
+
+        Raises:
+            Failure: they cannot be read.
+        """
+        if self._reading is not None:
+            await asyncio.wait([self._reading])  # it may have begun before the last change
+        await self._start()
+        if self._failure is not None:
+            raise self._failure
+        assert self._last is not None
+        return self._last
+
+    def outdate(self) -> None:
+        """Have the queues read again for the next page, because something has changed."""
+        self._outdated = True
+
+    async def close(self) -> None:
+        """End a reading that is under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reading
+
+    def _is_fresh(self) -> bool:
+        seconds = self._last.seconds if self._last is not None else 0.0
+        fresh_for = max(_FRESH_SECONDS, _FRESH_READINGS * seconds)
+        return not self._outdated and time.monotonic() - self._tried_at < fresh_for
+
+    def _start(self) -> asyncio.Task[None]:
+        if self._reading is None:
+            self._outdated = False
+            self._reading = asyncio.create_task(self._read())
+        return self._reading
+
+    async def _read(self) -> None:
+        began = time.monotonic()
+        try:
+            waiting, dead = await asyncio.gather(
+                look(self._address, LIMIT, dead_letters=False),
+                look(self._address, LIMIT, dead_letters=True),
+            )
+            self._last = Snapshot(
+                taken_at=datetime.now(UTC),
+                seconds=time.monotonic() - began,
+                waiting=waiting,
+                dead=dead,
+                status=summary(waiting, dead, LIMIT),
+                faults=_faults(dead),
+            )
+            self._failure = None
+        except Failure as failure:
+            self._failure = failure
+        except Exception as error:  # whatever a library raises, the page says so and goes on
+            self._failure = Failure(
+                f"{self._address.where} failed: {type(error).__name__}: {first_line(error)}",
+                "Read again; if it fails again, run the doctor.",
+            )
+        finally:
+            self._tried_at = time.monotonic()
+            self._reading = None
+
+
+def _faults(dead: Sequence[Seen]) -> Mapping[str, Sequence[str]]:
+    seen_of: Counter[str] = Counter()
+    found: dict[str, dict[str, None]] = {}
+    for seen in dead:
+        seen_of[seen.reason] += 1
+        if seen_of[seen.reason] <= _SAMPLE and (remedy := for_error(seen.description)):
+            found.setdefault(seen.reason, {})[remedy] = None
+    return {reason: list(remedies) for reason, remedies in found.items()}

@@ -1,0 +1,97 @@
+"""The history of a message, from all that is known about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from revoker.dead_letters import AT, COUNT, FROM_DESCRIPTION, FROM_REASON
+from revoker.desk.local_cloud import LogLine
+from revoker.messages import Seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Something that happened to a message."""
+
+    at: datetime
+    what: str
+    source: str
+    """Who says so."""
+
+
+def steps(
+    seen: Sequence[Seen],
+    record: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
+    lines: Sequence[LogLine],
+) -> list[Step]:
+    """Return what is known about the messages of one session, oldest first.
+
+    Args:
+        seen: the messages that carry it.
+        record: what was done with its dead letters.
+        events: of the local cloud's broker.
+        lines: of the local cloud's function.
+    """
+    found = [step for each in seen for step in _of_message(each)]
+    found += [_of_record(each) for each in record]
+    found += [_of_event(each) for each in events]
+    found += [_of_line(each) for each in lines]
+    return sorted(found, key=lambda step: step.at)
+
+
+def _of_message(seen: Seen) -> list[Step]:
+    message = f"message {seen.message_id}"
+    found = [Step(at=seen.first_enqueued_at, what=f"{message} first enqueued", source="message")]
+    if seen.enqueued_at > seen.first_enqueued_at:
+        times = "1 attempt" if seen.attempts == 1 else f"{seen.attempts} attempts"
+        what = f"{message} enqueued again, after {times}"
+        if seen.last_error:
+            what += f"; the last error: {seen.last_error}"
+        found.append(Step(at=seen.enqueued_at, what=what, source="message"))
+    if (at := _time(seen.properties.get(AT))) is not None:
+        properties = seen.properties
+        what = (
+            f"put back from the dead letters (number {properties.get(COUNT, 1)} of its returns), "
+            f"where it was as {properties.get(FROM_REASON)}: {properties.get(FROM_DESCRIPTION)}"
+        )
+        found.append(Step(at=at, what=what, source="message"))
+    return found
+
+
+def _of_record(line: Mapping[str, Any]) -> Step:
+    what = f"{line.get('done')} through the {line.get('through')}; it was {line.get('reason')}"
+    return Step(
+        at=_time(line.get("at")) or datetime.min.replace(tzinfo=UTC), what=what, source="record"
+    )
+
+
+def _of_event(event: Mapping[str, Any]) -> Step:
+    what = (
+        f"{event['event'].replace('_', '-')}: number {event['sequence_number']} of {event['queue']}"
+    )
+    if event["reason"]:
+        what += f", {event['reason']}"
+    return Step(at=datetime.fromtimestamp(event["time"], UTC), what=what, source="broker")
+
+
+def _of_line(line: LogLine) -> Step:
+    facts = line.facts
+    what = str(facts.get("outcome", facts.get("event")))
+    for name in ("status", "code", "reason"):
+        if facts.get(name):
+            what += f", {name} {facts[name]}"
+    if delay := facts.get("delay_seconds"):
+        what += f", next attempt in {delay} s"
+    if request_id := facts.get("request_id"):
+        what += f", Face request id {request_id}"
+    return Step(at=line.at, what=what, source=f"function ({line.host})")
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time and not time.tzinfo else time

@@ -1,0 +1,275 @@
+"""What the desk shows and does, over a real broker."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
+
+from revoker.audit import query
+from revoker.desk.desk import Desk
+from revoker.desk.filters import AGES, PAGE, Filter
+from revoker.desk.snapshots import LIMIT
+from revoker.failure import Failure
+from revoker.remedies import for_reason, plain
+from revoker.status import summary
+from tests.local.broker_process import until
+from tests.revoker.conftest import LETTERS, OneQueue
+from tests.revoker.desk.conftest import ORIGIN, Browser, form, opened
+
+SCRIPT = "<script>document.title='taken'</script>"
+
+
+def dead_letter(queue: OneQueue, body: str, reason: str, description: str) -> None:
+    """Put one message into the dead letters."""
+    connection_string = queue.environment["ServiceBusConnection"]
+    with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue.name) as sender,
+        client.get_queue_receiver(queue.name) as receiver,
+    ):
+        sender.send_messages(ServiceBusMessage(body, application_properties={"note": SCRIPT}))
+        (message,) = receiver.receive_messages(1, max_wait_time=10)
+        receiver.dead_letter_message(message, reason=reason, error_description=description)
+
+
+def test_overview_shows_what_waits_and_what_was_given_up(desk: Browser, seeded: OneQueue) -> None:
+    """Counts, reasons and what to do about each are on the first page."""
+    until(lambda: "Dead letters 4" in desk.text("/"), "the first reading")
+    page = desk.text("/")
+    assert "Nothing waits" in page
+    for reason in set(LETTERS.values()):
+        assert f"{reason} : 2" in page
+        known = for_reason(reason)
+        assert plain(known.remedy)[1:] in page
+    assert "workbook" in page  # no local cloud was named
+
+
+def test_waiting_messages_tell_what_they_met(queue: OneQueue, record: Path) -> None:
+    """A retry shows its last error, and what to do about a fault of the deployment."""
+    connection_string = queue.environment["ServiceBusConnection"]
+    with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue.name) as sender,
+    ):
+        retry = ServiceBusMessage(
+            '{"sessionId": "a"}',
+            application_properties={
+                "revoker-root-id": "m-1",
+                "revoker-attempt": 3,
+                "revoker-last-error": "HTTP 403 PermissionDenied: No access.",
+            },
+        )
+        sender.schedule_messages(retry, datetime.now(UTC) + timedelta(hours=1))
+    with opened(queue.environment, record) as desk:
+        until(lambda: "PermissionDenied" in desk.text("/waiting"), "the first reading")
+        for path in ("/", "/waiting"):
+            assert "assign it the role that infra/ defines" in desk.text(path)
+        assert "scheduled" in desk.text("/waiting")
+
+
+def test_dead_letters_are_filtered_by_reason_session_and_age(desk: Browser) -> None:
+    """Each condition leaves out what does not meet it; the buttons name what they are about."""
+    until(lambda: "all 4" in desk.text("/dead-letters"), "the first reading")
+
+    def listed(query: str) -> set[str]:
+        page = desk.get(f"/dead-letters?{query}").text
+        return set(re.findall(r'href="/sessions/(\w+)"', page))
+
+    assert listed("") == set(LETTERS)
+    assert listed("reason=Two") == {"b", "d"}
+    assert listed("reason=Two&session=b") == {"b"}
+    assert listed("reason=One&session=b") == set()
+    assert listed("age=last-1h") == set()  # they were first enqueued long ago
+    assert listed("age=over-48h") == set(LETTERS)
+    assert listed("age=nonsense&page=nonsense&number=-1") == set(LETTERS)
+    assert "Resubmit all 2" in desk.text("/dead-letters?reason=Two")
+
+
+def test_ages_divide_time() -> None:
+    """What one choice of an age takes, its opposite leaves."""
+    now = datetime(2026, 1, 10, tzinfo=UTC)
+    last, over = (Filter(age=age).selection(now) for age in ("last-24h", "over-24h"))
+    assert last.since == over.before == now - timedelta(hours=24)
+    assert (last.before, over.since) == (None, None)
+    for age in AGES:
+        selection = Filter(age=age).selection(now)
+        assert (selection.since is None) != (selection.before is None)
+
+
+def test_a_dead_letter_has_its_history_and_its_body_on_request(
+    desk: Browser, seeded: OneQueue
+) -> None:
+    """Properties and history are shown at once; the body only to whoever asks for it."""
+    number = seeded.messages(dead=True)[0]["sequence_number"]
+    page = desk.text(f"/dead-letters/{number}")
+    assert "first enqueued" in page
+    assert "after 7 attempts; the last error: HTTP 503" in page
+    assert "property team fraud" in page
+    assert "sessionId" not in page
+    assert query("a").splitlines()[0] in page
+    assert '{"sessionId": "a"}' in desk.text(f"/dead-letters/{number}?body=shown")
+    missing = desk.get("/dead-letters/999")
+    assert missing.status_code == 404
+    assert "no dead letter number 999" in missing.text
+
+
+def test_whatever_a_message_holds_is_shown_as_text(desk: Browser, seeded: OneQueue) -> None:
+    """Markup in reason, description, property or body is escaped on every page."""
+    dead_letter(seeded, f'{{"sessionId": "{SCRIPT}"}}', SCRIPT, f"why: {SCRIPT}")
+    number = seeded.messages(dead=True)[-1]["sequence_number"]
+    desk.post("/refresh")
+    paths = ["/", "/dead-letters", f"/dead-letters?reason={SCRIPT}", f"/dead-letters/{number}"]
+    for path in [*paths, f"/dead-letters/{number}?body=shown", f"/sessions?id={SCRIPT}"]:
+        page = desk.get(path).text
+        assert SCRIPT not in page, path
+        assert "document.title" in page, path
+    plan = desk.post("/plans", action="discard", number=str(number)).text
+    assert SCRIPT not in plan
+    assert "document.title" in plan
+
+
+def test_resubmits_what_was_shown(desk: Browser, seeded: OneQueue, record: Path) -> None:
+    """The plan names the dead letters, the job puts back these and no others, and records it."""
+    plan = desk.post("/plans", action="resubmit", reason="Two")
+    assert "Resubmit 2 dead letters?" in plan.text
+    assert str(record) in plan.text
+    assert seeded.counts["active"] == 0
+    dead_letter(seeded, '{"sessionId": "later"}', "Two", "after the plan was made")
+    (path,) = re.findall(r'action="(/plans/\w+)"', plan.text)
+    desk.post(path)
+    job = path.replace("plans", "jobs")
+    until(lambda: "2 of 2 resubmitted." in desk.text(job), "the end of the job")
+    assert (seeded.counts["active"], seeded.counts["dead_lettered"]) == (2, 3)
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [(line["done"], line["session_id"], line["through"]) for line in lines] == [
+        ("resubmitted", "b", "desk"),
+        ("resubmitted", "d", "desk"),
+    ]
+    assert "the desk" in desk.text("/record")
+    assert "resubmitted through the desk; it was Two" in desk.text("/sessions/b")
+    assert "put back from the dead letters (number 1 of its returns)" in desk.text("/sessions/b")
+    assert desk.post(path).status_code == 404  # a plan is carried out once
+    assert seeded.counts["active"] == 2
+
+
+def test_discards_only_if_one_is_sure(desk: Browser, seeded: OneQueue, record: Path) -> None:
+    """It says what else carries each session, warns where nothing does, and wants a tick."""
+    assert seeded.revoker("publish", "a").code == 0
+    plan = desk.post("/plans", action="discard", reason="One")
+    assert "nothing else carries 1 of these 2" in plan.text
+    assert "a message that is active" in plan.text
+    (path,) = re.findall(r'action="(/plans/\w+)"', plan.text)
+    refused = desk.post(path)
+    assert refused.status_code == 400
+    assert "Nothing was discarded" in refused.text
+    assert (seeded.counts["dead_lettered"], record.exists()) == (4, False)
+    assert "2 of 2 discarded" in desk.carry_out("discard", reason="One")
+    assert seeded.counts["dead_lettered"] == 2
+    assert len(record.read_text().splitlines()) == 2
+    assert "discarded" in desk.text("/record")
+
+
+def test_does_nothing_without_a_record(seeded: OneQueue, tmp_path: Path) -> None:
+    """A record that cannot be written ends the job before it begins."""
+    with opened(seeded.environment, tmp_path / "no" / "record.jsonl") as desk:
+        page = desk.carry_out("resubmit")
+    assert "cannot be written" in page
+    assert "0 of 4 were resubmitted" in page
+    assert seeded.counts["dead_lettered"] == 4
+
+
+def test_says_when_the_queue_cannot_be_read(seeded: OneQueue, record: Path) -> None:
+    """A missing right is named with its remedy, on a page that still works."""
+    connection = seeded.broker.with_key("sender", "c2Vj")
+    with opened(seeded.environment | {"ServiceBusConnection": connection}, record) as desk:
+        until(lambda: "no right to Listen" in desk.text("/"), "the first reading")
+        assert "Data Receiver" in desk.text("/dead-letters")
+        failed = desk.post("/plans", action="resubmit")
+        assert failed.status_code == 502
+        assert "no right to Listen" in failed.text
+
+
+def test_the_doctor_examines_on_request(desk: Browser) -> None:
+    """Nothing is examined before the button is pressed; then each check has its result."""
+    assert "Examined" not in desk.text("/doctor")
+    page = desk.post("/doctor").text
+    assert "Service Bus right to receive" in page or "receive" in page
+    assert "failed" in page  # no Face API was named
+    assert "What to do:" in page
+
+
+def test_wrong_questions_have_an_answer(desk: Browser) -> None:
+    """What is no session id, no action or no page is said to be so."""
+    assert desk.get("/sessions?id=..%2Fbad").status_code == 400
+    assert desk.get("/sessions/a%20b").status_code == 400
+    assert desk.post("/plans", action="destroy").status_code == 400
+    assert desk.get("/nothing").status_code == 404
+    assert desk.get("/jobs/0").status_code == 404
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example"])
+def test_leads_to_no_other_site(desk: Browser, back: str) -> None:
+    """The page to go back to is one of the desk's own."""
+    response = desk.client.post(
+        "/refresh",
+        data=form(desk.desk, back=back),
+        headers={"origin": ORIGIN},
+        follow_redirects=False,
+    )
+    assert response.headers["location"] == "/"
+
+
+def test_wants_its_settings() -> None:
+    """Without a namespace there is nothing to show."""
+    with pytest.raises(Failure, match="ServiceBusConnection"):
+        Desk({}, Path("record.jsonl"), 1)
+
+
+@pytest.fixture
+def three_pages(record: Path, queue: OneQueue) -> Iterator[Browser]:
+    """A desk over a queue whose messages fill two pages and a bit of a third."""
+    ids = [f"s{number:03}" for number in range(2 * PAGE + 1)]
+    assert queue.revoker("publish", *ids).code == 0
+    with opened(queue.environment, record) as browser:
+        yield browser
+
+
+def test_ten_thousand_dead_letters_take_no_second_a_page(
+    desk: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the list is, a page of it is there at once, whatever it is filtered by."""
+    until(lambda: "all 4" in desk.text("/dead-letters"), "the first reading")
+    snapshots = desk.desk.snapshots
+    snapshot = snapshots._last
+    assert snapshot is not None
+    dead = [
+        replace(snapshot.dead[number % 4], sequence_number=number, session_id=f"s{number}")
+        for number in range(10_000)
+    ]
+    many = replace(snapshot, dead=dead, status=summary([], dead, LIMIT))
+    monkeypatch.setattr(snapshots, "_last", many)
+    monkeypatch.setattr(snapshots, "_is_fresh", lambda: True)
+    for wanted in ("", "page=200", "reason=Two&page=100", "session=s9999", "age=over-48h&page=7"):
+        began = time.monotonic()
+        page = desk.text(f"/dead-letters?{wanted}")
+        assert time.monotonic() - began < 1, wanted
+        assert re.search(r" of (10,000|5,000|1) ", page), wanted
+
+
+def test_long_lists_have_pages(three_pages: Browser) -> None:
+    """Every message is on one page, in order, and a page beyond the last is the last."""
+    until(lambda: "1 to 50 of 101" in three_pages.text("/waiting"), "the first reading")
+    seen = [
+        re.findall(r'href="/sessions/(s\d+)"', three_pages.get(f"/waiting?page={page}").text)
+        for page in (1, 2, 3)
+    ]
+    assert [len(each) for each in seen] == [PAGE, PAGE, 1]
+    assert sorted(chain.from_iterable(seen)) == [f"s{number:03}" for number in range(2 * PAGE + 1)]
+    assert "101 to 101 of 101" in three_pages.text("/waiting?page=77")
