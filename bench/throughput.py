@@ -3,23 +3,32 @@
 import contextlib
 from typing import Any
 
-from bench.harness import ARGUMENTS, FLOORS, OURS, Server, median
+from bench.harness import (
+    ARGUMENTS,
+    FLOORS,
+    OURS,
+    PEERS,
+    UNPATCHED,
+    Server,
+    cpu_microseconds,
+    median,
+)
 
 CONCURRENCIES = (1, 16, 64)
 # The rate limiter starts slowly, also when opened up, and rises with each success.
-_WARM_UP = {OURS: 10_000}
+_WARM_UP = {OURS: 10_000, UNPATCHED: 10_000}
 
 
 async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
     """Samples by variant and concurrency: messages per second, CPU microseconds per message."""
-    rounds, batch_seconds = (3, 0.25) if quick else (7, 0.4)
+    rounds, batch_seconds = (5, 0.25) if quick else (7, 0.4)
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
     async with contextlib.AsyncExitStack() as stack:
         subjects, sizes = {}, {}
         for variant in ARGUMENTS:
             subject = subjects[variant] = await stack.enter_async_context(server.subject(variant))
             await subject.run(_WARM_UP.get(variant, 200), 64)
-            [trial] = (await subject.run(200, 16))["batches"]
+            trial = await subject.run(200, 16)
             sizes[variant] = max(100, round(batch_seconds * 200 / trial["seconds"]))
             kinds = ("per_second", "cpu_microseconds")
             samples[variant] = {str(c): {kind: [] for kind in kinds} for c in CONCURRENCIES}
@@ -27,10 +36,10 @@ async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
             for concurrency in CONCURRENCIES:
                 for variant, subject in subjects.items():
                     size = sizes[variant]
-                    [batch] = (await subject.run(size, concurrency))["batches"]
+                    batch = await subject.run(size, concurrency)
                     found = samples[variant][str(concurrency)]
                     found["per_second"].append(size / batch["seconds"])
-                    found["cpu_microseconds"].append(batch["cpu_seconds"] / size * 1e6)
+                    found["cpu_microseconds"].append(cpu_microseconds(batch))
     return samples
 
 
@@ -45,7 +54,7 @@ def bars(samples: dict[str, Any]) -> list[dict[str, Any]]:
         )
         return median([one / other for one, other in pairs])
 
-    [sdk, httpx, requests] = [name for name in samples if name not in (OURS, *FLOORS)]
+    sdk, httpx, requests = PEERS
     aiohttp = next(iter(FLOORS))
     found = [
         ("throughput at 64 in flight ÷ azure-ai-vision-face", sdk, 2.0),
