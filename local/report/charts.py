@@ -129,10 +129,13 @@ def bar_chart(
         chosen = [(colours or {}).get(each, GREY) for each in values]
         places = range(len(values))
         drawn = axes.barh(places, list(values.values()), height=0.7, color=chosen)
-        axes.bar_label(drawn, [labels.format(value) for value in values.values()], padding=4)
+        # On paper, so that a bound behind a figure does not strike it through.
+        paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+        figures = [labels.format(value) for value in values.values()]
+        axes.bar_label(drawn, figures, padding=4, bbox=paper)
         axes.set_yticks(places, list(values), color=INK)
-        axes.invert_yaxis()
-        axes.margins(x=0.12, y=0.02)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.margins(x=0.12)
         if bound is not None:
             axes.axvline(bound, color=INK, linewidth=1)
         axes.grid(visible=False, axis="y")

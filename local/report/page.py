@@ -30,7 +30,8 @@ caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th, td { border-bottom: 1px solid var(--rule); padding: .3rem .8rem .3rem 0; text-align: left;
          vertical-align: top; overflow-wrap: break-word; }
 th { white-space: nowrap; } .right { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; overflow-x: auto; }
+figure svg { min-width: 34rem; max-width: 100%; height: auto; }
 """
 _CLASSES = {"green": "good", "red": "bad", "bold red": "bad"}
 
