@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -151,13 +151,18 @@ def one_core(*subjects: Subject) -> Iterator[None]:
         yield
         return
     free = os.sched_getaffinity(0)
-    for subject in subjects:
-        os.sched_setaffinity(subject.process.pid, {min(free)})
+    _set_cores(subjects, {min(free)})
     try:
         yield
     finally:
-        for subject in subjects:
-            os.sched_setaffinity(subject.process.pid, free)
+        _set_cores(subjects, free)
+
+
+def _set_cores(subjects: Sequence[Subject], cores: Set[int]) -> None:
+    for subject in subjects:
+        for thread in Path(f"/proc/{subject.process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # the thread has just ended
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def median(samples: Sequence[float]) -> float:

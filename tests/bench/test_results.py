@@ -121,6 +121,7 @@ def test_the_function_without_its_patch_is_measured_but_no_bar() -> None:
     one = {str(c): {"per_second": [100.0], "cpu_microseconds": [10.0]} for c in (1, 16, 64)}
     other = {str(c): {"per_second": [1.0], "cpu_microseconds": [99.0]} for c in (1, 16, 64)}
     samples = {name: other if name == UNPATCHED else one for name in ARGUMENTS}
+    one["64"]["ours_beside"] = [1.0]
     assert all(bar["value"] == 1.0 for bar in throughput.bars(samples))
     found = {"throughput": samples, "measured": results()["measured"]}
     assert all(UNPATCHED in chart.svg for chart in draw(found))
