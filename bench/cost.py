@@ -49,9 +49,14 @@ def model(
                 "currency": prices.currency,
                 "arithmetic": (
                     f"{billed:,.0f} s x {prices.instance_gigabytes:g} GB = "
-                    f"{gigabyte_seconds:,.0f} GB-s; x {prices.per_gigabyte_second:g} + "
-                    f"{prices.per_million_executions:g} = {price:,.2f} {prices.currency}"
+                    f"{gigabyte_seconds:,.0f} GB-s; x {_decimal(prices.per_gigabyte_second)} + "
+                    f"{_decimal(prices.per_million_executions)} = {price:,.2f} {prices.currency}"
                 ),
             }
         )
     return {"per_messages": million, "rows": rows}
+
+
+def _decimal(price: float) -> str:
+    """Write a price without an exponent."""
+    return f"{price:.9f}".rstrip("0").rstrip(".")

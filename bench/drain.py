@@ -1,11 +1,13 @@
 """Draining 1,000 to 100,000 messages: cost per message, and memory."""
 
+import asyncio
 from typing import Any
 
-from bench.harness import FLOORS, OURS, PEERS, Server, median
+from bench.harness import OURS, PEERS, Server, Subject, cpu_microseconds, median, one_core
 
 CHUNK = 1000
 _IN_FLIGHT = 64
+_WARM_UP = 10_000  # for the connections and for the rate limiter, which starts slowly
 _MEBIBYTE = 1 << 20
 
 
@@ -13,38 +15,30 @@ async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
     """Cost per message by size of the drain, and resident bytes after each 1,000 messages.
 
     The same process drains everything one after the other, so that a cost that grew with what has
-    been drained would show. In turn with each 1,000 messages the bare HTTP call is measured, whose
-    cost cannot grow: it tells how fast the machine was at that moment. The peer is there for its
-    memory alone.
+    been drained would show. Before and after, a control runs at the same time on the same core: a
+    second process of the same function that drains nothing in between. What the machine does at that
+    moment, and what makes one process a little slower than another, is in both. The peer is there
+    for its memory.
     """
-    total = 12_000 if quick else 100_000
+    chunks_in_all, pairs = (12, 8) if quick else (100, 20)
     sdk = next(iter(PEERS))
     async with (
         server.subject(OURS) as ours,
+        server.subject(OURS) as control,
         server.subject(sdk) as peer,
-        server.subject(next(iter(FLOORS))) as bare,
     ):
-        # Once around, for the connections and for the rate limiter, which starts slowly.
-        await bare.run(CHUNK, _IN_FLIGHT)
-        await ours.run(10_000, _IN_FLIGHT)
-        chunks = []
-        for _ in range(total // CHUNK):
-            answer = await ours.run(CHUNK, _IN_FLIGHT)
-            [batch] = answer["batches"]
-            [bare_batch] = (await bare.run(CHUNK // 2, _IN_FLIGHT))["batches"]
-            chunks.append(
-                {
-                    "seconds": batch["seconds"],
-                    "cpu_microseconds": batch["cpu_seconds"] / CHUNK * 1e6,
-                    "bare_cpu_microseconds": bare_batch["cpu_seconds"] / (CHUNK // 2) * 1e6,
-                    "rss_bytes": answer["rss_bytes"],
-                }
-            )
+        await control.run(_WARM_UP, _IN_FLIGHT)
+        await ours.run(_WARM_UP, _IN_FLIGHT)
+        before = await _beside(ours, control, pairs)
+        chunks = [await _chunk(ours) for _ in range(chunks_in_all)]
+        after = await _beside(ours, control, pairs)
         steady_of_peer = (await peer.run(10_000 if not quick else 3000, _IN_FLIGHT))["rss_bytes"]
+        total = chunks_in_all * CHUNK
         return {
             "messages": total,
             "chunk_messages": CHUNK,
             "chunks": chunks,
+            "parts_of_control": {"before": before, "after": after},
             "drains": {
                 str(size): _cost(chunks[: size // CHUNK])
                 for size in (1000, 10_000, 100_000)
@@ -57,7 +51,28 @@ async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
         }
 
 
-def _cost(chunks: list[dict[str, Any]]) -> dict[str, float]:
+async def _chunk(ours: Subject) -> dict[str, float]:
+    batch = await ours.run(CHUNK, _IN_FLIGHT)
+    return {
+        "seconds": batch["seconds"],
+        "cpu_microseconds": cpu_microseconds(batch),
+        "rss_bytes": batch["rss_bytes"],
+    }
+
+
+async def _beside(ours: Subject, control: Subject, pairs: int) -> list[float]:
+    """Run both at the same time; return what a message costs as parts of the control's."""
+    parts = []
+    with one_core(ours, control):
+        for _ in range(pairs):
+            batch, other = await asyncio.gather(
+                ours.run(CHUNK, _IN_FLIGHT), control.run(CHUNK, _IN_FLIGHT)
+            )
+            parts.append(cpu_microseconds(batch) / cpu_microseconds(other))
+    return parts
+
+
+def _cost(chunks: list[dict[str, float]]) -> dict[str, float]:
     return {
         "seconds": sum(chunk["seconds"] for chunk in chunks),
         "cpu_microseconds": sum(chunk["cpu_microseconds"] for chunk in chunks) / len(chunks),
@@ -67,19 +82,13 @@ def _cost(chunks: list[dict[str, Any]]) -> dict[str, float]:
 def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
     """What must hold."""
     chunks, sdk = found["chunks"], next(iter(PEERS))
-    # One chunk of 1,000 is a third of a second, at the mercy of whatever else the machine does:
-    # the first and the last fifth of the drain tell whether the cost grows.
-    fifth = len(chunks) // 5
-    first, last = (
-        median([chunk["cpu_microseconds"] / chunk["bare_cpu_microseconds"] for chunk in part])
-        for part in (chunks[:fifth], chunks[-fifth:])
-    )
+    before, after = (median(found["parts_of_control"][when]) for when in ("before", "after"))
     grown = chunks[-1]["rss_bytes"] - chunks[9]["rss_bytes"]
     ours, peer = found["rss_bytes"][OURS], found["rss_bytes"][sdk]
     return [
         {
-            "name": f"cost per message, last fifth of {found['messages']:,} ÷ first fifth",
-            "value": last / first,
+            "name": f"CPU per message ÷ control, after draining {found['messages']:,} ÷ before",
+            "value": after / before,
             "bound": 1.05,
             "at": "most",
         },

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 OURS = "this function"
+UNPATCHED = "this function, times not patched"
+"""With the binding's own parsing of times: see the private corners in docs/decisions.md."""
 PEERS = {
     "azure-ai-vision-face (aio)": "bench/peers/azure_sdk",
     "httpx, its own transport": "bench/peers/httpx_default",
@@ -24,6 +26,7 @@ PEERS = {
 FLOORS = {"bare aiohttp, no runtime": "aiohttp", "raw asyncio streams": "streams"}
 ARGUMENTS = {
     OURS: ["--app", "."],
+    UNPATCHED: ["--app", "bench/peers/without_patch"],
     **{name: ["--app", folder] for name, folder in PEERS.items()},
     **{name: ["--floor", kind] for name, kind in FLOORS.items()},
 }
@@ -37,19 +40,29 @@ class Subject:
     process: asyncio.subprocess.Process
     rss_at_start: int
 
-    async def run(self, messages: int, concurrency: int, times: int = 1) -> dict[str, Any]:
-        """Run batches; return what each took, as `bench.subject` tells it.
+    async def run(
+        self, messages: int, concurrency: int, burn_microseconds: float = 0.0
+    ) -> dict[str, Any]:
+        """Run a batch; return what it took, as `bench.subject` tells it.
+
+        Args:
+            messages: how many.
+            concurrency: how many at a time.
+            burn_microseconds: CPU time to burn for each message besides; of floors only.
 
         Raises:
             RuntimeError: an invocation failed, so that the figures mean nothing.
         """
-        order = {"messages": messages, "concurrency": concurrency, "times": times}
+        order = {
+            "messages": messages,
+            "concurrency": concurrency,
+            "burn_microseconds": burn_microseconds,
+        }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         answer: dict[str, Any] = await _line(self.process)
-        failures = sum(batch["failures"] for batch in answer["batches"])
-        if failures:
-            raise RuntimeError(f"{failures} invocations failed")
+        if answer["failures"]:
+            raise RuntimeError(f"{answer['failures']} invocations failed")
         return answer
 
 
@@ -127,6 +140,31 @@ async def _line(process: asyncio.subprocess.Process) -> Any:
     return json.loads(line)
 
 
+@contextlib.contextmanager
+def one_core(*subjects: Subject) -> Iterator[None]:
+    """Keep these processes on the same core, where each gets the same part of its time.
+
+    On a busy machine, what two processes get on different cores can differ by several times. Systems
+    that cannot do it leave the processes where they are.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    free = os.sched_getaffinity(0)
+    _set_cores(subjects, {min(free)})
+    try:
+        yield
+    finally:
+        _set_cores(subjects, free)
+
+
+def _set_cores(subjects: Sequence[Subject], cores: Set[int]) -> None:
+    for subject in subjects:
+        for thread in Path(f"/proc/{subject.process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # the thread has just ended
+                os.sched_setaffinity(int(thread.name), cores)
+
+
 def median(samples: Sequence[float]) -> float:
     """Of the samples."""
     return statistics.median(samples)
@@ -138,6 +176,11 @@ def spread(samples: Sequence[float]) -> float:
         return 0.0
     quarters = statistics.quantiles(samples, n=4, method="inclusive")
     return (quarters[2] - quarters[0]) / statistics.median(samples)
+
+
+def cpu_microseconds(batch: Mapping[str, Any]) -> float:
+    """Of one message of the batch."""
+    return float(batch["cpu_seconds"] / batch["messages"] * 1e6)
 
 
 def provenance(arguments: Sequence[str]) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
     python -m bench.subject (--app DIRECTORY | --floor NAME)
 
-A line of JSON on standard input, `{"messages": 4000, "concurrency": 16}`, runs a batch; the answer
-is a line of JSON with `seconds`, `cpu_seconds`, `rss_bytes`, `instructions` where known, and
-`failures`. A function app is loaded and invoked by the production runtime, the way that the
-platform's native worker does it: the trigger metadata arrive as ready `Datum` values.
+A line of JSON on standard input, `{"messages": 4000, "concurrency": 16, "burn_microseconds": 0}`, runs
+a batch; the answer is a line of JSON with `seconds`, `cpu_seconds`, `rss_bytes` and `failures`. A floor
+burns so much CPU time for each message besides. A function app is loaded and invoked by the production
+runtime, the way that the platform's native worker does it: the trigger metadata arrive as ready `Datum`
+values.
 """
 
 import argparse
 import asyncio
 import gc
-import itertools
 import json
 import logging
 import os
@@ -22,7 +22,13 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.floor import Call
+
+type Invoke = Callable[[int], Awaitable[bool]]
+"""Does the job for the message with this number, and says whether it worked."""
 
 DISTINCT = 256
 """So many different messages take turns: what is measured is the function, not their making."""
@@ -53,7 +59,7 @@ def session_id(number: int) -> str:
     return str(uuid.UUID(int=number << 64 | number, version=4))
 
 
-async def app(directory: Path, distinct: int = DISTINCT) -> Callable[[int], Awaitable[bool]]:
+async def app(directory: Path, distinct: int = DISTINCT) -> Invoke:
     """Index the app; return what invokes its one function with a message and says if it worked."""
     from azure_functions_runtime import native_invocation
     from azure_functions_runtime.bindings.datumdef import Datum
@@ -84,23 +90,26 @@ async def app(directory: Path, distinct: int = DISTINCT) -> Callable[[int], Awai
     return invoke
 
 
-async def floor(name: str) -> Callable[[int], Awaitable[bool]]:
-    """The same for a bare call."""
-    from bench.floor import CALLS
+class Floor:
+    """Invokes the bare call, and burns CPU time after it if it is told to."""
 
-    call = await CALLS[name]()
-    ids = [session_id(number) for number in range(DISTINCT)]
+    def __init__(self, call: "Call") -> None:
+        self._call = call
+        self._ids = [session_id(number) for number in range(DISTINCT)]
+        self.burn_seconds = 0.0
 
-    async def invoke(number: int) -> bool:
-        await call(ids[number % DISTINCT])
+    async def __call__(self, number: int) -> bool:
+        """Delete a session."""
+        await self._call(self._ids[number % DISTINCT])
+        if self.burn_seconds:
+            # The thread's own clock stands still while another process has the core.
+            until = time.thread_time() + self.burn_seconds
+            while time.thread_time() < until:
+                pass
         return True
 
-    return invoke
 
-
-async def batch(
-    invoke: Callable[[int], Awaitable[bool]], messages: int, concurrency: int
-) -> dict[str, Any]:
+async def batch(invoke: Invoke, messages: int, concurrency: int) -> dict[str, Any]:
     """Run so many messages, so many at a time; return what it took."""
     numbers: Iterator[int] = iter(range(messages))
     failures = 0
@@ -160,20 +169,25 @@ async def main() -> int:
     options = parser.parse_args()
     as_deployed()
     quiet_logging()
-    invoke = await (app(options.app.resolve()) if options.app else floor(options.floor))
+    if options.app:
+        invoke: Invoke = await app(options.app.resolve())
+    else:
+        from bench.floor import CALLS
+
+        invoke = Floor(await CALLS[options.floor]())
     loop = asyncio.get_running_loop()
-    _tell({"ready": True, "rss_bytes": resident_bytes()})
+    _answer({"ready": True, "rss_bytes": resident_bytes()})
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         order = json.loads(line)
         gc.collect()
-        results = []
-        for _ in itertools.repeat(None, order.get("times", 1)):
-            results.append(await batch(invoke, order["messages"], order["concurrency"]))
-        _tell({"batches": results, "rss_bytes": resident_bytes()})
+        if isinstance(invoke, Floor):
+            invoke.burn_seconds = order["burn_microseconds"] / 1e6
+        result = await batch(invoke, order["messages"], order["concurrency"])
+        _answer({**result, "rss_bytes": resident_bytes()})
     return 0
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def _answer(answer: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

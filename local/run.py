@@ -7,24 +7,23 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.util import find_spec
-from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 from azure.servicebus.aio import ServiceBusClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from local.cloud import Cloud, Options, Service, ServiceFailed
 from local.publisher import Planned, plan
+from local.report.outputs import output_file
+from local.report.page import provenance
+from local.run_report import FINAL, Ended, as_json, closing_lines, page, tables
 from local.service import stopped
+from local.timing import split
 
 DESK_NEEDS = ("jinja2", "revoker", "starlette", "typer", "uvicorn")
-FINAL = ("deleted", "already_gone", "dead_lettered")
 RANDOM_FAULTS = (
     *("status:500", "status:502", "status:503", "status:429", "status:409", "status:408"),
     *("disconnect", "garbage", "html", "truncate", "latency:0.2", "hang:30"),
@@ -37,17 +36,6 @@ FAST_SETTINGS: Mapping[str, str] = {
     "RETRY_BACKOFF_BASE_SECONDS": "0.5",
     "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "2",
 }
-
-
-@dataclass(slots=True)
-class Ended:
-    """Where one published message ended, according to the broker, the Face API and the logs."""
-
-    outcome: str = "pending"
-    reason: str | None = None
-    description: str | None = None
-    milliseconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
 
 
 def roots(ledger: Sequence[Mapping[str, Any]]) -> dict[str, Counter[str]]:
@@ -119,7 +107,8 @@ class Run:
         """Return where each message ended, by message id, with everything that is wrong about it."""
         cloud = self._cloud
         queue = cloud.options.queue
-        ledger = roots(await cloud.ask(cloud.broker, "GET", "/ledger"))
+        events_in_order = await cloud.ask(cloud.broker, "GET", "/ledger")
+        ledger, times = roots(events_in_order), split(events_in_order, cloud.log_lines())
         dead = await cloud.ask(
             cloud.broker, "GET", f"/messages?queue={queue}&dead_letter=1&limit=1000000"
         )
@@ -141,8 +130,8 @@ class Run:
                 this.description = letter["description"]
             elif line is not None and events["completed"]:
                 this.outcome = line["outcome"]
-            if line is not None:
-                this.milliseconds = line["ms_since_first_enqueued"]
+                this.attempts = line["attempts"]
+            this.times = times.get(each.message_id)
             self._judge(each, this, events, existing)
         return ended
 
@@ -163,74 +152,6 @@ class Run:
             problem(f"completed {events['completed']} times with {copies} retry copies")
         if each.twice and events["duplicate_dropped"] < 1:
             problem("its duplicate was not dropped")
-
-
-def report(
-    planned: Sequence[Planned], ended: Mapping[str, Ended], seconds: float
-) -> dict[str, Any]:
-    """Return what `--json` writes."""
-    outcomes = Counter(each.outcome for each in ended.values())
-    reasons = Counter(each.reason for each in ended.values() if each.reason)
-    wrong = {
-        each.message_id: {"kind": each.kind, "problems": ended[each.message_id].problems}
-        for each in planned
-        if ended[each.message_id].problems
-    }
-    lost = sum(1 for each in planned if ended[each.message_id].outcome == "pending")
-    return {
-        "published": len(planned),
-        "duplicates_published": sum(each.twice for each in planned),
-        "outcomes": {name: outcomes[name] for name in (*FINAL, "pending")},
-        "dead_letter_reasons": dict(sorted(reasons.items())),
-        "lost": lost,
-        "wrong": len(wrong),
-        "wrong_messages": wrong,
-        "seconds": round(seconds, 2),
-        "ok": not wrong and not lost,
-    }
-
-
-def print_tables(
-    console: Console,
-    planned: Sequence[Planned],
-    ended: Mapping[str, Ended],
-    result: Mapping[str, Any],
-) -> None:
-    """Print where the messages ended by kind, then the dead letters, then the latency."""
-    table = Table("published", "messages", "ended as", "right", title="Where the messages ended")
-    by_kind: dict[str, list[Planned]] = defaultdict(list)
-    for each in planned:
-        by_kind[each.kind].append(each)
-    for kind, members in sorted(by_kind.items()):
-        ends = Counter(
-            ended[each.message_id].reason or ended[each.message_id].outcome for each in members
-        )
-        right = not any(ended[each.message_id].problems for each in members)
-        names = ", ".join(f"{name} {number}" for name, number in sorted(ends.items()))
-        table.add_row(kind, str(len(members)), names, "yes" if right else "[red]NO[/red]")
-    console.print(table)
-
-    letters = Table("reason", "messages", "description of one", title="Dead-letter queue")
-    descriptions = {each.reason: each.description for each in ended.values() if each.reason}
-    for reason, number in result["dead_letter_reasons"].items():
-        letters.add_row(reason, str(number), descriptions[reason] or "")
-    console.print(letters)
-
-    latencies = [each.milliseconds for each in ended.values() if each.outcome in FINAL]
-    if len(latencies) > 1:
-        cuts = quantiles(latencies, n=20)
-        console.print(
-            f"from enqueue to the end, milliseconds: p50 {cuts[9]:.0f}, p95 {cuts[18]:.0f}, "
-            f"most {max(latencies):.0f}"
-        )
-    for wrong in list(result["wrong_messages"].values())[:20]:
-        console.print(f"[red]WRONG[/red] {wrong['kind']}: {'; '.join(wrong['problems'])}")
-    verdict = "[green]every message ended where it should[/green]"
-    console.print(
-        f"{result['published']} published in {result['seconds']} s, "
-        f"lost {result['lost']}, wrong {result['wrong']}: "
-        + (verdict if result["ok"] else "[red]NOT every message did[/red]")
-    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -255,7 +176,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--serve", action="store_true", help="keep running, for messages that you publish yourself"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to a file")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write the result to a file"
+    )
+    parser.add_argument(
+        "--html", type=output_file, metavar="FILE", help="write a report with charts to a file"
+    )
     return parser
 
 
@@ -271,7 +197,7 @@ def face_limit(face_rate: float) -> str:
     return f"{count}/{seconds}" if face_rate else "none"
 
 
-async def main(arguments: list[str] | None = None) -> int:
+async def main(arguments: Sequence[str]) -> int:
     """Run; return 0 only if every message ended where it should."""
     options = parser().parse_args(arguments)
     if options.messages < 0 or not 0 <= options.fault_rate < 1 or options.face_rate < 0:
@@ -290,7 +216,7 @@ async def main(arguments: list[str] | None = None) -> int:
     console.print("starting broker, Face API, identity endpoint and Functions host on 127.0.0.1 …")
     try:
         async with Cloud(cloud_options) as cloud:
-            ok = await _run(console, cloud, options) if options.messages else True
+            ok = not options.messages or await _run(console, cloud, options, arguments)
             if options.serve:
                 await _serve(console, cloud)
             return 0 if ok else 1
@@ -299,7 +225,9 @@ async def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-async def _run(console: Console, cloud: Cloud, options: argparse.Namespace) -> bool:
+async def _run(
+    console: Console, cloud: Cloud, options: argparse.Namespace, arguments: Sequence[str]
+) -> bool:
     planned = plan(options.messages, options.seed, random_faults=options.fault_rate > 0)
     run = Run(cloud, planned, options.fault_rate)
     await run.prepare()
@@ -324,10 +252,13 @@ async def _run(console: Console, cloud: Cloud, options: argparse.Namespace) -> b
         progress.update(ending, completed=sum((await run.counts()).values()))
     seconds = time.monotonic() - started
     ended = await run.check()
-    result = report(planned, ended, seconds)
-    print_tables(console, planned, ended, result)
+    result = as_json(planned, ended, seconds)
+    for each in (*tables(planned, ended), *closing_lines(ended, result)):
+        console.print(each)
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.html:
+        page(planned, ended, result, provenance("make run", arguments)).write(options.html)
     return bool(result["ok"])
 
 
@@ -376,6 +307,6 @@ def _print_environment(console: Console, cloud: Cloud, environment: Mapping[str,
 
 if __name__ == "__main__":
     try:
-        sys.exit(asyncio.run(main()))
+        sys.exit(asyncio.run(main(sys.argv[1:])))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -8,65 +8,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from local.cloud import ServiceFailed
-from local.soak.invariants import Bar, Evidence, Verdict, check
+from local.report.outputs import output_file
+from local.report.page import provenance
+from local.soak.invariants import Evidence, Verdict, check
+from local.soak.results import Result, as_json, page, problem_lines, tables, verdict
 from local.soak.scenarios import SCENARIOS, Scenario
 from local.soak.stage import open_stage
 
 AT_ONCE = 4
 """Scenarios that play at the same time; they spend most of it waiting."""
-PROBLEMS_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How one scenario went. Its bars begin with the invariants."""
-
-    name: str
-    seconds: float
-    verdict: Verdict
-    bars: Sequence[Bar]
-    problems: Sequence[str]
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Whether every invariant and every bar holds."""
-        return not self.problems and all(bar.ok for bar in self.bars)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `--json` writes for it."""
-        verdict = self.verdict
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "published": verdict.published,
-            "completed": verdict.completed,
-            "dead_lettered": verdict.dead_lettered,
-            "lost": verdict.lost,
-            "stuck": verdict.stuck,
-            "twice": verdict.twice,
-            "seconds": round(self.seconds, 1),
-        }
-
-    def bars_as_json(self) -> list[dict[str, Any]]:
-        """Return its bars, the invariants first, each name beginning with the scenario's."""
-        return [
-            {
-                "name": f"{self.name}: {bar.name}",
-                "value": round(bar.value, 4) if bar.value < float("inf") else None,
-                "bound": round(bar.bound, 4),
-                "ok": bar.ok,
-            }
-            for bar in self.bars
-        ]
 
 
 async def play(scenario: Scenario, seed: int) -> Result:
@@ -125,42 +80,6 @@ def curve(evidence: Evidence, seconds: float = 10) -> list[float]:
     return [round(spans[span] / seconds, 1) for span in range(max(spans) + 1)]
 
 
-def add_row(table: Table, result: Result) -> None:
-    """Add one scenario's figures."""
-    verdict = result.verdict
-    numbers = (
-        *(verdict.published, verdict.completed, verdict.dead_lettered),
-        *(verdict.lost, verdict.stuck, verdict.twice, verdict.redundant),
-    )
-    calls = str(result.figures.get("calls", ""))
-    verdict_text = "[green]ok[/green]" if result.ok else "[red]NOT OK[/red]"
-    table.add_row(result.name, verdict_text, *map(str, numbers), calls, f"{result.seconds:.1f}")
-
-
-def print_results(console: Console, results: Sequence[Result]) -> None:
-    """Print a row for each scenario, then the bars, then what is wrong."""
-    table = Table(
-        "scenario", "", "published", "completed", "dead", "lost", "stuck", "twice", "redundant",
-        "calls", "seconds", title="What became of the messages",
-    )  # fmt: skip
-    for result in results:
-        add_row(table, result)
-    console.print(table)
-    bars = Table("scenario", "bar", "value", "bound", "", title="Bars")
-    for result in results:
-        for bar in result.bars:
-            # The table above shows what must not happen at all and did not.
-            if not bar.ok or bar.bound > 0:
-                verdict = "[green]ok[/green]" if bar.ok else "[red]NOT OK[/red]"
-                bars.add_row(result.name, bar.name, f"{bar.value:.4g}", f"{bar.bound:.4g}", verdict)
-    console.print(bars)
-    for result in results:
-        for problem in result.problems[:PROBLEMS_SHOWN]:
-            console.print(f"{result.name}: {problem}", highlight=False, markup=False)
-        if (more := len(result.problems) - PROBLEMS_SHOWN) > 0:
-            console.print(f"{result.name}: and {more} more", highlight=False)
-
-
 async def play_all(
     console: Console, scenarios: Sequence[Scenario], seed: int, at_once: int
 ) -> list[Result]:
@@ -197,11 +116,16 @@ def parser() -> argparse.ArgumentParser:
         default=AT_ONCE,
         help=f"how many play side by side (default: {AT_ONCE})",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write the results to a file"
+    )
+    parser.add_argument(
+        "--html", type=output_file, metavar="FILE", help="write a report with charts to a file"
+    )
     return parser
 
 
-async def main(arguments: list[str] | None = None) -> int:
+async def main(arguments: Sequence[str]) -> int:
     """Play; return 0 only if every invariant and every bar of every scenario holds."""
     options = parser().parse_args(arguments)
     if options.at_once < 1:
@@ -222,25 +146,20 @@ async def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     results = await play_all(console, chosen, options.seed, options.at_once)
     seconds = time.monotonic() - began
-    print_results(console, results)
-    ok = all(result.ok for result in results)
-    verdict = "[green]every bar holds[/green]" if ok else "[red]NOT every bar holds[/red]"
-    console.print(f"{len(results)} scenarios, seed {options.seed}, {seconds:.0f} s: {verdict}")
+    for each in (*tables(results), *problem_lines(results)):
+        console.print(each)
+    console.print(verdict(results, options.seed, seconds))
     if options.json:
-        document = {
-            "ok": ok,
-            "seed": options.seed,
-            "seconds": round(seconds, 1),
-            "scenarios": [result.as_json() for result in results],
-            "bars": [bar for result in results for bar in result.bars_as_json()],
-            "figures": {result.name: result.figures for result in results},
-        }
+        document = as_json(results, options.seed, seconds)
         options.json.write_text(json.dumps(document, indent=2) + "\n")
-    return 0 if ok else 1
+    if options.html:
+        origin = provenance("make soak", arguments)
+        page(results, options.seed, seconds, origin).write(options.html)
+    return 0 if all(result.ok for result in results) else 1
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(asyncio.run(main()))
+        sys.exit(asyncio.run(main(sys.argv[1:])))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,7 +14,8 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from local.cloud import Cloud, Options
 from local.publisher import plan
-from local.run import FAST_SETTINGS, Run, report
+from local.run import FAST_SETTINGS, Run
+from local.run_report import as_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,17 +56,44 @@ async def test_every_message_ends_where_it_should(
     assert "every message ended where it should" in output
 
 
-@pytest.mark.parametrize("arguments", [("--messages", "-1"), ("--fault-rate", "1"), ("--x",)])
+async def test_it_says_where_the_time_went_and_writes_a_report(tmp_path: Path) -> None:
+    """Of few messages, it gives n and no percentile; the parts of the time are in all outputs."""
+    page = tmp_path / "report.html"
+    code, result, output = await run(tmp_path, "--messages", "5", "--html", str(page))
+    assert code == 0, output
+    assert "n = 5, milliseconds: median" in output
+    assert "in calls to the Face API" in output
+    took, parts = result["milliseconds"], result["mean_milliseconds"]["one call was enough"]
+    assert (took["n"], took["p95"], parts["n"]) == (5, None, 5)
+    assert 0 < took["p50"] <= took["most"]
+    assert 0 < parts["calling"] < took["most"]
+    html = page.read_text()
+    assert html.count("<svg") == 2
+    assert "every message ended where it should" in html
+    assert "make run ARGS=" in html
+    assert "in calls to the Face API" in html
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("--messages", "-1"), ("--fault-rate", "1"), ("--x",)),
+        *(("--json", "/no/such/x.json"), ("--html", "/no/such/x.html")),
+    ],
+)
 async def test_wrong_option_is_told(arguments: tuple[str, ...]) -> None:
-    """An option that makes no sense ends with code 2, before anything is started."""
+    """An option that makes no sense, or a file that cannot be written, ends with code 2 at once."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local.run", *arguments),
         cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, error = await process.communicate()
+    output, error = await process.communicate()
     assert process.returncode == 2
+    assert output == b""
     assert b"usage: make run" in error
+    assert arguments[0].encode() in error
 
 
 async def test_checker_finds_what_is_wrong() -> None:
@@ -77,8 +105,8 @@ async def test_checker_finds_what_is_wrong() -> None:
         await checked.prepare()
         await checked.publish()
         ended = await checked.check()
-        assert not report(planned, ended, 1)["ok"]
-        assert report(planned, ended, 1)["lost"] == 60
+        assert not as_json(planned, ended, 1)["ok"]
+        assert as_json(planned, ended, 1)["lost"] == 60
         # Somebody completes everything without a deletion.
         with (
             ServiceBusClient.from_connection_string(cloud.connection_string) as client,
@@ -86,7 +114,7 @@ async def test_checker_finds_what_is_wrong() -> None:
         ):
             for message in receiver.receive_messages(max_message_count=60, max_wait_time=3):
                 receiver.complete_message(message)
-        result = report(planned, await checked.check(), 1)
+        result = as_json(planned, await checked.check(), 1)
         assert not result["ok"]
         assert result["wrong"] == 60
 

@@ -1,15 +1,19 @@
 """The fault suite's checker, which must be able to fail, and a few of its scenarios."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import local.soak.__main__ as soak
 from local.soak.__main__ import main, play
 from local.soak.invariants import (
     GONE,
+    Bar,
     Evidence,
     LogLine,
     Published,
@@ -17,6 +21,7 @@ from local.soak.invariants import (
     most_in_window,
     open_intervals,
 )
+from local.soak.results import Result
 from local.soak.scenarios import SCENARIOS, SHORT, Scenario
 
 NAMES = {scenario.name: scenario for scenario in SCENARIOS}
@@ -218,3 +223,49 @@ async def test_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> 
     assert await main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name[:20] in shown for name in NAMES)
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+async def test_an_output_file_is_checked_before_anything_is_played(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    """A file that cannot be written ends with code 2 and the reason."""
+    with pytest.raises(SystemExit) as ended:
+        await main([option, "/no/such/x"])
+    assert ended.value.code == 2
+    assert f"{option}: cannot write /no/such/x: No such file" in capsys.readouterr().err
+
+
+async def test_soak_writes_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page and the JSON hold every scenario's bars, and the page draws the calls of long ones."""
+    calls = [0.1, 4.5, 5.0, 5.1, 4.9, 5.0, 0.4]
+    played = Result(
+        name="malformed_500",
+        seconds=70,
+        verdict=check(GOOD),
+        bars=[
+            Bar("seconds ÷ optimum", 1.04, 1.15),
+            Bar("lost", 1, 0),
+            Bar("live", float("inf"), 1),
+        ],
+        problems=["b: <neither> completed nor [dead-lettered]"],
+        figures={"calls": 300, "calls_per_second_by_10_s": calls},
+    )
+
+    async def play(*_: object) -> Result:
+        return played
+
+    monkeypatch.setattr(soak, "play", play)
+    page, document = tmp_path / "soak.html", tmp_path / "soak.json"
+    arguments = ["--scenario", played.name, "--html", str(page), "--json", str(document)]
+    assert await main(arguments) == 1
+    html = page.read_text()
+    assert html.count("<svg") == 2
+    assert "b: &lt;neither&gt; completed nor [dead-lettered]" in html
+    assert '<span class="bad">NOT every bar holds</span>' in html
+    assert [bar["ok"] for bar in json.loads(document.read_text())["bars"]] == [True, False, False]
+    shown = capsys.readouterr().out
+    assert "b: <neither> completed nor [dead-lettered]" in shown
+    assert "1 scenario, seed 1" in shown

@@ -1,0 +1,181 @@
+"""What `make soak` reports: tables, problems, JSON, and a page with charts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from local.report.page import Chart, Page
+from local.soak.invariants import Bar, Verdict
+
+PROBLEMS_SHOWN = 8
+LONG_SPANS = 6
+"""Tens of seconds from which on a scenario's calls are drawn over time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How one scenario went. Its bars begin with the invariants."""
+
+    name: str
+    seconds: float
+    verdict: Verdict
+    bars: Sequence[Bar]
+    problems: Sequence[str]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every invariant and every bar holds."""
+        return not self.problems and all(bar.ok for bar in self.bars)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--json` writes for it."""
+        verdict = self.verdict
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "published": verdict.published,
+            "completed": verdict.completed,
+            "dead_lettered": verdict.dead_lettered,
+            "lost": verdict.lost,
+            "stuck": verdict.stuck,
+            "twice": verdict.twice,
+            "seconds": round(self.seconds, 1),
+        }
+
+    def bars_as_json(self) -> list[dict[str, Any]]:
+        """Return its bars, the invariants first, each name beginning with the scenario's."""
+        return [
+            {
+                "name": f"{self.name}: {bar.name}",
+                "value": round(bar.value, 4) if bar.value < float("inf") else None,
+                "bound": round(bar.bound, 4),
+                "ok": bar.ok,
+            }
+            for bar in self.bars
+        ]
+
+
+def as_json(results: Sequence[Result], seed: int, seconds: float) -> dict[str, Any]:
+    """Return what `--json` writes."""
+    return {
+        "ok": all(result.ok for result in results),
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "scenarios": [result.as_json() for result in results],
+        "bars": [bar for result in results for bar in result.bars_as_json()],
+        "figures": {result.name: result.figures for result in results},
+    }
+
+
+def _mark(ok: bool) -> str:
+    return "[green]ok[/green]" if ok else "[red]NOT OK[/red]"
+
+
+def tables(results: Sequence[Result]) -> list[Table]:
+    """Return a row for each scenario, then the bars."""
+    counts = ("published", "completed", "dead", "lost", "stuck", "twice", "redundant", "calls")
+    table = Table("scenario", "", *counts, "seconds", title="What became of the messages")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for result in results:
+        verdict = result.verdict
+        numbers = (
+            *(verdict.published, verdict.completed, verdict.dead_lettered),
+            *(verdict.lost, verdict.stuck, verdict.twice, verdict.redundant),
+            result.figures.get("calls", ""),
+        )
+        table.add_row(result.name, _mark(result.ok), *map(str, numbers), f"{result.seconds:.1f}")
+    bars = Table("scenario", "bar", "value", "bound", "", title="Bars")
+    for column in bars.columns[2:4]:
+        column.justify = "right"
+    for result in results:
+        for bar in result.bars:
+            # The table above shows what must not happen at all and did not.
+            if not bar.ok or bar.bound > 0:
+                figures = f"{bar.value:.4g}", f"{bar.bound:.4g}"
+                bars.add_row(result.name, bar.name, *figures, _mark(bar.ok))
+    return [table, bars]
+
+
+def problem_lines(results: Sequence[Result]) -> list[str]:
+    """Return what is wrong, in rich markup."""
+    lines = []
+    for result in results:
+        shown = result.problems[:PROBLEMS_SHOWN]
+        lines += [escape(f"{result.name}: {problem}") for problem in shown]
+        if (more := len(result.problems) - PROBLEMS_SHOWN) > 0:
+            lines.append(f"{result.name}: and {more} more")
+    return lines
+
+
+def verdict(results: Sequence[Result], seed: int, seconds: float) -> str:
+    """Return the last line, in rich markup."""
+    ok = all(result.ok for result in results)
+    shown = "[green]every bar holds[/green]" if ok else "[red]NOT every bar holds[/red]"
+    number = f"{len(results)} scenario{'s' if len(results) != 1 else ''}"
+    return f"{number}, seed {seed}, {seconds:.0f} s: {shown}"
+
+
+def page(results: Sequence[Result], seed: int, seconds: float, provenance: str) -> Page:
+    """Return what `--html` writes."""
+    return Page(
+        title="Every failure, played",
+        verdict=verdict(results, seed, seconds),
+        provenance=provenance,
+        tables=tables(results),
+        lines=problem_lines(results),
+        charts=_charts(results, provenance),
+    )
+
+
+def _charts(results: Sequence[Result], provenance: str) -> list[Chart]:
+    from local.report import charts  # matplotlib takes a second to load, and only a page needs it
+
+    drawn = []
+    bars = {
+        f"{result.name}: {bar.name}": (bar.value / bar.bound, bar.ok)
+        for result in results
+        for bar in result.bars
+        if bar.bound > 0 and bar.value < float("inf")
+    }
+    if bars:
+        drawn.append(
+            charts.bar_chart(
+                "bars",
+                "How close each bar is to its bound",
+                {name: value for name, (value, _) in bars.items()},
+                unit="value ÷ bound; a bar holds up to 1",
+                caption=provenance,
+                colours={
+                    name: charts.GREEN if ok else charts.RED for name, (_, ok) in bars.items()
+                },
+                bound=1.0,
+                labels="{:.2f}",
+            )
+        )
+    curves = {each.name: each.figures.get("calls_per_second_by_10_s", []) for each in results}
+    long = {name: curve for name, curve in curves.items() if len(curve) >= LONG_SPANS}
+    if long:
+        lines = [
+            charts.Line(
+                name=name,
+                points=[(10 * number + 5, calls) for number, calls in enumerate(curve)],
+                colour=charts.SERIES[number % len(charts.SERIES)],
+                dashed=number >= len(charts.SERIES),
+            )
+            for number, (name, curve) in enumerate(long.items())
+        ]
+        drawn.append(
+            charts.line_chart(
+                "calls",
+                "Calls of the function over time",
+                lines,
+                axes_names=("seconds since the first call", "calls per second, over 10 s"),
+                caption=provenance,
+            )
+        )
+    return drawn
