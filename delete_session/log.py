@@ -15,6 +15,8 @@ from .breaker import BreakerState
 from .delivery import Revocation
 
 _logger = logging.getLogger("delete_session")
+# The audit lines must pass whatever the root logger lets through.
+_logger.setLevel(logging.INFO)
 _MOST_UNKNOWN = 100  # codes to remember: the server may make up any number
 _JUDGE_IT = (
     "Messages with this code are retried until the retry horizon. If the request can never succeed, "

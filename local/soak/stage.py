@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -132,12 +133,14 @@ class Stage:
         """Change the identity endpoint, see local/identity.py."""
         await self.cloud.ask(self.cloud.identity, "POST", "/_local/config", values)
 
-    async def add_host(self, module: str = "local.host", **environment: str) -> Service:
-        """Start one more host, or a wrapper of one."""
+    async def add_host(
+        self, module: str = "local.host", app: Path | None = None, **environment: str
+    ) -> Service:
+        """Start one more host, or a wrapper of one, or one of another version of the app."""
         number = len(self.cloud.hosts)
         host = Service(
             module,
-            ["--app", str(self.cloud.options.app.resolve())],
+            ["--app", str((app or self.cloud.options.app).resolve())],
             self.cloud.folder / f"host-{number}.log",
             {**self.cloud.environment, **environment},
         )

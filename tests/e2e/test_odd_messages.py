@@ -7,7 +7,8 @@ from typing import Any
 
 from local.cloud import Cloud, Options
 from local.publisher import Planned, plan
-from local.run import FAST_SETTINGS, Run, report
+from local.run import FAST_SETTINGS, Run
+from local.run_report import as_json
 
 TIME = "missing, unreadable or impossible"
 NO_EXPIRY = "9999-12-31T23:59:59.9999999"
@@ -83,7 +84,7 @@ async def run(messages: list[Planned], **options: Any) -> tuple[dict[str, Any], 
             while not await checked.settled():
                 await asyncio.sleep(0.1)
         assert not await cloud.ask(cloud.face, "GET", "/_local/sessions")
-        return report(messages, await checked.check(), 1), cloud.log_lines()
+        return as_json(messages, await checked.check(), 1), cloud.log_lines()
 
 
 async def test_host_data_keep_no_revocation_back() -> None:

@@ -1,0 +1,82 @@
+"""Two versions of the function at work on one queue, as in every roll-out and roll-back."""
+
+import asyncio
+import io
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from local.cloud import ServiceFailed
+from local.soak.invariants import Bar, Evidence
+from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_settings
+from local.soak.stage import Stage
+
+LAST_RELEASE = "6b348dc64791"
+"""The commit of version 0.1.0, in this repository's history."""
+_DEPLOYED = ("function_app.py", "host.json", "delete_session")
+
+
+@asynccontextmanager
+async def _last_release(app: Path) -> AsyncIterator[Path]:
+    """Lay the last release's app into a folder."""
+    command = ["git", "-C", str(app.resolve()), "archive", LAST_RELEASE, *_DEPLOYED]
+    archive = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    if archive.returncode:
+        raise ServiceFailed(
+            f"the last release, {LAST_RELEASE}, is not in this checkout's history (a shallow clone?)"
+        )
+    with TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+async def versions_mixed(stage: Stage) -> None:
+    """The last release and this version share the queue under load, forwards and back again."""
+    await stage.break_face(transient(0.2))
+    async with _last_release(stage.cloud.options.app) as old_app:
+        old = await stage.add_host(app=old_app)
+        await stage.publish(stage.plan(150), per_second=100)
+        new = await stage.add_host()
+        await stage.publish(stage.plan(150), per_second=100)
+        await old.stop()
+        await stage.publish(stage.plan(150), per_second=100)
+        await stage.restart(old, kill=False)
+        await new.stop()
+        await stage.publish(stage.plan(150), per_second=100)
+        await stage.drained()
+
+
+def both_bar(_: Stage, evidence: Evidence) -> list[Bar]:
+    """Require that each version read copies that the other one had scheduled."""
+    wrote: dict[str, set[int]] = {}
+    read: dict[str, set[int]] = {}
+    for line in evidence.lines:
+        root = str(line.record.get("root_id"))
+        if line.record.get("outcome") == "retry_scheduled":
+            wrote.setdefault(root, set()).add(line.host)
+        elif line.record.get("outcome") in ("deleted", "already_gone"):
+            read.setdefault(root, set()).add(line.host)
+    crossed = {
+        (writer, reader)
+        for root, writers in wrote.items()
+        for writer in writers
+        for reader in read.get(root, set())
+        if writer != reader
+    }
+    return [Bar("directions in which no copy crossed", 2 - len(crossed), 0)]
+
+
+SCENARIOS = (
+    Scenario(
+        name="versions_mixed",
+        play=versions_mixed,
+        limit=120,
+        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        options={"hosts": 0},
+        bars=both_bar,
+    ),
+)
