@@ -22,7 +22,7 @@ _DEPLOYED = ("function_app.py", "host.json", "delete_session")
 @asynccontextmanager
 async def _last_release(app: Path) -> AsyncIterator[Path]:
     """Lay the last release's app into a folder."""
-    command = ["git", "-C", str(app.resolve()), "archive", LAST_RELEASE, *_DEPLOYED]
+    command = ["git", "-C", str(app), "archive", LAST_RELEASE, *_DEPLOYED]
     archive = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     if archive.returncode:
         raise ServiceFailed(
