@@ -166,6 +166,8 @@ class Verdict:
     got: Point
     best: Point
     most_harm: float
+    strict_harm: float
+    """The harm of a low price, whatever the limiter's own: no bar, but counted."""
     missed: tuple[str, ...]
 
 

@@ -9,30 +9,41 @@ from collections.abc import Callable
 
 # What the limiter supposes before it has seen anything, and how it learns. Found with bench/pacing.py,
 # which simulates it against rate limits of several kinds; docs/decisions.md has the figures.
-OWN_SHARE = 0.004
+OWN_SHARE = 0.0055
 """The limit of a process: the rate at which this share of its calls is refused because of the rate."""
-STEEPNESS = 5.0
+STEEPNESS = 4.7
 """That share grows with this power of the rate: next to nothing below the limit, much above."""
-MOST_OWN_SHARE = 0.7
+MOST_OWN_SHARE = 0.73
 """It grows no further: some calls come through however many there are."""
-OTHER_SHARES = 0.0003, 0.04, 0.1, 0.2, 0.45
+OTHER_SHARES = 0.0004, 0.04, 0.1, 0.2, 0.45
 """Shares that may be refused whatever the rate: by a quota that others use up, for example."""
-DOUBT = 0.003
+DOUBT = 0.047
 """Probability, before all evidence, that it is any but the first of them."""
-CAUTION = 0.25
-"""Probability that is left for the limit to be lower than the rate that is kept to."""
+USUAL_LIMIT, WIDTH = 0.19, 4.0
+"""Before all evidence, the limit is about this part of the most, give or take so many e-folds."""
+START = 0.25
+"""A new process calls at this part of the most until its first answer, and then at the most until it
+is refused: what got through by then says where to look for the limit."""
+FOUND_PART, FOUND_CALLS, FOUND_WIDTH = 0.45, 0.32, 1.07
+"""Namely about this part of the rate that got through, pause included, give or take so many e-folds;
+the calls are added to it, as even a process whose first call was refused has to look somewhere."""
+START_WEIGHT, START_CALLS = 0.48, 6
+"""And each success until then is evidence of so much weight, up to so many."""
+CAUTION, BOLDNESS = 0.25, 0.157
+"""Probability that is left for the limit to be lower than the rate that is kept to; it grows with this
+power of an eighth of the most over the rate, so that processes come to share alike."""
 STEPS = 3
 """Rates are told apart to this part of an octave."""
-MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 800.0, 10.0, 0.5
+MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 800.0, 37.0, 0.5
 """Calls that the evidence goes back; it begins short, so that the crowd of a start is forgotten."""
-RATE_SECONDS = 12.0
+RATE_SECONDS = 17.0
 """The rate of our own calls is measured over so long, and over two calls at least."""
-SPREAD = 0.4
+SPREAD = 0.39
 """The time to the next call is that much longer or shorter than the rate says, at random."""
-RETURN = 1.5
+RETURN = 1.4
 """After a pause, up to so many times the time between calls passes before the next one, at random."""
-MOST_WEIGHT = 5.0
-"""A refusal with a Retry-After of some seconds counts as that many, up to this."""
+REFUSAL_WEIGHT, MOST_SECONDS = 0.9, 2.75
+"""A refusal counts as so much for each second of its Retry-After, up to so many seconds."""
 LEARN_SECONDS = 0.1
 """Successes within so long are learned from together, which makes learning cheap at high rates."""
 LEAST_PART = 1 / 80
@@ -51,11 +62,20 @@ class Beliefs:
         count = 1 + math.ceil(STEPS * math.log2(3 * most / least))
         self._most = most
         self._limits = [least * 2 ** (step / STEPS) for step in range(count)]
-        first, others = math.log(1 - DOUBT), math.log(DOUBT / (len(OTHER_SHARES) - 1))
-        self._prior = [first] * count + [others] * (count * (len(OTHER_SHARES) - 1))
-        self._logs = self._prior
+        self._logs = self._prior = self._about(USUAL_LIMIT * most, WIDTH)
         self._calls = 0
         self._expected: dict[tuple[int, bool], list[float]] = {}
+
+    def start(self, found: float, successes: int) -> None:
+        """Take in what a process found out up to its first refusal.
+
+        Args:
+            found: calls per second that got through.
+            successes: how many calls got through, at the full rate.
+        """
+        weight = START_WEIGHT * min(START_CALLS, successes)
+        about, full = self._about(FOUND_PART * found, FOUND_WIDTH), self._logs_of(0, refused=False)
+        self._logs = [log + weight * new for log, new in zip(about, full, strict=True)]
 
     def learn(self, rate: float, calls: int, refused: bool, weight: float = 1.0) -> None:
         """Take in how calls were answered.
@@ -80,16 +100,25 @@ class Beliefs:
             )
         ]
 
-    def limit(self) -> float:
-        """The rate that the limit is below with a probability of `CAUTION`."""
+    def limit(self, caution: float) -> float:
+        """The rate that the limit is below with a probability of `caution`."""
         most, count = max(self._logs), len(self._limits)
         weights = [math.exp(log - most) for log in self._logs]
         by_limit = [sum(weights[step::count]) for step in range(count)]
-        left, step = CAUTION * sum(by_limit), 0
+        left, step = caution * sum(by_limit), 0
         while left > by_limit[step]:
             left -= by_limit[step]
             step += 1
         return self._limits[step] * math.exp2((left / by_limit[step] - 0.5) / STEPS)
+
+    def _about(self, limit: float, width: float) -> list[float]:
+        """Logarithms of probabilities that are highest at a limit, and fall off from there."""
+        others = len(OTHER_SHARES) - 1
+        return [
+            math.log(share) - 0.5 * (math.log(each / limit) / width) ** 2
+            for share in (1 - DOUBT, *[DOUBT / others] * others)
+            for each in self._limits
+        ]
 
     def _logs_of(self, level: int, refused: bool) -> list[float]:
         """Under each supposition, the logarithm of the probability of such an answer."""
@@ -107,8 +136,8 @@ class RateLimiter:
 
     It knows only whether each of its calls was refused, and how fast it was calling. From that it
     learns at what rate its own calls begin to be refused, and keeps just below: several processes
-    and the live traffic thus share a quota without talking to each other. It starts at full speed,
-    since the first refusal comes at once where there is nothing to spare.
+    and the live traffic thus share a quota without talking to each other. It starts at full speed with
+    the first answer, since the first refusal comes at once where there is nothing to spare.
 
     Args:
         most: calls per second; the rate never exceeds it.
@@ -126,7 +155,7 @@ class RateLimiter:
         self._most = most
         self._least = min(most, most * LEAST_PART if least is None else least)
         self._random = random
-        self._rate = most
+        self._rate = max(self._least, START * most)
         self._beliefs = Beliefs(self._least, most)
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)
@@ -162,16 +191,19 @@ class RateLimiter:
         self._tokens -= 1 + SPREAD * (2 * self._random() - 1)
         seconds = max(RATE_SECONDS, 2 / self._rate)
         if not self._recent:
-            self._begun_at = now - 1
+            self._begun_at = now
         self._recent = 1 + self._recent * math.exp((self._called_at - now) / seconds)
         self._called_at = now
-        self._used_rate = self._recent / min(seconds, max(1.0, now - self._begun_at))
+        self._used_rate = self._recent / min(seconds, now - self._begun_at + 1)
 
     def succeeded(self, now: float) -> None:
         """The API has answered a call with anything but 429."""
         self._successes += 1
-        if now - self._learned_at >= LEARN_SECONDS:
+        if not self._ever_throttled:
+            self._rate = self._most
+        elif now - self._learned_at >= LEARN_SECONDS:
             self._learn(now)
+            self._follow()
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> None:
         """The API has answered 429.
@@ -185,8 +217,15 @@ class RateLimiter:
         self._paused_until = max(self._paused_until, now + retry_after)
         if called_at < self._cut_at:
             return
-        self._ever_throttled = True
-        self._learn(now, refused=min(MOST_WEIGHT, max(1.0, retry_after)))
+        if not self._ever_throttled:
+            self._ever_throttled = True
+            seconds = max(1.0, now - self._begun_at + retry_after)
+            self._beliefs.start((self._successes + FOUND_CALLS) / seconds, self._successes)
+            self._successes = 0
+        else:
+            seconds = min(MOST_SECONDS, max(1.0, retry_after))
+            self._learn(now, refused=REFUSAL_WEIGHT * seconds)
+        self._follow()
         self._cut_at = now
         # Not all processes that wait for the same moment come back at that moment.
         self._tokens = min(self._tokens, -retry_after * self._rate - RETURN * self._random())
@@ -198,8 +237,11 @@ class RateLimiter:
         if refused:
             self._beliefs.learn(rate, 1, refused=True, weight=refused)
         self._successes, self._learned_at = 0, now
-        if self._ever_throttled:
-            self._rate = min(self._most, max(self._least, self._beliefs.limit()))
+
+    def _follow(self) -> None:
+        caution = CAUTION * (self._most / 8 / self._rate) ** BOLDNESS
+        limit = self._beliefs.limit(min(0.95, caution))
+        self._rate = min(self._most, max(self._least, limit))
 
     def _refill(self, now: float) -> None:
         if self._at is not None:

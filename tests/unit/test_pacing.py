@@ -86,6 +86,29 @@ def test_new_process_starts_at_full_rate() -> None:
     assert times[9] <= 9 / 8 + 0.01
 
 
+def test_new_process_waits_for_its_first_answer() -> None:
+    """Until the first answer, calls do not follow at the full rate."""
+    paced = limiter()
+    paced.take(0.0)
+    assert paced.wait(0.1) >= 0.3
+    paced.succeeded(0.1)
+    assert paced.wait(0.1) <= 1 / 8
+
+
+def test_what_got_through_first_says_where_to_look() -> None:
+    """A process that was refused after many calls goes on faster than one refused at its first."""
+    rates = []
+    for calls in (0, 2, 8):
+        paced = limiter()
+        for call in range(calls):
+            paced.take(call / 8)
+            paced.succeeded(call / 8)
+        paced.take(calls / 8)
+        paced.throttled(calls / 8, calls / 8, 1.0)
+        rates.append(paced.rate)
+    assert rates[0] < rates[1] / 1.5 < rates[2] / 2
+
+
 def test_rate_never_exceeds_the_configured_one() -> None:
     """Over any ten seconds, the calls are at most the configured rate and one."""
     times, _ = drive(limiter(), 60)
