@@ -35,7 +35,7 @@ async def test_session_is_deleted_through_the_proxy_with_a_token_of_its_cloud(
 
     async def face(request: web.Request) -> web.Response:
         deleted.append((request.path, request.headers["Authorization"]))
-        return web.Response()
+        return web.Response(headers={"apim-request-id": "r-1"})
 
     inside, outside = web.Application(), web.Application()
     inside.router.add_get("/msi/token", identity)

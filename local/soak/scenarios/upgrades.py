@@ -36,7 +36,7 @@ async def _last_release(app: Path) -> AsyncIterator[Path]:
 
 async def versions_mixed(stage: Stage) -> None:
     """The last release and this version share the queue under load, forwards and back again."""
-    await stage.break_face(transient(0.2))
+    await stage.break_face(transient(0.3))
     async with _last_release(stage.cloud.options.app) as old_app:
         old = await stage.add_host(app=old_app)
         await stage.publish(stage.plan(150), per_second=100)
