@@ -19,7 +19,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
-from delete_session.history import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from delete_session import history
 from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
@@ -182,11 +182,11 @@ def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMess
     if body is None:
         raise CannotCopy("its body is neither bytes nor text, but another AMQP value")
     properties = text_keys(message.application_properties)
-    for name in (ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, *DEAD_LETTER_PROPERTIES):
+    for name in (*history.PROPERTIES, *DEAD_LETTER_PROPERTIES):
         properties.pop(name, None)
     count = properties.get(COUNT)
     properties |= {
-        ROOT_ID: seen.root_id,
+        history.ROOT_ID: seen.root_id,
         FROM_REASON: seen.reason,
         FROM_DESCRIPTION: seen.description,
         COUNT: (count if isinstance(count, int) else 0) + 1,
