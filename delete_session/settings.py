@@ -167,7 +167,10 @@ class Settings:
         except WrongConnection as error:
             problems += error.problems
         problems += _add_what_follows(values, environment)
-        problems += _about_receipts(values)
+        if problem := receipts_problem(
+            values.get("outcome_queue"), values.get("queue"), values.get("service_bus")
+        ):
+            problems.append(problem)
         if not problems and values["connect_timeout"] > values["total_timeout"]:
             problems.append(
                 "FACE_CONNECT_TIMEOUT_SECONDS must be at most FACE_TOTAL_TIMEOUT_SECONDS"
@@ -195,19 +198,17 @@ def _add_what_follows(values: dict[str, Any], environment: Mapping[str, str]) ->
     return problems
 
 
-def _about_receipts(values: Mapping[str, Any]) -> list[str]:
-    """Return what keeps receipts from going to their queue."""
-    outcomes: str | None = values.get("outcome_queue")
-    if outcomes is None:
-        return []
-    connection: ServiceBusConnection | None = values.get("service_bus")
-    if outcomes.lower() == str(values.get("queue")).lower():
-        return ["OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE: receipts are not revocations"]
+def receipts_problem(
+    outcome_queue: str | None, queue: str | None, connection: ServiceBusConnection | None
+) -> str | None:
+    """Return what keeps receipts from going to their queue, if they are wanted."""
+    if outcome_queue is None:
+        return None
+    if queue is not None and outcome_queue.lower() == queue.lower():
+        return "OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE: receipts are not revocations"
     if connection is not None and connection.is_for_one_queue:
-        return [
-            "OUTCOME_QUEUE cannot be reached with a connection string for one queue (EntityPath)"
-        ]
-    return []
+        return "OUTCOME_QUEUE cannot be reached with a connection string for one queue (EntityPath)"
+    return None
 
 
 def _what_is_right(setting: Setting[Any]) -> str:

@@ -24,6 +24,7 @@ from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
+from revoker.receipts import telling
 
 MAX_MESSAGE_ID = 128  # characters, by Service Bus
 
@@ -119,7 +120,11 @@ async def others_of(
 
 
 async def resubmit(
-    address: QueueAddress, wanted: Sequence[Seen], patience: float, progress: Progress
+    address: QueueAddress,
+    wanted: Sequence[Seen],
+    patience: float,
+    progress: Progress,
+    outcomes: QueueAddress | None = None,
 ) -> Outcome:
     """Put dead letters back into the queue, each as if it were new.
 
@@ -132,11 +137,14 @@ async def resubmit(
         wanted: the dead letters that `select` returned.
         patience: seconds to wait for messages that another receiver has locked.
         progress: called with the number of dead letters done so far.
+        outcomes: gets the receipts of those that the broker gave up by itself; None for no receipts.
     """
-    async with address.sender() as sender:
+    async with address.sender() as sender, telling(outcomes, address.queue) as tell:
 
         async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
-            await sender.send_messages(copy_of(message, datetime.now(UTC)))
+            copy = copy_of(message, datetime.now(UTC))
+            await tell(message)
+            await sender.send_messages(copy)
             await receiver.complete_message(message)
 
         return await _settle_all(address, wanted, patience, settle, progress)
@@ -148,6 +156,7 @@ async def discard(
     record: TextIO,
     patience: float,
     progress: Progress,
+    outcomes: QueueAddress | None = None,
 ) -> Outcome:
     """Complete dead letters, and write each to the record first.
 
@@ -157,9 +166,11 @@ async def discard(
         record: gets a JSON line for each; not the body, but its SHA-256.
         patience: seconds to wait for messages that another receiver has locked.
         progress: called with the number of dead letters done so far.
+        outcomes: gets the receipts of those that the broker gave up by itself; None for no receipts.
     """
 
     async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
+        await tell(message)
         line = {"discarded_at": datetime.now(UTC), **asdict(Seen.read(message))}
         body = body_of(message)
         line["body_sha256"] = None if body is None else hashlib.sha256(body).hexdigest()
@@ -168,7 +179,8 @@ async def discard(
         os.fsync(record.fileno())
         await receiver.complete_message(message)
 
-    return await _settle_all(address, wanted, patience, settle, progress)
+    async with telling(outcomes, address.queue) as tell:
+        return await _settle_all(address, wanted, patience, settle, progress)
 
 
 def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMessage:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from revoker import output
-from revoker.cli.options import EPILOG, AsJson, Namespace, Queue
+from revoker.cli.options import EPILOG, AsJson, Namespace, OutcomeQueue, Queue
 from revoker.cli.running import reporting, run
 from revoker.failure import Exit, Failure
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 Reason = Annotated[str | None, typer.Option(help="Only those with this dead-letter reason.")]
 Session = Annotated[str | None, typer.Option(help="Only those of this session.", metavar="ID")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 Wait = Annotated[
     float,
@@ -39,12 +45,7 @@ dead_letters = typer.Typer(
 def list_(
     reason: Reason = None,
     session: Session = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
-        ),
-    ] = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, help="The most dead letters to show.")] = 100,
     namespace: Namespace = None,
     queue: Queue = None,
@@ -94,6 +95,7 @@ def resubmit(
     wait: Wait = 70,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Put dead letters back into the queue, once their cause is removed.
@@ -109,13 +111,15 @@ def resubmit(
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        outcomes = address.outcomes(settings)
         wanted = run(select(address, selection))
         if dry_run:
             output.would_be("resubmitted", wanted, as_json)
             return
         with output.progress("resubmitting", len(wanted), shown=not as_json) as progress:
-            outcome = run(put_back(address, wanted, wait, progress))
+            outcome = run(put_back(address, wanted, wait, progress, outcomes))
         output.settled("resubmitted", outcome, as_json)
         if outcome.kept:
             raise typer.Exit(Exit.WRONG)
@@ -134,6 +138,7 @@ def discard(
     wait: Wait = 70,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Throw dead letters away for good. Asks first, and keeps a record.
@@ -148,7 +153,9 @@ def discard(
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        outcomes = address.outcomes(settings)
         wanted = run(select(address, selection))
         if not wanted:
             output.would_be("discarded", wanted, as_json)
@@ -164,10 +171,52 @@ def discard(
             output.progress("discarding", len(wanted), shown=not as_json) as progress,
             _open_record(path) as file,
         ):
-            outcome = run(throw_away(address, wanted, file, wait, progress))
+            outcome = run(throw_away(address, wanted, file, wait, progress, outcomes))
         output.settled("discarded", outcome, as_json, record=str(path))
         if outcome.kept:
             raise typer.Exit(Exit.WRONG)
+
+
+@dead_letters.command(epilog=EPILOG)
+def receipts(
+    reason: Reason = None,
+    session: Session = None,
+    since: Since = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which would be sent; change nothing.")
+    ] = False,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send publishers the receipts of what the broker gave up by itself.
+
+    The function sends a receipt before it gives a message up. What the broker gives up, after too
+    many deliveries or when it expires, has none. Without --reason, these are sent. The dead letters
+    stay where they are. You can run this again: within the duplicate detection window, the queue of
+    the receipts drops what it has had, and afterwards a receipt comes again under the same id.
+    """
+    from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import Selection
+    from revoker.receipts import missing, send
+
+    with reporting(as_json):
+        selection = Selection(reason=reason, session=session, since=read_since(since))
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        outcomes = address.outcomes(settings)
+        if outcomes is None:
+            raise Failure(
+                "OUTCOME_QUEUE is not set.", "Set it, or use --outcome-queue.", Exit.USAGE
+            )
+        found = run(missing(address, selection.takes, of_any_reason=reason is not None))
+        if dry_run or not found:
+            output.would_be("told", [seen for seen, _ in found], as_json)
+            return
+        with output.progress("telling", len(found), shown=not as_json) as progress:
+            run(send(outcomes, [receipt for _, receipt in found], progress))
+        output.sent(len(found), as_json)
 
 
 @contextmanager
