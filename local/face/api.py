@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,8 @@ class Api:
                 return web.json_response(nested(session) if target.nested else flat(session))
             case "DELETE", str(session_id):
                 self._state.sessions.delete(self._find(session_id, target.kind))
-                return web.Response(status=200 if target.nested else 204)
+                headers = {"apim-request-id": str(uuid.uuid4())}
+                return web.Response(status=200 if target.nested else 204, headers=headers)
             case _, session_id:
                 allowed = "GET, DELETE" if session_id else "POST"
                 raise errors.method_not_allowed(allowed)
