@@ -84,7 +84,11 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
 def _receipts(settings: Settings) -> "Receipts | None":
     if settings.outcome_queue is None:
         return None
-    from .receipt import Receipts  # not loaded where nobody wants receipts
+    # Not loaded where nobody wants receipts. Where they are wanted, every message needs the library:
+    # loaded with the first ones, it would hold them for as long as a redelivery takes to hurt.
+    import azure.servicebus.aio  # noqa: F401
+
+    from .receipt import Receipts
 
     outcomes = Settlement(settings.service_bus, settings.outcome_queue, settings.settle_timeout)
     return Receipts(settings.queue, outcomes)
