@@ -103,6 +103,10 @@ param serviceBusCapacity int = 1
 @maxLength(50)
 param publisherPrincipalIds array = []
 
+@description('Object ids of the users, groups or service principals that may read receipts: what became of each revocation. If there are any, a queue is made for receipts, and the function sends them.')
+@maxLength(50)
+param receiptReaderPrincipalIds array = []
+
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
 param alertEmail string = ''
@@ -138,6 +142,7 @@ var allTags = union(tags, {
   workload: 'liveness-session-revoker'
 })
 var queueName = 'session-revoked'
+var outcomeQueueName = empty(receiptReaderPrincipalIds) ? '' : 'session-outcomes'
 var createFace = empty(faceAccountName)
 var faceName = createFace ? 'face-revoker-${token}' : faceAccountName
 var faceGroup = createFace || empty(faceResourceGroup) ? resourceGroup().name : faceResourceGroup
@@ -185,6 +190,16 @@ module serviceBus 'modules/service-bus.bicep' = {
     publisherPrincipalIds: publisherPrincipalIds
     publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
     workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module receipts 'modules/receipts.bicep' = if (!empty(receiptReaderPrincipalIds)) {
+  name: 'receipts-${token}'
+  params: {
+    namespaceName: serviceBus.outputs.namespaceName
+    queueName: 'session-outcomes'
+    functionPrincipalId: identity.properties.principalId
+    readerPrincipalIds: receiptReaderPrincipalIds
   }
 }
 
@@ -253,6 +268,7 @@ module functionApp 'modules/function-app.bicep' = {
     packageContainerUrl: storage.outputs.packageContainerUrl
     serviceBusHostName: serviceBus.outputs.hostName
     queueName: queueName
+    outcomeQueueName: outcomeQueueName
     faceEndpoint: faceAccess.outputs.endpoint
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     settings: settings
@@ -290,6 +306,9 @@ output SERVICE_BUS_NAMESPACE string = serviceBus.outputs.namespaceName
 
 @description('Queue that publishers send to.')
 output SERVICE_BUS_QUEUE string = queueName
+
+@description('Queue of the receipts. Empty: there are none.')
+output OUTCOME_QUEUE string = outcomeQueueName
 
 @description('Endpoint of the Face account.')
 output FACE_ENDPOINT string = faceAccess.outputs.endpoint

@@ -58,6 +58,10 @@ param faceEndpoint string
 @description('Says where Application Insights takes telemetry.')
 param applicationInsightsConnectionString string
 
+@description('Name of the queue of the receipts. Empty: none are sent.')
+@maxLength(260)
+param outcomeQueueName string
+
 @description('Settings of the function that differ from its defaults.')
 param settings object
 
@@ -87,6 +91,7 @@ var appSettings = union(
     AZURE_CLIENT_ID: identityClientId
     FACE_ENDPOINT: faceEndpoint
     SESSION_REVOKED_QUEUE: queueName
+    OUTCOME_QUEUE: outcomeQueueName
 
     FACE_TOKEN_SCOPE: ''
     FACE_API_VERSION: 'v1.2-preview.1'

@@ -38,6 +38,20 @@ MISTAKES = [
         "role_assignments_are_in_the_allow_list",
     ),
     Mistake(
+        "readers of receipts may read what was published",
+        f"{INFRA}/receipts.bicep",
+        "serviceBusDataReceiver)\n    scope: outcomes",
+        "serviceBusDataReceiver)\n    scope: namespace",
+        "role_assignments_are_in_the_allow_list",
+    ),
+    Mistake(
+        "receipts that come again are kept",
+        f"{INFRA}/receipts.bicep",
+        "requiresDuplicateDetection: true",
+        "requiresDuplicateDetection: false",
+        "queue_fits_the_host_and_the_retries",
+    ),
+    Mistake(
         "a role on the whole resource group",
         f"{INFRA}/storage.bicep",
         "  scope: account\n",

@@ -38,7 +38,9 @@ AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
 LOCAL_ONLY = {CONNECTION}
 """A connection string: for the local broker, never in Azure."""
 
-SET_BY_DEPLOYMENT = {"FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "AZURE_CLIENT_ID"}
+SET_BY_DEPLOYMENT = {
+    *("FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "AZURE_CLIENT_ID"),
+}
 """The template knows their values: no parameter changes them."""
 
 
@@ -105,7 +107,10 @@ def seconds(duration: Value) -> float:
 @policy
 def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
     """The numbers of the queue, of host.json and of the retry settings hold together."""
-    ((_, one),) = project.resources("Microsoft.ServiceBus/namespaces/queues")
+    queues = {
+        one.symbol: one for _, one in project.resources("Microsoft.ServiceBus/namespaces/queues")
+    }
+    one, receipts = queues["queue"], as_dict(queues["outcomes"].body.get("properties"))
     queue = as_dict(one.body.get("properties"))
     host: dict[str, Any] = project.json("host.json")
     bus: dict[str, Any] = host["extensions"]["serviceBus"]
@@ -134,6 +139,10 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         "messages live exactly as long as they are retried": live == horizon,
         "what expires is dead-lettered": queue.get("deadLetteringOnMessageExpiration") is True,
         "duplicates are detected": queue.get("requiresDuplicateDetection") is True,
+        "receipts that come again are dropped for as long as revocations are": (
+            receipts.get("requiresDuplicateDetection") is True
+            and seconds(receipts.get("duplicateDetectionHistoryTimeWindow")) >= window
+        ),
         "duplicates are detected over all deliveries of a message, and 7 days at most": (
             deliveries * (renewed + lock) <= window <= 7 * 86_400
         ),

@@ -108,6 +108,12 @@ ALLOWED_ASSIGNMENTS = Counter(
         ("Azure Service Bus Data Receiver", "queue", "functionPrincipalId"): 1,
         ("Azure Service Bus Data Sender", "queue", "functionPrincipalId"): 1,
         ("Azure Service Bus Data Sender", "queue", "principalId in publisherPrincipalIds"): 1,
+        ("Azure Service Bus Data Sender", "queue of receipts", "functionPrincipalId"): 1,
+        (
+            "Azure Service Bus Data Receiver",
+            "queue of receipts",
+            "principalId in readerPrincipalIds",
+        ): 1,
         ("Storage Blob Data Owner", "storage account", "principalId"): 1,
         ("Storage Table Data Contributor", "storage account", "principalId"): 1,
         ("Monitoring Metrics Publisher", "component", "principalId"): 1,
@@ -139,6 +145,8 @@ def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
         scope = one.body.get("scope")
         types = {other.symbol: other.type for other in file.resources}
         where = types.get(scope.text, "unknown") if isinstance(scope, Expression) else "whole group"
+        if isinstance(scope, Expression) and scope.text == "outcomes":
+            where = "queue of receipts"
         principal = at(one.body, "properties.principalId")
         who = principal.text if isinstance(principal, Expression) else repr(principal)
         loop = re.search(
