@@ -1,9 +1,11 @@
 """What the publisher is told: what a receipt says, and when it is sent."""
 
+import contextlib
 import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 
 from delete_session.answer import Answer
+from delete_session.delivery import Revocation
 from delete_session.history import History
 from delete_session.receipt import CONTENT_TYPE, published_id
 from delete_session.revoker import HOLD_SECONDS
@@ -240,6 +243,20 @@ async def test_trace_goes_on(properties: dict[str, object], parent: str | None) 
     assert told.get("traceparent") == parent
     assert (sent.application_properties or {}).get("traceparent") == parent
     assert "tracestate" not in told
+
+
+async def test_trace_that_the_function_began_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the publisher began no trace, the receipt is in that of the function."""
+    bench = Bench(OUTCOME_QUEUE=OUTCOMES)
+
+    @contextlib.contextmanager
+    def span(revocation: Revocation) -> Iterator[None]:
+        revocation.trace["traceparent"] = TRACE
+        yield
+
+    monkeypatch.setattr(bench.revoker.telemetry, "message", span)
+    _, told = await only_receipt(bench)
+    assert told["traceparent"] == TRACE
 
 
 def test_resubmitted_message_is_told_as_the_published_one() -> None:
