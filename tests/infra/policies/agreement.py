@@ -123,12 +123,12 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
     window = seconds(queue.get("duplicateDetectionHistoryTimeWindow"))
     horizon = _default("RETRY_HORIZON_HOURS") * 3600
     # One invocation at its longest: waiting in place, two tokens (a 401 asks for another), two
-    # calls, and settling.
+    # calls, sending a receipt and settling.
     longest = (
         _default("RETRY_IN_PLACE_MAX_SECONDS")
         + 2 * _default("TOKEN_TIMEOUT_SECONDS")
         + 2 * _default("FACE_TOTAL_TIMEOUT_SECONDS")
-        + 2 * _default("SETTLE_TIMEOUT_SECONDS")
+        + 4 * _default("SETTLE_TIMEOUT_SECONDS")
     )
     rules = {
         "a lock lasts 30 s to 5 min (the broker's most)": 30 <= lock <= 300,
