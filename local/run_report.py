@@ -144,8 +144,8 @@ def _time_table(ended: Mapping[str, Ended]) -> Table:
 
 
 WAITING = (
-    "The host takes 16 messages at a time. Just after its start it is still opening its links to the "
-    "queue, and the rate limiter begins with few calls a second."
+    "The host takes 16 messages at a time, and just after its start it is still opening its links "
+    "to the queue."
 )
 
 
