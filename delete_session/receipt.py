@@ -82,6 +82,11 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
         str, msgspec.Meta(description="Message id under which the revocation was published.")
     ]
 
+    @property
+    def kind(self) -> str:
+        """The type of the event."""
+        return FAILED if self.outcome == "dead_lettered" else COMPLETED
+
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """A message to a publisher, ready to be sent, and to be sent again as it is."""
@@ -113,14 +118,13 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
             queue: of the revocations.
             time: of the end.
         """
-        kind = FAILED if data.outcome == "dead_lettered" else COMPLETED
-        message_id = _clean(history.derived_id(kind.rpartition(".")[2]))
+        message_id = _clean(history.derived_id(data.kind.rpartition(".")[2]))
         context = _trace_context(trace)
         event = {
             "specversion": "1.0",
             "id": message_id,
             "source": f"/liveness-session-revoker/{queue}",
-            "type": kind,
+            "type": data.kind,
             "subject": data.session_id or data.root_message_id,
             "time": time,
             "datacontenttype": "application/json",
@@ -130,7 +134,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             body=_encoded(event),
             message_id=message_id,
-            kind=kind,
+            kind=data.kind,
             correlation_id=_clean(correlation_id or data.root_message_id),
             properties=context,
         )
