@@ -262,7 +262,7 @@ async def test_soak_writes_what_it_found(
         figures={"calls": 300, "calls_per_second_by_10_s": calls},
     )
 
-    async def play(*_: object) -> Result:
+    async def play(*_: object, **__: object) -> Result:
         return played
 
     monkeypatch.setattr(soak, "play", play)
