@@ -63,6 +63,11 @@ class ServiceBusConnection:
         # The connection string may hold a key: it must not reach a log through a traceback.
         return f"ServiceBusConnection({self.fully_qualified_namespace or 'connection string'})"
 
+    @property
+    def is_for_one_queue(self) -> bool:
+        """Whether the connection string has an EntityPath."""
+        return bool(re.search(r"(?i);\s*EntityPath=", self.connection_string or ""))
+
     def open(self, retry_total: int) -> "tuple[ServiceBusClient, AsyncTokenCredential | None]":
         """Return a client, and the credential to be closed after it.
 

@@ -5,6 +5,7 @@ what `decide` returns. docs/failures.md shows the same table for people.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -43,8 +44,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class Done:
     """The session is gone: complete the message."""
 
-    outcome: str
-    """`deleted`, or `already_gone`."""
+    outcome: Literal["deleted", "already_gone"]
 
 
 @dataclass(frozen=True, slots=True)

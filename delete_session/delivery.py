@@ -129,17 +129,22 @@ class Revocation:
         self.answer: Answer | None = None
         self.attempts = delivery.history.attempts
         self.seconds_in_call = 0.0
+        self._first_call: float | None = None
+        self._last_call_ended = 0.0
         self.trace: dict[str, str] = {}
         """Trace context for the retry copy, where the publisher has given none."""
         self._monotonic = monotonic
         self._started = monotonic()
         self._effort_seconds = delivery.effort_seconds(timedelta(hours=horizon_hours))
 
-    def called(self, answer: Answer, seconds: float) -> None:
-        """Take note of a call."""
+    def called(self, answer: Answer, began: float, seconds: float) -> None:
+        """Take note of a call that began at a time of the monotonic clock."""
         self.answer = answer
         self.attempts += 1
         self.seconds_in_call += seconds
+        if self._first_call is None:
+            self._first_call = began
+        self._last_call_ended = began + seconds
 
     @property
     def oddities(self) -> tuple[str, ...]:
@@ -155,6 +160,24 @@ class Revocation:
     def now(self) -> datetime:
         """The time, by the clock as it was when the message came."""
         return self.delivery.received_at + timedelta(seconds=self.seconds_held)
+
+    @property
+    def first_attempt_at(self) -> datetime | None:
+        """When the first call was begun, now or at an earlier delivery; None if it is not known."""
+        history = self.delivery.history
+        if self._first_call is None or history.attempts:
+            return history.first_attempt_at
+        return self._at(self._first_call)
+
+    @property
+    def last_attempt_at(self) -> datetime | None:
+        """When the last call ended, now or at an earlier delivery; None if it is not known."""
+        if self._first_call is None:
+            return self.delivery.history.last_attempt_at
+        return self._at(self._last_call_ended)
+
+    def _at(self, monotonic: float) -> datetime:
+        return self.delivery.received_at + timedelta(seconds=monotonic - self._started)
 
     @property
     def seconds_left(self) -> float:
@@ -176,7 +199,9 @@ class Revocation:
             bare: without the publisher's application properties.
         """
         delivery = self.delivery
-        history = delivery.history.next(self.attempts, error)
+        history = delivery.history.next(
+            self.attempts, error, self.first_attempt_at, self.last_attempt_at
+        )
         end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._effort_seconds))
         # The SDK sends a name that is no text in a form that no receiver can read.
         given = {} if bare else {k: v for k, v in delivery.properties.items() if isinstance(k, str)}

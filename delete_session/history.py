@@ -16,8 +16,10 @@ FIRST_ENQUEUED = "revoker-first-enqueued"
 ATTEMPT = "revoker-attempt"
 COPY = "revoker-copy"
 LAST_ERROR = "revoker-last-error"
+FIRST_ATTEMPT = "revoker-first-attempt"
+LAST_ATTEMPT = "revoker-last-attempt"
 
-PROPERTIES = (ROOT_ID, FIRST_ENQUEUED, ATTEMPT, COPY, LAST_ERROR)
+PROPERTIES = (ROOT_ID, FIRST_ENQUEUED, ATTEMPT, COPY, LAST_ERROR, FIRST_ATTEMPT, LAST_ATTEMPT)
 """The application properties that are ours."""
 
 _MAX_MESSAGE_ID = 128  # characters, by Service Bus
@@ -37,6 +39,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """Retry copies made before; 0 for what the publisher sent."""
     last_error: str = ""
     """What stood in the way last; empty if nothing did."""
+    first_attempt_at: datetime | None = None
+    """When the first call was begun; None if none was, or where an older version made the copy."""
+    last_attempt_at: datetime | None = None
+    """When the last call ended."""
 
     @classmethod
     def read(cls, properties: Mapping[str, object], message_id: str) -> Self | None:
@@ -55,20 +61,30 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             attempts=_count(properties.get(ATTEMPT)),
             copies=copies,
             last_error=error if isinstance(error, str) else "",
+            first_attempt_at=_time(properties.get(FIRST_ATTEMPT)),
+            last_attempt_at=_time(properties.get(LAST_ATTEMPT)),
         )
         return history if message_id == history.copy_id else None
 
     def write(self) -> dict[str, str | int]:
         """Return the application properties that `read` understands."""
+        times = {FIRST_ATTEMPT: self.first_attempt_at, LAST_ATTEMPT: self.last_attempt_at}
         return {
             ROOT_ID: self.root_id,
             FIRST_ENQUEUED: self.first_enqueued_at.isoformat(),
             ATTEMPT: self.attempts,
             COPY: self.copies,
             LAST_ERROR: self.last_error[:_MAX_ERROR],
+            **{name: time.isoformat() for name, time in times.items() if time is not None},
         }
 
-    def next(self, attempts: int, last_error: str) -> "History":
+    def next(
+        self,
+        attempts: int,
+        last_error: str,
+        first_attempt_at: datetime | None = None,
+        last_attempt_at: datetime | None = None,
+    ) -> "History":
         """Return the history of the retry copy that follows."""
         return History(
             root_id=self.root_id,
@@ -76,6 +92,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             attempts=attempts,
             copies=self.copies + 1,
             last_error=last_error,
+            first_attempt_at=first_attempt_at,
+            last_attempt_at=last_attempt_at,
         )
 
     @property
@@ -86,7 +104,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         repeated scheduling harmless, and another one for another message that the publisher gave
         the same id.
         """
-        suffix = f":{int(self.first_enqueued_at.timestamp() * 1000)}:{self.copies}"
+        return self.derived_id(str(self.copies))
+
+    def derived_id(self, what: str) -> str:
+        """Return a message id that follows from the publisher's message and from `what` alone."""
+        suffix = f":{int(self.first_enqueued_at.timestamp() * 1000)}:{what}"
         root_id = self.root_id
         if len(root_id) + len(suffix) > _MAX_MESSAGE_ID:
             root_id = hashlib.sha256(root_id.encode("utf-8", "replace")).hexdigest()

@@ -6,6 +6,7 @@ nothing is lost but the time until its redelivery.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
@@ -17,7 +18,10 @@ from .face import FaceClient
 from .gate import Gate
 from .log import FaultLog, record
 from .metrics import Telemetry
-from .settlement import Settlement, Unsendable, hold_until_settled
+from .settlement import Settlement, SettlementFailed, Unsendable, hold_until_settled
+
+if TYPE_CHECKING:
+    from .receipt import Receipts
 
 HOLD_SECONDS = 240
 """One invocation may hold a message for this long while it waits in place or the broker does not
@@ -31,6 +35,8 @@ class Revoker:
     face: FaceClient
     gate: Gate
     settlement: Settlement
+    receipts: "Receipts | None"
+    """None where no publisher wants to be told."""
     telemetry: Telemetry
     policy: RetryPolicy
     horizon_hours: float
@@ -59,7 +65,9 @@ class Revoker:
             revocation.revoked = revoked
             while True:
                 match await self._attempt(revocation):
-                    case Done(outcome):
+                    case Done(outcome) as decision:
+                        if self.receipts is not None:
+                            await self._send_receipt(self.receipts, revocation, decision)
                         return self._record(outcome, revocation)
                     case DeadLetter() as decision:
                         return await self._dead_letter(revocation, decision)
@@ -79,7 +87,7 @@ class Revoker:
                     revocation.revoked, lambda: self.gate.is_current(permit)
                 )
                 seconds = self.clock.monotonic() - permit.acquired_at
-                revocation.called(answer, seconds)
+                revocation.called(answer, permit.acquired_at, seconds)
                 self.telemetry.called(answer, seconds)
             self.gate.report(permit, answer)
             self.faults.report(answer)
@@ -100,7 +108,26 @@ class Revoker:
     def _may_wait_in_place(self, revocation: Revocation, delay: float) -> bool:
         return delay <= self.in_place_max and revocation.seconds_held + delay <= HOLD_SECONDS
 
+    async def _send_receipt(
+        self, receipts: "Receipts", revocation: Revocation, decision: Done | DeadLetter
+    ) -> None:
+        """Tell the publisher, before the message ends: after a crash in between it is told again.
+
+        The other order would leave a publisher without a receipt.
+        """
+        receipt = receipts.receipt(revocation, decision)
+
+        async def operation() -> None:
+            try:
+                await receipts.send(receipt)
+            except (SettlementFailed, Unsendable) as error:
+                raise SettlementFailed(f"receipt not sent: {error}") from error
+
+        await self._settle(revocation, operation)
+
     async def _dead_letter(self, revocation: Revocation, decision: DeadLetter) -> None:
+        if self.receipts is not None:
+            await self._send_receipt(self.receipts, revocation, decision)
         await self._settle(
             revocation, lambda: self.settlement.dead_letter(revocation.delivery, decision)
         )

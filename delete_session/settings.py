@@ -63,6 +63,13 @@ def _queue(text: str) -> str:
     return text
 
 
+def _queue_or_none(text: str) -> str | None:
+    try:
+        return _queue(text) if text else None
+    except ValueError:
+        raise ValueError("must be the name of a Service Bus queue or topic, or empty") from None
+
+
 def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -101,6 +108,7 @@ TABLE: dict[str, Setting[Any]] = {
         "FACE_CODES_NOT_RETRYABLE", "BadArgument,InvalidRequestBody,UnsupportedFeature", _codes
     ),
     "queue": Setting("SESSION_REVOKED_QUEUE", "session-revoked", _queue),
+    "outcome_queue": Setting("OUTCOME_QUEUE", "", _queue_or_none),
     "client_id": Setting("AZURE_CLIENT_ID", "", client_id),
     "connect_timeout": Setting("FACE_CONNECT_TIMEOUT_SECONDS", "5", _seconds),
     "total_timeout": Setting("FACE_TOTAL_TIMEOUT_SECONDS", "30", _number(0.001, 120, "seconds")),
@@ -134,6 +142,8 @@ class Settings:
     face_proxy: Proxy | None
     face_codes_not_retryable: frozenset[str]
     queue: str
+    outcome_queue: str | None
+    """Of the same namespace, or a topic of it: Service Bus takes what is sent to either alike."""
     client_id: str | None
     connect_timeout: float
     total_timeout: float
@@ -173,6 +183,10 @@ class Settings:
         except WrongConnection as error:
             problems += error.problems
         problems += _add_what_follows(values, environment)
+        if problem := receipts_problem(
+            values.get("outcome_queue"), values.get("queue"), values.get("service_bus")
+        ):
+            problems.append(problem)
         if not problems and values["connect_timeout"] > values["total_timeout"]:
             problems.append(
                 "FACE_CONNECT_TIMEOUT_SECONDS must be at most FACE_TOTAL_TIMEOUT_SECONDS"
@@ -201,6 +215,19 @@ def _add_what_follows(values: dict[str, Any], environment: Mapping[str, str]) ->
     except ValueError as error:
         problems.append(str(error))
     return problems
+
+
+def receipts_problem(
+    outcome_queue: str | None, queue: str | None, connection: ServiceBusConnection | None
+) -> str | None:
+    """Return what keeps receipts from going to their queue, if they are wanted."""
+    if outcome_queue is None:
+        return None
+    if queue is not None and outcome_queue.lower() == queue.lower():
+        return "OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE: receipts are not revocations"
+    if connection is not None and connection.is_for_one_queue:
+        return "OUTCOME_QUEUE cannot be reached with a connection string for one queue (EntityPath)"
+    return None
 
 
 def _what_is_right(setting: Setting[Any]) -> str:

@@ -1,7 +1,7 @@
 """What the host cannot do for us: dead-letter a message, and schedule a copy of it for later.
 
 The host completes a message when the function returns and abandons it when the function raises,
-nothing else. Both operations here go to the queue over a connection of the function's own: a
+nothing else. These operations go to the queue over a connection of the function's own: a
 message that one receiver locked can be settled by another one with nothing but its lock token
 (com.microsoft:update-disposition on the queue's management link), on queues without sessions.
 """
@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from .delivery import Delivery, RetryCopy
 # it is imported with the first dead-letter or retry.
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
-    from azure.servicebus import ServiceBusReceivedMessage
+    from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
     from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 MAX_TEXT = 4096
@@ -31,7 +31,6 @@ MAX_TEXT = 4096
 
 _CLOSE_SECONDS = 2
 _WAITS = 4  # times the time that one operation may take
-
 _logger = logging.getLogger(__name__)
 
 
@@ -127,26 +126,21 @@ class Settlement:
             SettlementFailed: the broker refused, or cannot be reached.
             Unsendable: the copy cannot be sent as it is.
         """
+        await self.send(lambda: _as_message(copy), copy.enqueue_at)
+
+    async def send(
+        self, make: "Callable[[], ServiceBusMessage]", at: datetime | None = None
+    ) -> None:
+        """Send what `make` returns, or have it enqueued at a later time; raises as above."""
 
         async def operation() -> None:
-            from azure.servicebus import ServiceBusMessage
-
             if self._sender is None:
                 self._sender = (await self._open()).get_queue_sender(self._queue)
                 await self._sender.__aenter__()
-            message = ServiceBusMessage(
-                copy.body,
-                message_id=copy.message_id,
-                content_type=copy.content_type,
-                correlation_id=copy.correlation_id,
-                subject=copy.subject,
-                application_properties={
-                    name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
-                    for name, value in copy.properties.items()
-                },
-                time_to_live=_time_to_live(copy),
-            )
-            await self._sender.schedule_messages(message, copy.enqueue_at)
+            if at is None:
+                await self._sender.send_messages(make())
+            else:
+                await self._sender.schedule_messages(make(), at)
 
         await self._run(operation)
 
@@ -225,6 +219,23 @@ def _locked_message(lock_token: str, receiver: "ServiceBusReceiver") -> "Service
 
     return ServiceBusReceivedMessage(
         Message(), lock_token=UUID(lock_token), is_deferred_message=True, receiver=receiver
+    )
+
+
+def _as_message(copy: RetryCopy) -> "ServiceBusMessage":
+    from azure.servicebus import ServiceBusMessage
+
+    return ServiceBusMessage(
+        copy.body,
+        message_id=copy.message_id,
+        content_type=copy.content_type,
+        correlation_id=copy.correlation_id,
+        subject=copy.subject,
+        application_properties={
+            name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
+            for name, value in copy.properties.items()
+        },
+        time_to_live=_time_to_live(copy),
     )
 
 

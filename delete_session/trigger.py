@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 from azure.functions.meta import Datum
@@ -19,6 +20,9 @@ from .metrics import telemetry_for
 from .revoker import Revoker
 from .settings import Settings
 from .settlement import Settlement
+
+if TYPE_CHECKING:
+    from .receipt import Receipts
 
 
 def create_blueprint(settings: Settings) -> func.Blueprint:
@@ -63,6 +67,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
         face=_face_client(settings),
         gate=gate,
         settlement=Settlement(settings.service_bus, settings.queue, settings.settle_timeout),
+        receipts=_receipts(settings),
         telemetry=telemetry_for(settings.queue, settings.face_endpoint, gauges),
         policy=RetryPolicy(
             backoff_base=settings.backoff_base,
@@ -75,6 +80,19 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
         time=BrokerTime(clock),
         faults=FaultLog(),
     )
+
+
+def _receipts(settings: Settings) -> "Receipts | None":
+    if settings.outcome_queue is None:
+        return None
+    # Not loaded where nobody wants receipts. Where they are wanted, every message needs the library:
+    # loaded with the first ones, it would hold them for as long as a redelivery takes to hurt.
+    import azure.servicebus.aio  # noqa: F401
+
+    from .receipt import Receipts
+
+    outcomes = Settlement(settings.service_bus, settings.outcome_queue, settings.settle_timeout)
+    return Receipts(settings.queue, outcomes)
 
 
 def _face_client(settings: Settings) -> FaceClient:

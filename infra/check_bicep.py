@@ -27,6 +27,7 @@ REFUSED = {
     "PRIVATE_NETWORKING=yes": 'parameter "privateNetworking"',
     "PUBLISHER_PRINCIPAL_IDS=somebody": 'not an object id (a GUID): "somebody"',
     "PUBLISHER_PRINCIPAL_IDS=g1111111-1111-4111-8111-111111111111": "not an object id",
+    "RECEIPT_READER_PRINCIPAL_IDS=me": 'not an object id (a GUID): "me"',
     "ACTION_GROUP_IDS=pager": 'not the resource id of an action group: "pager"',
 }
 """What is refused before anything is deployed, and a part of what is said."""

@@ -85,6 +85,10 @@ param serviceBusCapacity int = 1
 @maxLength(50)
 param publisherPrincipalIds string[] = []
 
+@description('Object ids of the users, groups or service principals that may read receipts: what became of each revocation. If there are any, a queue is made for receipts, and the function sends them.')
+@maxLength(50)
+param receiptReaderPrincipalIds string[] = []
+
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
 param alertEmail string = ''
@@ -137,6 +141,8 @@ var allTags = union(tags, {
   workload: 'liveness-session-revoker'
 })
 var queueName = 'session-revoked'
+var receiptReaders = guids(receiptReaderPrincipalIds)
+var outcomeQueueName = empty(receiptReaders) ? '' : 'session-outcomes'
 var createFace = empty(faceAccountName)
 var faceName = createFace ? 'face-revoker-${token}' : faceAccountName
 var faceGroup = createFace || empty(faceResourceGroup) ? resourceGroup().name : faceResourceGroup
@@ -183,6 +189,19 @@ module serviceBus 'modules/service-bus.bicep' = {
     publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
     workspaceId: monitoring.outputs.workspaceId
   }
+}
+
+module receipts 'modules/receipts.bicep' = if (!empty(receiptReaders)) {
+  params: {
+    token: token
+    queueName: outcomeQueueName
+    functionPrincipalId: identity.properties.principalId
+    identityId: identity.id
+    readerPrincipalIds: receiptReaders
+  }
+  dependsOn: [
+    serviceBus
+  ]
 }
 
 module storage 'modules/storage.bicep' = {
@@ -259,6 +278,7 @@ module functionApp 'modules/function-app.bicep' = {
     packageContainerUrl: storage.outputs.packageContainerUrl
     serviceBusHostName: serviceBus.outputs.hostName
     queueName: queueName
+    outcomeQueueName: outcomeQueueName
     faceEndpoint: faceAccess.outputs.endpoint
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     faceMaxCallsPerSecond: faceAccess.outputs.maxCallsPerSecond
@@ -267,6 +287,7 @@ module functionApp 'modules/function-app.bicep' = {
   }
   dependsOn: [
     privateEndpoints
+    receipts
   ]
 }
 
@@ -298,6 +319,9 @@ output SERVICE_BUS_NAMESPACE string = serviceBus.outputs.namespaceName
 
 @description('Queue that publishers send to.')
 output SERVICE_BUS_QUEUE string = queueName
+
+@description('Queue of the receipts. Empty: there are none.')
+output OUTCOME_QUEUE string = outcomeQueueName
 
 @description('Endpoint of the Face account.')
 output FACE_ENDPOINT string = faceAccess.outputs.endpoint

@@ -6,6 +6,7 @@ param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
 param faceAccountName = readEnvironmentVariable('FACE_ACCOUNT_NAME', '')
 param faceResourceGroup = readEnvironmentVariable('FACE_RESOURCE_GROUP', '')
 param publisherPrincipalIds = split(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', ''), ',')
+param receiptReaderPrincipalIds = split(readEnvironmentVariable('RECEIPT_READER_PRINCIPAL_IDS', ''), ',')
 param faceCallsPerSecondQuota = empty(readEnvironmentVariable('FACE_CALLS_PER_SECOND_QUOTA', ''))
   ? null
   : int(readEnvironmentVariable('FACE_CALLS_PER_SECOND_QUOTA', ''))

@@ -103,9 +103,10 @@ def signed_in(it: Deployment) -> str:
 
 def inputs(it: Deployment) -> str:
     """Check that ids look like ids."""
-    for name in it.get("PUBLISHER_PRINCIPAL_IDS").split(","):
-        if name.strip() and not GUID.fullmatch(name.strip()):
-            raise Wrong(f"PUBLISHER_PRINCIPAL_IDS: {name.strip()!r} is not an object id (a GUID)")
+    for variable in ("PUBLISHER_PRINCIPAL_IDS", "RECEIPT_READER_PRINCIPAL_IDS"):
+        for name in it.get(variable).split(","):
+            if name.strip() and not GUID.fullmatch(name.strip()):
+                raise Wrong(f"{variable}: {name.strip()!r} is not an object id (a GUID)")
     for name in it.get("ACTION_GROUP_IDS").split(","):
         if name.strip() and "/providers/microsoft.insights/actiongroups/" not in name.lower():
             raise Wrong(f"ACTION_GROUP_IDS: {name.strip()!r} is not the id of an action group")

@@ -95,6 +95,8 @@ class Options:
 
     queue: str = "session-revoked"
     queue_properties: Mapping[str, object] = field(default_factory=dict)
+    outcome_queue: str | None = None
+    """A second queue, to which the function sends receipts; None: it sends none."""
     durable_broker: bool = False
     broker_latency_ms: float = 0
     """As a service that is not on this machine has it; see `python -m local.broker --help`."""
@@ -138,9 +140,10 @@ class Cloud:
         self.identity = self._service("local.identity", "--signing-key", key)
         config = self.folder / "broker.json"
         properties = {**QUEUE_PROPERTIES, **options.queue_properties}
-        config.write_text(
-            json.dumps({"queues": [{"name": options.queue, "properties": properties}]})
-        )
+        queues = [{"name": options.queue, "properties": properties}]
+        if options.outcome_queue is not None:
+            queues.append({"name": options.outcome_queue, "properties": QUEUE_PROPERTIES})
+        config.write_text(json.dumps({"queues": queues}))
         self.broker = self._service("local.broker", "--config", str(config))
         if options.durable_broker:
             self.broker.arguments += ["--state", str(self.folder / "broker.sqlite")]
@@ -209,6 +212,7 @@ class Cloud:
             "FACE_ENDPOINT": self.face.facts["endpoint"],
             "FACE_API_VERSION": self.options.api_version,
             "SESSION_REVOKED_QUEUE": self.options.queue,
+            "OUTCOME_QUEUE": self.options.outcome_queue or "",
             "ServiceBusConnection": self.connection_string,
             "IDENTITY_ENDPOINT": self.identity.facts["endpoint"],
             "IDENTITY_HEADER": self.identity.facts["header"],

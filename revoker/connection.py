@@ -12,7 +12,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 
 from delete_session.connection import CONNECTION, ServiceBusConnection, service_bus_connection
 from delete_session.endpoint import face_scope as scope_of
-from delete_session.settings import TABLE
+from delete_session.settings import TABLE, receipts_problem
 from revoker.failure import Exit, Failure
 from revoker.service_bus_errors import explain
 
@@ -28,6 +28,7 @@ class Options:
 
     namespace: str | None = None
     queue: str | None = None
+    outcome_queue: str | None = None
     face_endpoint: str | None = None
     api_version: str | None = None
 
@@ -42,6 +43,7 @@ class Options:
             values[namespace] = self.namespace
         for name, value in (
             (TABLE["queue"].name, self.queue),
+            (TABLE["outcome_queue"].name, self.outcome_queue),
             (TABLE["face_endpoint"].name, self.face_endpoint),
             (TABLE["face_api_version"].name, self.api_version),
         ):
@@ -109,6 +111,22 @@ class QueueAddress:
                 f"{error}.", "Set it, or use --namespace (and log in with 'az login').", Exit.USAGE
             ) from None
         return cls(connection, queue)
+
+    def outcomes(self, environment: Mapping[str, str]) -> "QueueAddress | None":
+        """Return the address of the receipts, a queue or a topic; None if there are none.
+
+        Raises:
+            Failure: it is wrong.
+        """
+        row = TABLE["outcome_queue"]
+        try:
+            name: str | None = row.parse(environment.get(row.name, "").strip())
+            problem = receipts_problem(name, self.queue, self.connection)
+        except ValueError as error:
+            name, problem = None, f"{row.name} {error}"
+        if problem:
+            raise Failure(f"{problem}.", "Use --outcome-queue.", Exit.USAGE)
+        return QueueAddress(self.connection, name) if name else None
 
     @property
     def where(self) -> str:

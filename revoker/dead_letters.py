@@ -16,11 +16,12 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
-from delete_session.history import ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from delete_session import history
 from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import DEAD_LETTER_PROPERTIES, Seen, body_of, peek, text_keys
+from revoker.receipts import telling
 from revoker.record import Record
 
 MAX_MESSAGE_ID = 128  # characters, by Service Bus
@@ -135,6 +136,7 @@ async def resubmit(
     record: Record,
     patience: float,
     progress: Progress,
+    outcomes: QueueAddress | None = None,
 ) -> Outcome:
     """Put dead letters back into the queue, each as if it were new.
 
@@ -148,11 +150,13 @@ async def resubmit(
         record: gets a line for each.
         patience: seconds to wait for messages that another receiver has locked.
         progress: called with the number of dead letters done so far.
+        outcomes: gets the receipts of those that the broker gave up by itself; None for no receipts.
     """
-    async with address.sender() as sender:
+    async with address.sender() as sender, telling(outcomes, address.queue) as tell:
 
         async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
             copy = copy_of(message, datetime.now(UTC))
+            await tell(message)
             await sender.send_messages(copy)
             record.write("resubmitted", message, new_message_id=copy.message_id)
             await receiver.complete_message(message)
@@ -166,6 +170,7 @@ async def discard(
     record: Record,
     patience: float,
     progress: Progress,
+    outcomes: QueueAddress | None = None,
 ) -> Outcome:
     """Complete dead letters, and write each to the record first.
 
@@ -175,13 +180,16 @@ async def discard(
         record: gets a line for each.
         patience: seconds to wait for messages that another receiver has locked.
         progress: called with the number of dead letters done so far.
+        outcomes: gets the receipts of those that the broker gave up by itself; None for no receipts.
     """
 
     async def settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
+        await tell(message)
         record.write("discarded", message)
         await receiver.complete_message(message)
 
-    return await _settle_all(address, wanted, patience, settle, progress)
+    async with telling(outcomes, address.queue) as tell:
+        return await _settle_all(address, wanted, patience, settle, progress)
 
 
 def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMessage:
@@ -195,11 +203,11 @@ def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMess
     if body is None:
         raise CannotCopy("its body is neither bytes nor text, but another AMQP value")
     properties = text_keys(message.application_properties)
-    for name in (ATTEMPT, COPY, FIRST_ENQUEUED, LAST_ERROR, *DEAD_LETTER_PROPERTIES):
+    for name in (*history.PROPERTIES, *DEAD_LETTER_PROPERTIES):
         properties.pop(name, None)
     count = properties.get(COUNT)
     properties |= {
-        ROOT_ID: seen.root_id,
+        history.ROOT_ID: seen.root_id,
         FROM_REASON: seen.reason,
         FROM_DESCRIPTION: seen.description,
         COUNT: (count if isinstance(count, int) else 0) + 1,

@@ -9,7 +9,7 @@ from azure.servicebus import ServiceBusMessageState, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.amqp import AmqpMessageBodyType
 
-from delete_session.contract import SessionRevoked, parse
+from delete_session.contract import SessionRevoked, SessionType, parse
 from delete_session.history import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
 from revoker.connection import QueueAddress
 
@@ -30,7 +30,7 @@ class Seen:
     state: str
     """`active`, `deferred` or `scheduled`; a locked message counts as active."""
     session_id: str | None
-    session_type: str | None
+    session_type: SessionType | None
     enqueued_at: datetime
     first_enqueued_at: datetime
     expires_at: datetime | None

@@ -323,6 +323,14 @@ def settled(done: str, outcome: "Outcome", as_json: bool, **more: str) -> None:
         typer.echo(f"  and {len(outcome.kept) - KEPT_SHOWN} more")
 
 
+def sent(count: int, as_json: bool) -> None:
+    """Print how many receipts the broker has confirmed."""
+    if as_json:
+        _json({"sent": count})
+    else:
+        typer.echo(f"{count} {'receipt was' if count == 1 else 'receipts were'} sent.")
+
+
 # ---- beneath all of them ----
 
 

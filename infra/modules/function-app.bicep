@@ -63,6 +63,9 @@ param applicationInsightsConnectionString string
 @minLength(1)
 param faceMaxCallsPerSecond string
 
+@description('Name of the queue of the receipts. Empty: none are sent.')
+param outcomeQueueName string
+
 @description('Settings of the function that differ from its defaults.')
 param settings Tuning
 
@@ -94,6 +97,7 @@ var appSettings = union(
     AZURE_CLIENT_ID: identityClientId
     FACE_ENDPOINT: faceEndpoint
     SESSION_REVOKED_QUEUE: queueName
+    OUTCOME_QUEUE: outcomeQueueName
 
     FACE_TOKEN_SCOPE: ''
     FACE_API_VERSION: 'v1.2-preview.1'

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
@@ -16,26 +17,32 @@ from local.cloud import ServiceFailed
 from local.report.outputs import output_file
 from local.report.page import provenance
 from local.soak.invariants import Evidence, Verdict, check
+from local.soak.receipts import check_receipts
 from local.soak.results import Result, as_json, page, problem_lines, tables, verdict
 from local.soak.scenarios import SCENARIOS, Scenario
 from local.soak.stage import open_stage
 
 AT_ONCE = 4
 """Scenarios that play at the same time; they spend most of it waiting."""
+OUTCOME_QUEUE = "session-outcomes"
 
 
-async def play(scenario: Scenario, seed: int) -> Result:
+async def play(scenario: Scenario, seed: int, *, receipts: bool = False) -> Result:
     """Play one scenario on a cloud of its own and check what came of it."""
     began = time.monotonic()
     chance = random.Random(f"{seed}/{scenario.name}")
     problems: list[str] = []
+    receipts = receipts and scenario.sends_receipts
+    cloud = replace(scenario.cloud(seed), outcome_queue=OUTCOME_QUEUE if receipts else None)
     try:
-        async with open_stage(scenario.cloud(seed), chance) as stage:
+        async with open_stage(cloud, chance) as stage:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(scenario.limit):
                     await scenario.play(stage)
                     await stage.drained()
+                if receipts:
+                    await stage.send_missing_receipts()
             except TimeoutError:
                 problems.append(f"not finished after {scenario.limit:g} s")
             except Exception as error:
@@ -43,6 +50,7 @@ async def play(scenario: Scenario, seed: int) -> Result:
             seconds = time.monotonic() - began
             evidence = await stage.evidence()
             verdict = check(evidence)
+            check_receipts(evidence, verdict)
             events: dict[str, int] = {}
             for line in evidence.lines:
                 name = line.record.get("outcome") or line.record["event"]
@@ -58,6 +66,7 @@ async def play(scenario: Scenario, seed: int) -> Result:
                     "calls": len(evidence.calls),
                     "calls_per_second_by_10_s": curve(evidence),
                     "log": events,
+                    "receipts": dict(Counter(x["event"] for x in evidence.receipts_ledger)),
                     "marks": {key: round(value, 4) for key, value in stage.marks.items()},
                 },
             )
@@ -81,14 +90,14 @@ def curve(evidence: Evidence, seconds: float = 10) -> list[float]:
 
 
 async def play_all(
-    console: Console, scenarios: Sequence[Scenario], seed: int, at_once: int
+    console: Console, scenarios: Sequence[Scenario], seed: int, at_once: int, *, receipts: bool
 ) -> list[Result]:
     """Play them side by side; the results are in the order of the scenarios."""
     places = asyncio.Semaphore(at_once)
 
     async def one(scenario: Scenario) -> Result:
         async with places:
-            result = await play(scenario, seed)
+            result = await play(scenario, seed, receipts=receipts)
         verdict = "ok" if result.ok else "NOT OK"
         console.print(f"{result.seconds:6.1f} s  {scenario.name}: {verdict}", highlight=False)
         return result
@@ -115,6 +124,9 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=AT_ONCE,
         help=f"how many play side by side (default: {AT_ONCE})",
+    )
+    parser.add_argument(
+        "--receipts", action="store_true", help="have receipts sent, and check them, too"
     )
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write the results to a file"
@@ -144,7 +156,9 @@ async def main(arguments: Sequence[str]) -> int:
         if (each.name in options.scenario if options.scenario else not each.on_request)
     ]
     began = time.monotonic()
-    results = await play_all(console, chosen, options.seed, options.at_once)
+    results = await play_all(
+        console, chosen, options.seed, options.at_once, receipts=options.receipts
+    )
     seconds = time.monotonic() - began
     for each in (*tables(results), *problem_lines(results)):
         console.print(each)

@@ -19,7 +19,7 @@ UNDER_WAY_SECONDS = 0.25
 """How much later a call that began just before the breaker opened may arrive, on a busy machine."""
 
 _ENDINGS = ("completed", "dead_lettered", "expired", "schedule_cancelled")
-_DONE = ("deleted", "already_gone")
+DONE = ("deleted", "already_gone")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,11 @@ class Evidence:
     """How many run at once, at most."""
     starts: int
     """How many were started in all: each may begin with a burst."""
+    broker_starts: int = 1
+    receipts: Sequence[Mapping[str, Any]] | None = None
+    """The CloudEvents in the queue of receipts; None where receipts are off."""
+    receipts_ledger: Sequence[Mapping[str, Any]] = ()
+    """Of the broker: every event of the queue of receipts, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +165,12 @@ def _judge(
 
     done = sum(
         events["completed"] for message_id, events in messages.items()
-        if outcomes.get(message_id) in _DONE
+        if outcomes.get(message_id) in DONE
     )  # fmt: skip
     unexplained = [
         message_id
         for message_id, events in messages.items()
-        if events["completed"] and outcomes.get(message_id) not in (*_DONE, "retry_scheduled")
+        if events["completed"] and outcomes.get(message_id) not in (*DONE, "retry_scheduled")
     ]
     dead = sum(events["dead_lettered"] for events in messages.values())
     open_ = [

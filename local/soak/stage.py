@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from local.cloud import Cloud, Options, Service
@@ -24,6 +26,7 @@ FUNCTION = "liveness-session-revoker"
 
 _POLL_SECONDS = 0.1
 _BATCH = 100
+_PEEK = 250
 _BATCH_BYTES = 128 * 1024
 
 
@@ -56,6 +59,7 @@ class Stage:
     """Times and counts that the scenario wants to remember for its bars."""
     most_hosts: int = 1
     starts: int = 0
+    broker_starts: int = 1
 
     # ---- publishing ----
 
@@ -160,6 +164,8 @@ class Stage:
         await (service.kill() if kill else service.stop())
         if service in self.cloud.hosts:
             self.starts += 1
+        elif service is self.cloud.broker:
+            self.broker_starts += 1
         await service.start()
 
     @contextlib.asynccontextmanager
@@ -244,14 +250,48 @@ class Stage:
                     found.append(LogLine(number, written.timestamp(), record))
         return sorted(found, key=lambda line: line.time)
 
+    async def send_missing_receipts(self) -> None:
+        """Have the operator's command tell of what the broker gave up by itself.
+
+        Raises:
+            RuntimeError: the command failed.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "revoker", "dead-letters", "receipts"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **self.cloud.environment},
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"revoker dead-letters receipts: {output.decode()}")
+
+    async def _receipts(self, queue: str) -> list[dict[str, Any]]:
+        """Return the events in the queue of receipts, without taking them out."""
+        found: list[ServiceBusReceivedMessage] = []
+        async with (
+            ServiceBusClient.from_connection_string(self.cloud.connection_string) as client,
+            client.get_queue_receiver(queue) as receiver,
+        ):
+            start = 1
+            while some := await receiver.peek_messages(_PEEK, sequence_number=start):
+                found += some
+                start = (some[-1].sequence_number or start) + 1
+        return [json.loads(b"".join(each.body)) for each in found]
+
     async def evidence(self) -> Evidence:
         """Return everything that is known at the end."""
         cloud, queue = self.cloud, self.cloud.options.queue
+        ledger = await cloud.ask(cloud.broker, "GET", "/ledger")
+        outcomes = cloud.options.outcome_queue
         listing = f"/messages?queue={queue}&dead_letter=1&limit=1000000"
         sessions = await self.face("GET", "/_local/sessions")
         return Evidence(
             published=self.published,
-            ledger=await cloud.ask(cloud.broker, "GET", "/ledger"),
+            ledger=[each for each in ledger if each["queue"] != outcomes],
+            receipts=None if outcomes is None else await self._receipts(outcomes),
+            receipts_ledger=[each for each in ledger if each["queue"] == outcomes],
+            broker_starts=self.broker_starts,
             dead_letters=await cloud.ask(cloud.broker, "GET", listing),
             in_queue=await self.left(),
             sessions=frozenset(each["id"] for each in sessions),

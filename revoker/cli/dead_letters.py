@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revoker import output
-from revoker.cli.options import EPILOG, AsJson, Namespace, Queue, RecordFile
+from revoker.cli.options import EPILOG, AsJson, Namespace, OutcomeQueue, Queue, RecordFile
 from revoker.cli.running import reporting, run
 from revoker.failure import Exit, Failure
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 Reason = Annotated[str | None, typer.Option(help="Only those with this dead-letter reason.")]
 Session = Annotated[str | None, typer.Option(help="Only those of this session.", metavar="ID")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 Wait = Annotated[
     float,
@@ -35,12 +41,7 @@ dead_letters = typer.Typer(
 def list_(
     reason: Reason = None,
     session: Session = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
-        ),
-    ] = None,
+    since: Since = None,
     before: Annotated[
         str | None,
         typer.Option(help="Only those published before then, such as 2d ago.", metavar="WHEN"),
@@ -100,6 +101,7 @@ def resubmit(
     wait: Wait = 70,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Put dead letters back into the queue, once their cause is removed.
@@ -116,7 +118,9 @@ def resubmit(
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        outcomes = address.outcomes(settings)
         wanted = run(select(address, selection))
         if dry_run:
             output.would_be("resubmitted", wanted, as_json)
@@ -129,7 +133,7 @@ def resubmit(
             output.progress("resubmitting", len(wanted), shown=not as_json) as progress,
             Record.open(path, "command") as file,
         ):
-            outcome = run(put_back(address, wanted, file, wait, progress))
+            outcome = run(put_back(address, wanted, file, wait, progress, outcomes))
         output.settled("resubmitted", outcome, as_json, record=str(path))
         if outcome.kept:
             raise typer.Exit(Exit.WRONG)
@@ -145,6 +149,7 @@ def discard(
     wait: Wait = 70,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Throw dead letters away for good. Asks first, and keeps a record.
@@ -160,7 +165,9 @@ def discard(
 
     with reporting(as_json):
         selection = read_selection(reason, session, everything)
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        outcomes = address.outcomes(settings)
         wanted = run(select(address, selection))
         if not wanted:
             output.would_be("discarded", wanted, as_json)
@@ -176,10 +183,52 @@ def discard(
             output.progress("discarding", len(wanted), shown=not as_json) as progress,
             Record.open(path, "command") as file,
         ):
-            outcome = run(throw_away(address, wanted, file, wait, progress))
+            outcome = run(throw_away(address, wanted, file, wait, progress, outcomes))
         output.settled("discarded", outcome, as_json, record=str(path))
         if outcome.kept:
             raise typer.Exit(Exit.WRONG)
+
+
+@dead_letters.command(epilog=EPILOG)
+def receipts(
+    reason: Reason = None,
+    session: Session = None,
+    since: Since = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which would be sent; change nothing.")
+    ] = False,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send publishers the receipts of what the broker gave up by itself.
+
+    The function sends a receipt before it gives a message up. What the broker gives up, after too
+    many deliveries or when it expires, has none. Without --reason, these are sent. The dead letters
+    stay where they are. You can run this again: within the duplicate detection window, the queue of
+    the receipts drops what it has had, and afterwards a receipt comes again under the same id.
+    """
+    from revoker.connection import Options, QueueAddress
+    from revoker.dead_letters import Selection
+    from revoker.receipts import missing, send
+
+    with reporting(as_json):
+        selection = Selection(reason=reason, session=session, since=read_when(since, "--since"))
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        outcomes = address.outcomes(settings)
+        if outcomes is None:
+            raise Failure(
+                "OUTCOME_QUEUE is not set.", "Set it, or use --outcome-queue.", Exit.USAGE
+            )
+        found = run(missing(address, selection.takes, of_any_reason=reason is not None))
+        if dry_run or not found:
+            output.would_be("told", [seen for seen, _ in found], as_json)
+            return
+        with output.progress("telling", len(found), shown=not as_json) as progress:
+            run(send(outcomes, [receipt for _, receipt in found], progress))
+        output.sent(len(found), as_json)
 
 
 def read_when(text: str | None, option: str) -> datetime | None:

@@ -11,6 +11,7 @@ from revoker.cli.options import (
     AsJson,
     FaceEndpoint,
     Namespace,
+    OutcomeQueue,
     Queue,
     RecordFile,
 )
@@ -27,6 +28,7 @@ def desk(
     record: RecordFile = None,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
     as_json: AsJson = False,
@@ -40,7 +42,11 @@ def desk(
     from revoker.record import DEFAULT
 
     options = Options(
-        namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
+        namespace=namespace,
+        queue=queue,
+        outcome_queue=outcome_queue,
+        face_endpoint=face_endpoint,
+        api_version=api_version,
     )
     with reporting(as_json):
         if missing := [name for name in _NEEDED if find_spec(name) is None]:

@@ -15,6 +15,10 @@ Namespace = Annotated[
     typer.Option(help="NAME.servicebus.windows.net, with your 'az login'.", metavar="HOST"),
 ]
 Queue = Annotated[str | None, typer.Option(help="Default: SESSION_REVOKED_QUEUE.", metavar="NAME")]
+OutcomeQueue = Annotated[
+    str | None,
+    typer.Option(help="Of the receipts, or a topic. Default: OUTCOME_QUEUE.", metavar="NAME"),
+]
 FaceEndpoint = Annotated[
     str | None,
     typer.Option(help="https://NAME.cognitiveservices.azure.com", metavar="URL"),

@@ -53,7 +53,8 @@ class Desk:
         self.address = QueueAddress.read(environment)
         self.access = Access(port)
         self.snapshots = Snapshots(self.address)
-        self.work = Work(self.address, record, self.snapshots.outdate)
+        outcomes = self.address.outcomes(environment)
+        self.work = Work(self.address, outcomes, record, self.snapshots.outdate)
         self.cloud = LocalCloud.read(environment)
         self.flow = Flow(self.cloud, self.address.queue) if self.cloud else None
         self.diagnosis: Diagnosis | None = None

@@ -67,10 +67,24 @@ class Job:
 
 
 class Work:
-    """Plans and jobs of one run of the desk."""
+    """Plans and jobs of one run of the desk.
 
-    def __init__(self, address: QueueAddress, record: Path, changed: Callable[[], None]) -> None:
+    Args:
+        address: the queue's address.
+        outcomes: gets the receipts of what the broker gave up by itself; None for no receipts.
+        record: the file in which what is done is recorded.
+        changed: called when a job has ended.
+    """
+
+    def __init__(
+        self,
+        address: QueueAddress,
+        outcomes: QueueAddress | None,
+        record: Path,
+        changed: Callable[[], None],
+    ) -> None:
         self._address = address
+        self._outcomes = outcomes
         self._record = record
         self._changed = changed
         self._plans: dict[str, Plan] = {}
@@ -133,7 +147,12 @@ class Work:
             async with self._one_at_a_time:
                 with Record.open(self._record, "desk") as record:
                     job.outcome = await act(
-                        self._address, job.plan.wanted, record, PATIENCE_SECONDS, progress
+                        self._address,
+                        job.plan.wanted,
+                        record,
+                        PATIENCE_SECONDS,
+                        progress,
+                        self._outcomes,
                     )
         except Failure as failure:
             job.failure = failure

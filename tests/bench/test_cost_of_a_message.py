@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 
 from bench.harness import ROOT, serve
+from tests.local.broker_process import BrokerProcess
 
 # Counted when last tuned; raise them only with a reason in the commit.
 CALLS = 395
 AWAITS = 16
+CALLS_WITH_RECEIPT = 1003
 TOLERANCE = 1.05
 
 # A latency keeps the pace below the rate limiter's first one, so that no message waits for a turn.
 LATENCY_MILLISECONDS = 5
 
 
-async def count(app: str) -> dict[str, Any]:
+async def count(app: str, **environment: str) -> dict[str, Any]:
     async with serve() as server:
         await server.latency(LATENCY_MILLISECONDS)
         process = await create_subprocess_exec(
             *(sys.executable, "-m", "bench.count", "--app", app),
             stdout=PIPE,
-            env={**os.environ, **server.environment},
+            env={**os.environ, **server.environment, **environment},
             cwd=ROOT,
         )
         output, _ = await process.communicate()
@@ -40,6 +42,21 @@ async def test_a_message_costs_what_it_did_when_last_tuned() -> None:
     why = found["calls_by_package"]
     assert CALLS * 0.9 <= found["calls"] <= CALLS * TOLERANCE, why
     assert AWAITS * 0.9 <= found["awaits"] <= AWAITS * TOLERANCE, why
+
+
+async def test_a_receipt_costs_what_it_did_when_last_counted(broker: BrokerProcess) -> None:
+    """With receipts on, a message costs its own calls and those that one send takes."""
+    found = await count(
+        ".",
+        # Any queue but that of the revocations: nothing is read from it here.
+        OUTCOME_QUEUE="session-revoked",
+        SESSION_REVOKED_QUEUE="another",
+        ServiceBusConnection=broker.connection_string,
+        ServiceBusConnection__fullyQualifiedNamespace="",
+    )
+    why = found["calls_by_package"]
+    assert CALLS_WITH_RECEIPT * 0.9 <= found["calls"] <= CALLS_WITH_RECEIPT * TOLERANCE, why
+    assert broker.counts("session-revoked")["active"] > 0
 
 
 @pytest.mark.parametrize("peer", ["azure_sdk", "httpx_default"])

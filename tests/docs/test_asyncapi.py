@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from delete_session.contract import SessionRevoked, parse
+from delete_session.receipt import COMPLETED, FAILED, Data
 from tests.node import installed, run
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,22 +34,28 @@ def without_marks(value: Any) -> Any:
 def test_the_asyncapi_document_is_valid_and_says_what_the_code_reads(tmp_path: Path) -> None:
     """AsyncAPI's parser finds no problem, bodies have the code's schema, examples are messages."""
     folder = installed("asyncapi", (Path(__file__).parent / "asyncapi").iterdir())
-    schema = json.loads((DOCS / "session-revoked.schema.json").read_text())
-    body = schema["$defs"]["SessionRevoked"]
+    schemas = [json.loads(path.read_text())["$defs"] for path in sorted(DOCS.glob("*.schema.json"))]
+    receipt, body = schemas[0]["SessionRevocationReceipt"], schemas[1]["SessionRevoked"]
 
     result = checked(DOCS / "asyncapi.yaml", folder)
 
     assert result["problems"] == []
-    plain, event = (without_marks(each) for each in result["bodies"])
+    plain, event, told = (without_marks(each) for each in result["bodies"])
     assert plain == event["properties"]["data"] == body
-    assert len(result["examples"]) == 3
-    for example in result["examples"]:
+    assert told["properties"]["data"] == receipt
+    assert told["properties"]["type"]["enum"] == [COMPLETED, FAILED]
+    assert len(result["examples"]) == 5
+    for example in result["examples"][3:]:
+        assert example["payload"]["type"] in (COMPLETED, FAILED)
+        msgspec.convert(example["payload"]["data"], Data)
+    for example in result["examples"][:3]:
         sent = json.dumps(example["payload"]).encode()
         assert isinstance(parse(sent, example["contentType"], {}), SessionRevoked), example
 
     # The parser does find problems: a document with a mistake is not valid.
     broken = tmp_path / "asyncapi.yaml"
-    shutil.copy(DOCS / "session-revoked.schema.json", tmp_path)
+    for path in DOCS.glob("*.schema.json"):
+        shutil.copy(path, tmp_path)
     text = (DOCS / "asyncapi.yaml").read_text()
     broken.write_text(text.replace("action: receive", "action: accept"))
     assert checked(broken, folder)["problems"] != []

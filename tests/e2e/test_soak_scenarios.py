@@ -204,6 +204,14 @@ async def test_scenario_holds(scenario: Scenario) -> None:
     assert result.ok, (result.problems, [bar for bar in result.bars if not bar.ok])
 
 
+async def test_scenario_holds_with_receipts() -> None:
+    """Whatever fails on the way, each revocation that ended has its receipt, and a true one."""
+    result = await play(SHORT, seed=1, receipts=True)
+    assert result.ok, (result.problems, [bar for bar in result.bars if not bar.ok])
+    assert result.figures["receipts"]["enqueued"] == result.verdict.published
+    assert "receipts missing" in {bar.name for bar in result.bars}
+
+
 async def test_scenario_out_of_time_is_a_failure() -> None:
     """A scenario that does not come to its end within its limit is not ok, and says what is stuck."""
 
@@ -254,7 +262,7 @@ async def test_soak_writes_what_it_found(
         figures={"calls": 300, "calls_per_second_by_10_s": calls},
     )
 
-    async def play(*_: object) -> Result:
+    async def play(*_: object, **__: object) -> Result:
         return played
 
     monkeypatch.setattr(soak, "play", play)

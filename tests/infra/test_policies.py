@@ -87,6 +87,7 @@ MAIN, SHARED, STORAGE = (
     "infra/modules/shared.bicep",
     "infra/modules/storage.bicep",
 )
+ON_REVOCATIONS = ON_NAMESPACE.replace("/n/p", "/n/queues/session-revoked/p")
 RENEWAL, README = '"maxAutoLockRenewalDuration": "00:', "infra/README.md"
 
 # fmt: off
@@ -98,6 +99,10 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("a built-in Face role", ASSIGNMENT, DEFINITION, FACE_RECOGNIZER, "/accounts/"),
         Made("a wrong principal", ASSIGNMENT, "properties.principalType", "User"),
         Made("a right for somebody else", ASSIGNMENT, "properties.principalId", SOMEBODY),
+        Made("who reads receipts may read what was published", ASSIGNMENT, "id", ON_REVOCATIONS,
+             "/session-outcomes/", "receipts"),
+        Made("a stranger reads receipts", ASSIGNMENT, "properties.principalId", SOMEBODY,
+             "/session-outcomes/", "receipts"),
     ],
     "custom_role_may_delete_sessions_only": [
         Made("a second data action", ROLE, "properties.permissions.0.dataActions.", [READ]),
@@ -158,6 +163,13 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("expired and gone", QUEUE, "properties.deadLetteringOnMessageExpiration", False),
         Made("forgotten ids", QUEUE, WINDOW, "PT1H"),
         Made("ids remembered for too long", QUEUE, WINDOW, "PT3H"),
+    ],
+    "receipts_are_sent_where_somebody_reads_them": [
+        Made("receipts that come again are kept", QUEUE, "properties.requiresDuplicateDetection",
+             False, "-outcomes", "receipts"),
+        Made("a window that is too short", QUEUE, WINDOW, "PT1H", "-outcomes", "receipts"),
+        Made("nobody is told", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "", way="receipts"),
+        Made("receipts for nobody", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "session-outcomes"),
     ],
     "host_keeps_every_audit_line": [
         Written("sampling", "host.json", '"isEnabled": false', '"isEnabled": true'),

@@ -92,6 +92,7 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
             "wrong    sign-in: az is signed in to AzureCloud",
         ),
         ({}, {"PUBLISHER_PRINCIPAL_IDS": "a, b"}, "wrong    inputs: PUBLISHER_PRINCIPAL_IDS: 'a'"),
+        ({}, {"RECEIPT_READER_PRINCIPAL_IDS": "c"}, "inputs: RECEIPT_READER_PRINCIPAL_IDS: 'c'"),
         ({}, {"ACTION_GROUP_IDS": "pager"}, "wrong    inputs: ACTION_GROUP_IDS: 'pager'"),
         ({"group exists": False}, {}, "wrong    resource group: there is no resource group rg"),
         ({"provider list": []}, {}, "wrong    resource providers: not registered: Microsoft.App"),

@@ -46,7 +46,8 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
     cleared: dict[str, str | None] = dict.fromkeys(
         (
             *("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace"),
-            *("SESSION_REVOKED_QUEUE", "FACE_ENDPOINT", "FACE_API_VERSION", "TRACEPARENT"),
+            *("SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "TRACEPARENT"),
+            *("FACE_ENDPOINT", "FACE_API_VERSION"),
             *("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_CLIENT_ID"),
         )
     )

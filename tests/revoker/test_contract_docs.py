@@ -7,12 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from azure.servicebus import ServiceBusClient
 
 from delete_session.contract import MAX_BODY_BYTES, SessionRevoked, parse
+from delete_session.receipt import COMPLETED, FAILED, Data
 from local.broker.configuration import DEFAULT
-from revoker.schema import schema
+from revoker.schema import NAMES, schema
 from tests.local.broker_process import BrokerProcess
 from tests.node import installed, run
 
@@ -20,11 +22,14 @@ ROOT = Path(__file__).parents[2]
 CONTRACT = (ROOT / "docs" / "contract.md").read_text()
 EXAMPLES = ROOT / "docs" / "examples"
 QUEUE = DEFAULT.queues[0].name
+RECEIPTS = "run-receipts.ts"
+"""Runs the example of receipts: tests/e2e/test_receipts.py."""
 
 
-def test_the_schema_is_that_of_the_code() -> None:
+@pytest.mark.parametrize("title", NAMES)
+def test_the_schema_is_that_of_the_code(title: str) -> None:
     """The committed JSON Schema is what the code's types say (python -m revoker.schema)."""
-    assert (ROOT / "docs" / "session-revoked.schema.json").read_text() == schema()
+    assert (ROOT / "docs" / f"{title}.schema.json").read_text() == schema(title)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.iterdir() if path.is_file()))
@@ -40,11 +45,23 @@ def test_the_contract_shows_each_example_as_it_is(name: str) -> None:
 def test_the_json_in_the_contract_is_what_the_function_reads() -> None:
     """Every JSON object of the document is a message, plain or a CloudEvent."""
     objects = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", CONTRACT, re.DOTALL)]
-    assert len(objects) == 2
+    assert len(objects) == 3
+    receipt = objects.pop()
+    data = msgspec.convert(receipt["data"], Data)
+    assert (receipt["type"], receipt["subject"]) == (COMPLETED, data.session_id)
+    assert receipt["id"].startswith(f"{data.root_message_id}:")
     for each in objects:
         kind = "application/cloudevents+json" if "specversion" in each else "application/json"
         assert isinstance(parse(json.dumps(each).encode(), kind, {}), SessionRevoked)
     assert f"{MAX_BODY_BYTES:,} bytes" in CONTRACT
+
+
+def test_the_contract_explains_every_member_of_a_receipt() -> None:
+    """The table of receipts has a row for each member of the data, and names both types."""
+    for field in msgspec.structs.fields(Data):
+        assert re.search(rf"\n\| `[^|]*\b{field.encode_name}`[^|]*\|", CONTRACT), field.encode_name
+    assert COMPLETED in CONTRACT
+    assert FAILED in CONTRACT
 
 
 def published(broker: BrokerProcess) -> list[dict[str, Any]]:
@@ -95,7 +112,14 @@ def typescript() -> Path:
     options = ["--strict", "--skipLibCheck", "--target", "es2022", "--module", "nodenext"]
     return installed(
         "typescript",
-        [*(Path(__file__).parent / "typescript").iterdir(), EXAMPLES / "publish.ts"],
+        [
+            *(
+                own
+                for own in (Path(__file__).parent / "typescript").iterdir()
+                if own.name != RECEIPTS
+            ),
+            EXAMPLES / "publish.ts",
+        ],
         ["node_modules/typescript/bin/tsc", *options, "publish.ts", "run.ts"],
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import azure.functions as func
 from azure.functions.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage as SentMessage
 
 from delete_session.answer import Answer
 from delete_session.clock import Clock
@@ -15,6 +16,7 @@ from delete_session.contract import SessionRevoked
 from delete_session.decision import DeadLetter
 from delete_session.delivery import Delivery, RetryCopy
 from delete_session.face import FaceClient
+from delete_session.receipt import Receipts
 from delete_session.settings import Settings
 from delete_session.trigger import create_revoker
 
@@ -117,25 +119,36 @@ class FakeFace:
 
 
 class FakeSettlement:
-    """Takes down what it is asked for; raises the given errors first."""
+    """Takes down what it is asked for; raises the given errors first.
 
-    def __init__(self, *errors: Exception) -> None:
+    Args:
+        errors: to be raised.
+        steps: gets the name of each operation, done or not.
+    """
+
+    def __init__(self, *errors: Exception, steps: list[str] | None = None) -> None:
         self.errors = list(errors)
+        self.steps = [] if steps is None else steps
+        self.sent: list[SentMessage] = []
         self.dead_letters: list[tuple[Delivery, DeadLetter]] = []
         self.copies: list[RetryCopy] = []
         self.tries = 0
 
-    def _try(self, carry_out: Callable[[], None]) -> None:
+    def _try(self, step: str, carry_out: Callable[[], None]) -> None:
+        self.steps.append(step)
         self.tries += 1
         if self.errors:
             raise self.errors.pop(0)
         carry_out()
 
     async def dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
-        self._try(lambda: self.dead_letters.append((delivery, decision)))
+        self._try("dead-letter", lambda: self.dead_letters.append((delivery, decision)))
 
     async def schedule_copy(self, copy: RetryCopy) -> None:
-        self._try(lambda: self.copies.append(copy))
+        self._try("schedule", lambda: self.copies.append(copy))
+
+    async def send(self, make: Callable[[], SentMessage]) -> None:
+        self._try("send", lambda: self.sent.append(make()))
 
 
 def face_client(tokens: object, **environment: str) -> FaceClient:
@@ -158,15 +171,20 @@ class Bench:
         self,
         *answers: Answer,
         errors: tuple[Exception, ...] = (),
+        receipt_errors: tuple[Exception, ...] = (),
         time: FakeTime | None = None,
         **environment: str,
     ) -> None:
         self.time = time or FakeTime()
         self.face = FakeFace(*(answers or (DELETED,)))
-        self.settlement = FakeSettlement(*errors)
+        self.steps: list[str] = []
+        self.settlement = FakeSettlement(*errors, steps=self.steps)
+        self.outcomes = FakeSettlement(*receipt_errors, steps=self.steps)
         self.revoker = create_revoker(settings(**environment), self.time.clock)
         self.revoker.face = self.face  # type: ignore[assignment]
         self.revoker.settlement = self.settlement  # type: ignore[assignment]
+        if self.revoker.receipts is not None:
+            self.revoker.receipts = Receipts("session-revoked", self.outcomes)  # type: ignore[arg-type]
 
     async def handle(self, given: func.ServiceBusMessage | None = None) -> None:
         await self.revoker.handle(given or message())

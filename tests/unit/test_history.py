@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.history import PROPERTIES, History
+from delete_session.history import FIRST_ATTEMPT, LAST_ATTEMPT, PROPERTIES, History
 
 FIRST = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
+times = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 histories = st.builds(
     History,
     root_id=st.text(max_size=200),
-    first_enqueued_at=st.datetimes(
-        datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)
-    ),
+    first_enqueued_at=times,
+    first_attempt_at=times,
+    last_attempt_at=times,
     attempts=st.integers(0, 999_999),
     copies=st.integers(1, 999_999),
     last_error=st.text(max_size=500),
@@ -27,6 +28,13 @@ def test_what_is_written_reads_back(history: History) -> None:
     """The history survives the way through the queue as it was."""
     assert set(history.write()) == set(PROPERTIES)
     assert History.read(history.write(), history.copy_id) == history
+
+
+def test_copy_of_an_older_version_is_read() -> None:
+    """Without the times of the attempts, the history is as good as before."""
+    older = History(root_id="m", first_enqueued_at=FIRST, attempts=3, copies=2)
+    assert set(PROPERTIES) - set(older.write()) == {FIRST_ATTEMPT, LAST_ATTEMPT}
+    assert History.read(older.write(), older.copy_id) == older
 
 
 @given(histories, st.text())

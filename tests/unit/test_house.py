@@ -20,7 +20,7 @@ PACKAGES = [
 LAYERS = (
     {"trigger"},
     {"revoker"},
-    {"gate", "face", "settlement", "log", "metrics"},
+    {"gate", "face", "settlement", "receipt", "log", "metrics"},
     {"decision", "delivery"},
     {"answer", "history", "contract"},
 )
@@ -30,7 +30,10 @@ FOUNDATIONS = {
     *("connection", "endpoint", "proxy"),
 }
 """Know nothing of the layers; any of them may rest on these."""
-PURE = ("decision", "delivery", "answer", "contract", "history", "cloud_events", "lenient_json")
+PURE = (
+    *("decision", "delivery", "answer", "contract", "history", "receipt"),
+    *("cloud_events", "lenient_json"),
+)
 """Do no input or output: nothing but the standard library and msgspec is loaded with them."""
 
 

@@ -173,3 +173,29 @@ def test_numbers_tell_their_unit_in_the_name() -> None:
     for setting in TABLE.values():
         if setting.default and setting.default.replace(".", "").isdigit():
             assert setting.name.endswith(("_SECONDS", "_HOURS", "_PER_SECOND", "_FAILURES"))
+
+
+def test_receipts_are_off_unless_they_have_a_queue() -> None:
+    """Nobody is told anything by default; a queue or a topic of the namespace may be named."""
+    assert Settings.from_environment(RIGHT).outcome_queue is None
+    named = Settings.from_environment({**RIGHT, "OUTCOME_QUEUE": "session-outcomes"})
+    assert named.outcome_queue == "session-outcomes"
+
+
+@pytest.mark.parametrize("wrong", ["a b", "session-revoked", "Session-Revoked"])
+def test_receipts_do_not_go_where_revocations_come_from(wrong: str) -> None:
+    """A receipt in the queue of revocations would be taken for one, and answered in turn."""
+    [problem] = problems({**RIGHT, "OUTCOME_QUEUE": wrong})
+    assert problem.startswith("OUTCOME_QUEUE must")
+
+
+def test_connection_string_for_one_queue_leads_to_no_other() -> None:
+    """With EntityPath the SDK opens that entity alone: it is said at start, not at the first end."""
+    one = "Endpoint=sb://h/;SharedAccessKeyName=k;SharedAccessKey=c2Vj;EntityPath=session-revoked"
+    environment = {
+        "FACE_ENDPOINT": RIGHT["FACE_ENDPOINT"],
+        "ServiceBusConnection": one,
+        "OUTCOME_QUEUE": "session-outcomes",
+    }
+    [problem] = problems(environment)
+    assert problem.startswith("OUTCOME_QUEUE cannot be reached")

@@ -47,6 +47,8 @@ class Scenario:
     bars: Callable[[Stage, Evidence], list[Bar]] = lambda _stage, _evidence: []
     on_request: bool = False
     """Played only when it is named."""
+    sends_receipts: bool = True
+    """Whether every function in it can; if not, it is played without them."""
 
     @property
     def what(self) -> str:

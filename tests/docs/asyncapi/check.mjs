@@ -4,7 +4,7 @@ import { Parser, fromFile } from "@asyncapi/parser";
 const INFORMATION = 2; // severities below are errors and warnings
 
 const { document, diagnostics } = await fromFile(new Parser(), process.argv[2]).parse();
-const messages = document ? document.operations().all()[0].messages().all() : [];
+const messages = document ? document.operations().all().flatMap((each) => each.messages().all()) : [];
 console.log(
   JSON.stringify({
     problems: diagnostics

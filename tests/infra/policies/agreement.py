@@ -28,12 +28,16 @@ PLATFORM_SETTINGS = {
 LOCAL_SETTINGS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
 AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
 # The template knows their values: no parameter changes them.
-SET_BY_DEPLOYMENT = {"FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "AZURE_CLIENT_ID"}
+SET_BY_DEPLOYMENT = {
+    *("FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "AZURE_CLIENT_ID"),
+}
 IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
 RATE = "FACE_MAX_CALLS_PER_SECOND"
 CRASHES = 10
 """Deliveries in a row, each at its longest, over which a copy scheduled again is recognized."""
+QUEUES = "Microsoft.ServiceBus/namespaces/queues"
+OUTCOMES = "session-outcomes"
 
 
 def app_settings(app: Resource) -> dict[str, str]:
@@ -126,25 +130,27 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
     timeout = seconds(host.get("functionTimeout"))
     horizon = _default("RETRY_HORIZON_HOURS") * 3600
     # One invocation at its longest: waiting in place, two tokens (a 401 asks for another), two
-    # calls, and settling.
+    # calls, sending a receipt and settling.
     longest = (
         _default("RETRY_IN_PLACE_MAX_SECONDS")
         + 2 * _default("TOKEN_TIMEOUT_SECONDS")
         + 2 * _default("FACE_TOTAL_TIMEOUT_SECONDS")
-        + 2 * _default("SETTLE_TIMEOUT_SECONDS")
+        + 4 * _default("SETTLE_TIMEOUT_SECONDS")
     )
     # No sessions, as a message is settled by its lock token; no partitions, as duplicates are to be
     # detected in the whole queue.
     problems = unmet(
         project,
         """
-        ServiceBus/namespaces/queues  properties.deadLetteringOnMessageExpiration  true
-        ServiceBus/namespaces/queues  properties.requiresDuplicateDetection        true
-        ServiceBus/namespaces/queues  properties.requiresSession                   false
-        ServiceBus/namespaces/queues  properties.enablePartitioning                false
+        ServiceBus/namespaces/queues#-revoked  properties.deadLetteringOnMessageExpiration  true
+        ServiceBus/namespaces/queues#-revoked  properties.requiresDuplicateDetection        true
+        ServiceBus/namespaces/queues#-revoked  properties.requiresSession                   false
+        ServiceBus/namespaces/queues#-revoked  properties.enablePartitioning                false
         """,
     )
-    for way, one in project.of("Microsoft.ServiceBus/namespaces/queues"):
+    for way, one in project.of(QUEUES):
+        if one["name"].endswith(OUTCOMES):
+            continue
         queue: dict[str, Any] = one["properties"]
         lock, live = seconds(queue.get("lockDuration")), seconds(queue["defaultMessageTimeToLive"])
         deliveries = queue.get("maxDeliveryCount", 0)
@@ -169,6 +175,30 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         }
         # fmt: on
         problems += [f"{way}: does not hold: {rule}" for rule, holds in rules.items() if not holds]
+    return problems
+
+
+@policy
+def receipts_are_sent_where_somebody_reads_them(project: Project) -> list[str]:
+    """There is a queue of receipts, and the function sends to it, where readers are named, and
+    nowhere else. A receipt that comes again is dropped for as long as a revocation is."""
+    problems = []
+    for way, variables in project.ways().items():
+        queues = {one["name"].rpartition("/")[2]: one for _, one in project.of(QUEUES, way)}
+        receipts = queues.pop(OUTCOMES, None)
+        wanted = OUTCOMES if variables.get("RECEIPT_READER_PRINCIPAL_IDS") else ""
+        if (receipts is not None) != bool(wanted):
+            problems.append(f"{way}: the queue {OUTCOMES}: {receipts}")
+        for _, app in project.of("Microsoft.Web/sites", way):
+            if (name := app_settings(app).get("OUTCOME_QUEUE")) != wanted:
+                problems.append(f"{way}: OUTCOME_QUEUE is {name!r}")
+        windows = [
+            seconds(at(one, "properties.duplicateDetectionHistoryTimeWindow"))
+            for one in (receipts, *queues.values())
+        ]
+        detects = at(receipts, "properties.requiresDuplicateDetection") is True
+        if receipts is not None and not (detects and windows[0] == max(windows)):
+            problems.append(f"{way}: receipts that come again are kept")
     return problems
 
 

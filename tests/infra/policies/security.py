@@ -67,12 +67,12 @@ def no_blob_is_public(project: Project) -> list[str]:
 
 
 ALLOWED = """
-4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0  ServiceBus/namespaces/queues  Service Bus Data Receiver
-69a216fc-b8fb-44d8-bc22-1f3c2cd27a39  ServiceBus/namespaces/queues  Service Bus Data Sender
-b7e6dc6d-f1e8-4753-8033-0f276bb0955b  Storage/storageAccounts       Storage Blob Data Owner
-0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3  Storage/storageAccounts       Storage Table Data Contributor
-3913510d-42f4-4e42-8a64-420c390055eb  Insights/components           Monitoring Metrics Publisher
-the-custom-role                       CognitiveServices/accounts    Liveness Session Deleter
+4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0  queue:session-revoked       Service Bus Data Receiver
+69a216fc-b8fb-44d8-bc22-1f3c2cd27a39  queue:session-revoked       Service Bus Data Sender
+b7e6dc6d-f1e8-4753-8033-0f276bb0955b  Storage/storageAccounts     Storage Blob Data Owner
+0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3  Storage/storageAccounts     Storage Table Data Contributor
+3913510d-42f4-4e42-8a64-420c390055eb  Insights/components         Monitoring Metrics Publisher
+the-custom-role                       CognitiveServices/accounts  Liveness Session Deleter
 """
 FUNCTION = re.compile(
     r"\[reference\('/[^']*Microsoft\.ManagedIdentity/userAssignedIdentities/id-revoker-\w{13}', "
@@ -82,8 +82,9 @@ FUNCTION = re.compile(
 
 @policy
 def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
-    """Exactly the (role, scope, principal) triples of the list are assigned; and to each publisher
-    that was named, to send to the queue."""
+    """Exactly the (role, scope, principal) triples of the list are assigned; to each publisher that
+    was named, to send to the queue; to each reader of receipts, to receive from theirs, to which the
+    function then sends."""
     problems = []
     for way, variables in project.ways().items():
         custom = {
@@ -101,20 +102,25 @@ def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
             found["the-custom-role" if role in custom else role, _scope(one), who] += 1
         lines = [line.split() for line in ALLOWED.strip().splitlines()]
         allowed = Counter((role, scope, "function") for role, scope, *_ in lines)
-        sender, queue = lines[1][:2]
+        receiver, sender = (role for role, *_ in lines[:2])
         for publisher in filter(None, variables.get("PUBLISHER_PRINCIPAL_IDS", "").split(", ")):
-            allowed[sender, queue, publisher] += 1
+            allowed[sender, "queue:session-revoked", publisher] += 1
+        for reader in filter(None, variables.get("RECEIPT_READER_PRINCIPAL_IDS", "").split(", ")):
+            allowed[receiver, "queue:session-outcomes", reader] += 1
+            allowed[sender, "queue:session-outcomes", "function"] = 1
         problems += [f"{way}: not allowed: {extra}" for extra in found - allowed]
         problems += [f"{way}: missing: {absent}" for absent in allowed - found]
     return problems
 
 
 def _scope(assignment: Resource) -> str:
-    """The type of what a role is assigned on."""
+    """The type of what a role is assigned on; of a queue, its name."""
     target = assignment["id"].rpartition("/providers/Microsoft.Authorization/")[0]
     if "/providers/Microsoft." not in target:
         return "a whole group"
     parts = target.rpartition("/providers/Microsoft.")[2].split("/")
+    if parts[-2:-1] == ["queues"]:
+        return f"queue:{parts[-1]}"
     return "/".join([parts[0], *parts[1::2]])
 
 

@@ -1,0 +1,26 @@
+import { ServiceBusClient } from "@azure/service-bus";
+
+// The role Azure Service Bus Data Receiver on this queue is enough.
+
+export interface Outcome {
+  sessionId?: string; // none if the message was malformed and named none
+  outcome: "deleted" | "already_gone" | "dead_lettered";
+  reason?: string;
+  description?: string;
+  rootMessageId: string;
+}
+
+// Hands over what became of each revocation: by its correlation id, whether the session is gone.
+export async function readReceipts(
+  client: ServiceBusClient,
+  tell: (correlationId: string, gone: boolean, outcome: Outcome) => Promise<void>,
+): Promise<void> {
+  const receiver = client.createReceiver("session-outcomes");
+  for (const message of await receiver.receiveMessages(100, { maxWaitTimeInMs: 5000 })) {
+    const gone = message.body.type.endsWith(".completed");
+    // A receipt may come twice: make this harmless to repeat, or remember message.body.id.
+    await tell(String(message.correlationId), gone, message.body.data);
+    await receiver.completeMessage(message);
+  }
+  await receiver.close();
+}

@@ -1,0 +1,108 @@
+"""Receipts of dead letters: of what the broker gave up by itself, the function sent none."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from azure.servicebus import ServiceBusReceivedMessage
+
+from delete_session.history import History
+from delete_session.receipt import Data, Receipt, published_id
+from revoker.connection import QueueAddress
+from revoker.messages import Seen, peek, text_keys
+
+BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
+"""The broker gives up what was delivered too often or has expired, and says so in these words."""
+
+_BATCH = 100
+
+type Tell = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
+
+
+def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> Receipt:
+    """Return the receipt of a dead letter, under the id that the function would give it.
+
+    Args:
+        message: peeked or received from the dead letters.
+        queue: of the revocations.
+    """
+    seen = Seen.read(message)
+    properties = text_keys(message.application_properties)
+    history = History.read(properties, seen.message_id)
+    if history is None:
+        history = History(root_id=seen.message_id, first_enqueued_at=seen.enqueued_at)
+    data = Data(
+        session_id=seen.session_id,
+        session_type=seen.session_type,
+        outcome="dead_lettered",
+        reason=seen.reason,
+        description="; the last error: ".join(filter(None, (seen.description, seen.last_error))),
+        attempts=history.attempts,
+        published_at=history.first_enqueued_at,
+        first_attempt_at=history.first_attempt_at,
+        last_attempt_at=history.last_attempt_at,
+        root_message_id=published_id(history),
+    )
+    return Receipt.of(
+        data,
+        history=history,
+        correlation_id=message.correlation_id,
+        trace=properties,
+        queue=queue,
+        time=datetime.now(UTC),
+    )
+
+
+async def missing(
+    address: QueueAddress, takes: Callable[[Seen], bool], *, of_any_reason: bool = False
+) -> list[tuple[Seen, Receipt]]:
+    """Return the receipts of dead letters that have none from the function. Changes nothing.
+
+    Args:
+        address: the queue's address.
+        takes: whether a dead letter is wanted.
+        of_any_reason: also those that the function gave up, and told of if receipts were on.
+    """
+    found = []
+    async with address.receiver(dead_letters=True) as receiver:
+        async for message in peek(receiver):
+            seen = Seen.read(message)
+            if takes(seen) and (of_any_reason or seen.reason in BROKER_REASONS):
+                found.append((seen, receipt_of(message, address.queue)))
+    return found
+
+
+async def send(
+    outcomes: QueueAddress, receipts: Sequence[Receipt], progress: Callable[[int], None]
+) -> None:
+    """Send receipts; the broker confirms each batch before the next is sent."""
+    async with outcomes.sender() as sender:
+        for start in range(0, len(receipts), _BATCH):
+            some = receipts[start : start + _BATCH]
+            await sender.send_messages([each.message() for each in some])
+            progress(start + len(some))
+
+
+@asynccontextmanager
+async def telling(outcomes: QueueAddress | None, queue: str) -> AsyncIterator[Tell]:
+    """Yield what sends the receipt of a dead letter if the broker gave it up by itself.
+
+    Args:
+        outcomes: where receipts go; None: nowhere.
+        queue: of the revocations.
+    """
+    if outcomes is None:
+
+        async def nothing(message: ServiceBusReceivedMessage) -> None:
+            del message
+
+        yield nothing
+        return
+    async with outcomes.sender() as sender:
+
+        async def tell(message: ServiceBusReceivedMessage) -> None:
+            if message.dead_letter_reason in BROKER_REASONS:
+                async with outcomes.explained("Send"):
+                    await sender.send_messages(receipt_of(message, queue).message())
+
+        yield tell
