@@ -230,7 +230,7 @@ def storm(
     quota = quota_named(quota_name, chance)
     refuse, live_chance = quota.refuse, random.Random(f"{seed} live")
     paces = [make_pace(random.Random(f"{seed} {who}").random) for who in range(processes)]
-    idle = [False] * processes
+    turns = [0] * processes  # of each process, which turn is the one that counts
     result = Outcome()
     deleted, waiting = result.deleted, messages
     agenda: list[tuple[float, int, int, int, float]] = []
@@ -266,27 +266,24 @@ def storm(
             continue
         pace = paces[who]
         if what == _TURN:
-            if not waiting:
-                idle[who] = True
+            if since != turns[who] or not waiting:
                 continue
             wait = pace.wait(now)
-            if wait:
-                push(agenda, (now + wait, order, _TURN, who, 0.0))
-                continue
-            waiting -= 1
-            pace.take(now)
-            push(agenda, (now + latency / 2, order, _ARRIVE, who, 0.0))
-            push(agenda, (now, order, _TURN, who, 0.0))
+            if not wait:
+                waiting -= 1
+                pace.take(now)
+                push(agenda, (now + latency / 2, order, _ARRIVE, who, 0.0))
+            push(agenda, (now + wait, order, _TURN, who, since))
             continue
         if since:
             result.throttled += 1
             pace.throttled(now, now - latency, since)
             waiting += 1
-            if idle[who]:
-                idle[who] = False
-                push(agenda, (now, order, _TURN, who, 0.0))
         else:
             deleted.append((now, who))
             pace.succeeded(now)
+        # An answer changes the rate, and what the next call waits for.
+        turns[who] += 1
+        push(agenda, (now, order, _TURN, who, turns[who]))
     result.seconds = now
     return result

@@ -19,7 +19,6 @@ from .pacing import RateLimiter
 # Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
 # own message only. A minute is the longest window of a documented limit (20 calls a minute, tier F0).
 _LONGEST_PAUSE = 60.0
-_LONGEST_SLEEP = 1.0  # seconds: the rate may have changed by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,7 @@ class Gate:
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
         )
         self._turn = asyncio.Lock()  # its waiters are the line
+        self._sooner: asyncio.Future[None] | None = None  # the first in line waits for less long
         self.last_failure = ""
         """The last answer that was not about its message; without a request id."""
         self.waiting = 0
@@ -110,8 +110,21 @@ class Gate:
                 return None if generation is None else Permit(generation, now)
             if now + wait > deadline:
                 return None
-            await self._clock.sleep(min(wait, _LONGEST_SLEEP))
+            await self._sleep(wait)
         return None
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but no longer than until an answer allows a higher rate, or blocks calls."""
+        self._sooner = asyncio.get_running_loop().create_future()
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((sleeping, self._sooner), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+
+    def _wake(self) -> None:
+        if self._sooner and not self._sooner.done():
+            self._sooner.set_result(None)
 
     def is_current(self, permit: Permit) -> bool:
         """Return whether the circuit is still as it was when the permit was given."""
@@ -119,7 +132,7 @@ class Gate:
 
     def report(self, permit: Permit, answer: Answer) -> None:
         """Learn from the answer to the permitted call."""
-        now = self._clock.monotonic()
+        now, rate = self._clock.monotonic(), self._limiter.rate
         what = meaning(answer)
         asked_for = answer.retry_after
         if not what.endpoint_works:
@@ -132,6 +145,8 @@ class Gate:
             self._limiter.succeeded(now)
         break_seconds = min(asked_for or 0.0, self._longest_pause)
         self._breaker.report(permit.generation, what.endpoint_works, now, break_seconds)
+        if self._limiter.rate > rate or self.blocked_for():
+            self._wake()
 
     def blocked_for(self) -> float:
         """Return the seconds for which no call will be made; 0 when waiting in line is worth it."""

@@ -1,0 +1,112 @@
+"""The line of waiting messages: who may call, when, and what an answer changes for those who wait."""
+
+import asyncio
+
+from delete_session.answer import Answer
+from delete_session.clock import Clock
+from delete_session.gate import Gate, Permit
+from tests.unit.fakes import FakeTime
+
+DELETED = Answer(status=204, code="", request_id="r-1")
+THROTTLED = Answer(status=429, code="TooManyRequests", retry_after=30.0)
+NO_ANSWER = Answer(status=None, code="Timeout")
+
+
+class NeverEnds(FakeTime):
+    """A clock whose sleeps last until they are cancelled."""
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.Event().wait()
+
+
+def gate(clock: Clock, most_calls: float = 8.0) -> Gate:
+    return Gate(
+        most_calls=most_calls,
+        breaker_failures=2,
+        cool_down=5.0,
+        patience=2.0,
+        longest_wait=600.0,
+        clock=clock,
+    )
+
+
+async def next_permit(line: Gate) -> Permit:
+    permit = await line.acquire(10.0)
+    assert permit is not None
+    return permit
+
+
+async def waits(time: FakeTime, line: Gate) -> asyncio.Task[Permit | None]:
+    """Start the next in line, and return once it sleeps."""
+    task = asyncio.create_task(line.acquire(60.0))
+    while not time.slept:
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_first_answer_lets_the_next_in_line_go_at_the_higher_rate() -> None:
+    """The second message does not sleep out the wait of a rate that is no longer in force."""
+    time = NeverEnds()
+    line = gate(time.clock)
+    permit = await next_permit(line)
+    waiting = await waits(time, line)
+    time.seconds = 0.2
+    line.report(permit, DELETED)
+    async with asyncio.timeout(5):
+        assert await waiting is not None
+    assert time.slept[0] > 0.2
+
+
+async def test_open_circuit_lets_the_next_in_line_go_without_a_permit() -> None:
+    """Who waits in line is told at once when waiting has become pointless."""
+    time = NeverEnds()
+    line = gate(time.clock)
+    permits = [await next_permit(line)]
+    time.seconds = 0.55
+    permits.append(await next_permit(line))
+    waiting = await waits(time, line)
+    for permit in permits:
+        line.report(permit, NO_ANSWER)
+    async with asyncio.timeout(5):
+        assert await waiting is None
+
+
+async def test_long_pause_lets_the_next_in_line_go_without_a_permit() -> None:
+    """A 429 that asks for more than patience has is not slept out with a lock in hand."""
+    time = NeverEnds()
+    line = gate(time.clock)
+    permit = await next_permit(line)
+    waiting = await waits(time, line)
+    line.report(permit, THROTTLED)
+    async with asyncio.timeout(5):
+        assert await waiting is None
+
+
+async def test_answer_that_changes_nothing_wakes_nobody() -> None:
+    """Who waits goes on sleeping when the rate stays as it is."""
+    time = NeverEnds()
+    line = gate(time.clock)
+    permit = await next_permit(line)
+    line.report(permit, DELETED)
+    time.seconds = 0.15
+    permit = await next_permit(line)
+    waiting = await waits(time, line)
+    line.report(permit, DELETED)  # the rate is the highest that is allowed already
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(time.slept) == 1
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_sleep_of_one_who_gives_up_ends_with_it() -> None:
+    """No sleeper is left behind by a message whose lock ends."""
+    time = NeverEnds()
+    line = gate(time.clock)
+    await next_permit(line)
+    waiting = await waits(time, line)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
