@@ -1,6 +1,7 @@
 """Single calls of the Face API, what their answers say, and what to do about them."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -27,6 +28,9 @@ from revoker.failure import Exit, Failure, first_line
 
 CALL_SECONDS = 15.0
 NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
+
+# Why there is no token, the Failure says: without a handler, it would be on standard error as well.
+logging.getLogger("azure.identity").addHandler(logging.NullHandler())
 
 
 async def token(scope: str, client_id: str | None, resource_id: str | None = None) -> str:

@@ -184,23 +184,31 @@ def diagnosis(results: Sequence["Result"], as_json: bool) -> None:
     if as_json:
         _json({"healthy": not count["failed"], "checks": [asdict(each) for each in results]})
         return
-    colours = {"ok": "green", "failed": "red", "skipped": "bright_black"}
+    colours = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
     for each in results:
         state = _styled(f"{each.state.value:>7}", fg=colours[each.state.value])
         typer.echo(f"{state}  {each.name}: {each.detail}")
         if each.remedy:
             typer.echo(f"         → {each.remedy}")
-    typer.echo(conclusion(len(results), count["failed"], count["skipped"]))
+    typer.echo(conclusion(count))
 
 
-def conclusion(total: int, failed: int, skipped: int) -> str:
-    """Sum up the doctor's checks in one sentence."""
+def conclusion(count: "Mapping[str, int]") -> str:
+    """Sum up the doctor's checks in one sentence.
+
+    Args:
+        count: of checks by their state.
+    """
+    total, failed = sum(count.values()), count.get("failed", 0)
+    skipped, warned = count.get("skipped", 0), count.get("warning", 0)
     if failed:
         text = f"{failed} of {total} checks failed"
     elif skipped:
         text = f"{total - skipped} of {total} checks passed"
     else:
         text = f"All {total} checks passed"
+    if warned:
+        text += f", {warned} gave a warning"
     if skipped:
         text += f", {skipped} {'was' if skipped == 1 else 'were'} skipped"
     return f"{text}."

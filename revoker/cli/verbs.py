@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revoker import output
-from revoker.cli.options import ApiVersion, AsJson, FaceEndpoint, Kind, Namespace, Queue
+from revoker.cli.options import (
+    ApiVersion,
+    AsJson,
+    FaceAccount,
+    FaceEndpoint,
+    Kind,
+    Namespace,
+    Queue,
+)
 from revoker.cli.running import reporting, run
 from revoker.failure import Exit
 
@@ -117,25 +125,30 @@ def doctor(
     queue: Queue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
+    face_account: FaceAccount = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the whole chain, and say what is wrong and what to do about it.
 
     The checks are about settings, names, TLS, tokens, the queue and the rights on it, the Face
-    API, its version, the right to delete, and the clock. No message is sent and no session is
-    deleted: the Face API is asked to delete a random session id, and has to answer
-    SessionNotFound. With your own login, the doctor checks your rights; with the settings and
-    identity of the app, it checks the app's.
+    API, its version, the right to delete, the clock, and the account's own rate limit, if your
+    login may read it. No message is sent and no session is deleted: the Face API is asked to
+    delete a random session id, and has to answer SessionNotFound. With your own login, the doctor
+    checks your rights; with the settings and identity of the app, it checks the app's.
     """
     from revoker.connection import Options
     from revoker.doctor.chain import examine
+    from revoker.doctor.rate_limit import ACCOUNT_ID
     from revoker.doctor.runner import State
 
     options = Options(
         namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
     )
+    environment = options.applied()
+    if face_account is not None:
+        environment[ACCOUNT_ID] = face_account
     with reporting(as_json):
-        results = run(examine(options.applied()))
+        results = run(examine(environment))
         output.diagnosis(results, as_json)
         if any(result.state is State.FAILED for result in results):
             raise typer.Exit(Exit.WRONG)
