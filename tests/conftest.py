@@ -1,17 +1,28 @@
 """Fixtures that more than one folder uses."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import sdk
 from tests.local.broker_process import BrokerProcess
 
 # How long one example takes says more about what else this machine does than about the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
+sdk.close_at_once()
+
 NO_BROWSER = "not tried in a browser"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start two workers for each processor with `-n auto`: most tests wait for others to answer."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # as xdist reads it
+    return 2 * (os.process_cpu_count() or 1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
