@@ -1,8 +1,9 @@
-"""The local Face API and identity endpoint as processes, one of each per test."""
+"""The local Face API and identity endpoint as processes, as new for each test."""
 
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ class Emulator:
         """Scheme, host and port."""
         return f"http://127.0.0.1:{self.facts['port']}"
 
+    def control(self, method: str, what: str, body: Any = None) -> Any:
+        """Return the JSON answer of its control."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_local/{what}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return json.load(response)
+
 
 def running(module: str, *arguments: str) -> Iterator[Emulator]:
     process = subprocess.Popen(
@@ -49,13 +57,43 @@ def running(module: str, *arguments: str) -> Iterator[Emulator]:
         process.stdout.close()
 
 
+@pytest.fixture(scope="session")
+def _face_process() -> Iterator[tuple[Emulator, Any]]:
+    for service in running("local.face", "--limit", "none"):
+        yield service, service.control("GET", "config")
+
+
 @pytest.fixture
-def face_service() -> Iterator[Emulator]:
-    """The Face API without a rate limit."""
+def face_service(_face_process: tuple[Emulator, Any]) -> Emulator:
+    """The Face API without a rate limit, put back to how it started, but for its record of calls."""
+    service, config = _face_process
+    service.control("DELETE", "faults")
+    service.control("DELETE", "sessions")
+    service.control("POST", "config", config)
+    return service
+
+
+@pytest.fixture
+def new_face_service() -> Iterator[Emulator]:
+    """The Face API in a process of its own, for a test of what it starts with and records."""
     yield from running("local.face", "--limit", "none")
 
 
+@pytest.fixture(scope="session")
+def _identity_process() -> Iterator[tuple[Emulator, Any]]:
+    for service in running("local.identity"):
+        yield service, service.control("GET", "config")
+
+
 @pytest.fixture
-def identity_service() -> Iterator[Emulator]:
-    """The identity endpoint."""
+def identity_service(_identity_process: tuple[Emulator, Any]) -> Emulator:
+    """The identity endpoint, put back to how it started, but for its record of calls."""
+    service, config = _identity_process
+    service.control("POST", "config", config)
+    return service
+
+
+@pytest.fixture
+def new_identity_service() -> Iterator[Emulator]:
+    """The identity endpoint in a process of its own, for a test of what it records."""
     yield from running("local.identity")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -34,12 +35,19 @@ class Api:
         return {each["id"] for each in self.client.get("/_local/sessions").json()}
 
 
-@pytest.fixture
-def api(face_service: Emulator) -> Iterator[Api]:
+@contextmanager
+def opened(service: Emulator) -> Iterator[Api]:
+    """A client of the service, which has the sessions a and b."""
     headers = {"Authorization": f"Bearer {bearer()}"}
-    with httpx.Client(base_url=face_service.url, headers=headers, timeout=3) as client:
+    with httpx.Client(base_url=service.url, headers=headers, timeout=3) as client:
         made = Api(client)
         made.tell("sessions", {"ids": ["a", "b"]})
+        yield made
+
+
+@pytest.fixture
+def api(face_service: Emulator) -> Iterator[Api]:
+    with opened(face_service) as made:
         yield made
 
 
@@ -209,16 +217,17 @@ def test_random_faults_are_the_same_for_the_same_seed_in_any_order() -> None:
     assert {"status", "disconnect", None} == set(struck(ids, 1).values())
 
 
-def test_calls_are_recorded(api: Api) -> None:
+def test_calls_are_recorded(new_face_service: Emulator) -> None:
     """Who called what when, and what came of it."""
-    api.delete()
-    api.delete("nobody")
-    [deleted, missed] = api.client.get("/_local/calls").json()
-    assert (deleted["session_id"], deleted["status"], deleted["method"]) == ("a", 200, "DELETE")
-    assert (missed["status"], missed["code"]) == (404, "SessionNotFound")
-    assert deleted["token_id"]
-    assert api.client.get("/_local/calls?after=1").json() == [missed]
-    assert api.client.get("/_local/stats").json()["calls"] == {"DELETE 200": 1, "DELETE 404": 1}
+    with opened(new_face_service) as api:
+        api.delete()
+        api.delete("nobody")
+        [deleted, missed] = api.client.get("/_local/calls").json()
+        assert (deleted["session_id"], deleted["status"], deleted["method"]) == ("a", 200, "DELETE")
+        assert (missed["status"], missed["code"]) == (404, "SessionNotFound")
+        assert deleted["token_id"]
+        assert api.client.get("/_local/calls?after=1").json() == [missed]
+        assert api.client.get("/_local/stats").json()["calls"] == {"DELETE 200": 1, "DELETE 404": 1}
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_wrong_config_is_told(identity: Emulator, config: Any) -> None:
     assert ask(identity).status_code == 200
 
 
-def test_requests_are_recorded(identity: Emulator) -> None:
+def test_requests_are_recorded(new_identity_service: Emulator) -> None:
     """Every request for a token is on record."""
-    ask(identity)
-    [call] = httpx.get(f"{identity.url}/_local/calls").json()
+    ask(new_identity_service)
+    [call] = new_identity_service.control("GET", "calls")
     assert (call["status"], call["resource"]) == (200, tokens.AUDIENCE)
