@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import sdk
-from tests.local.broker_process import BrokerProcess
+from tests.local.broker_process import BrokerProcess, OwnQueue
 
 # How long one example takes says more about what else this machine does than about the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,3 +38,20 @@ def broker() -> Iterator[BrokerProcess]:
     """A broker of one's own, with the queue session-revoked."""
     with BrokerProcess.running() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def _shared_broker(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[BrokerProcess, Iterator[str]]]:
+    names = [f"queue-{number:02}" for number in range(60)]
+    with BrokerProcess.with_queues(tmp_path_factory.mktemp("broker"), names) as running:
+        yield running, iter(names)
+
+
+@pytest.fixture
+def own_queue(_shared_broker: tuple[BrokerProcess, Iterator[str]]) -> Iterator[OwnQueue]:
+    """A queue of one's own in a broker that is started once; its faults end with the test."""
+    broker, names = _shared_broker
+    yield OwnQueue(broker, next(names))
+    broker.control("DELETE", "/faults")

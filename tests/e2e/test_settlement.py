@@ -12,10 +12,9 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from delete_session.decision import DeadLetter
 from delete_session.delivery import Delivery, Revocation
 from delete_session.settlement import LockLost, Settlement, SettlementFailed
-from tests.local.broker_process import BrokerProcess
+from tests.local.broker_process import OwnQueue
 from tests.unit.fakes import message, settings
 
-QUEUE = "session-revoked"
 REASON = DeadLetter("BadArgument", "HTTP 400 BadArgument: no")
 
 
@@ -23,23 +22,27 @@ class Desk:
     """A publisher, a receiver that plays the host, and the settlement under test."""
 
     def __init__(
-        self, broker: BrokerProcess, client: ServiceBusClient, receiver: ServiceBusReceiver
+        self, queue: OwnQueue, client: ServiceBusClient, receiver: ServiceBusReceiver
     ) -> None:
-        self.broker = broker
+        self.queue, self.broker = queue.name, queue.broker
         self._client = client
         self.receiver = receiver
-        values = {"ServiceBusConnection": broker.connection_string, "SETTLE_TIMEOUT_SECONDS": "3"}
+        values = {
+            "ServiceBusConnection": queue.broker.connection_string,
+            "SESSION_REVOKED_QUEUE": queue.name,
+            "SETTLE_TIMEOUT_SECONDS": "3",
+        }
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
         self.settlement = Settlement(read.service_bus, read.queue, read.settle_timeout)
 
     def letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.broker.control(
-            "GET", f"/messages?queue={QUEUE}&dead_letter=1"
+            "GET", f"/messages?queue={self.queue}&dead_letter=1"
         )
         return found
 
     async def deliver(self, **fields: Any) -> tuple[ServiceBusReceivedMessage, Delivery]:
-        async with self._client.get_queue_sender(QUEUE) as sender:
+        async with self._client.get_queue_sender(self.queue) as sender:
             await sender.send_messages(ServiceBusMessage(b'{"sessionId":"s-1"}', **fields))
         [received] = await self.receiver.receive_messages(max_message_count=1, max_wait_time=5)
         given = message(
@@ -53,12 +56,12 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(broker: BrokerProcess) -> AsyncIterator[Desk]:
+async def desk(own_queue: OwnQueue) -> AsyncIterator[Desk]:
     async with (
-        ServiceBusClient.from_connection_string(broker.connection_string) as client,
-        client.get_queue_receiver(QUEUE) as receiver,
+        ServiceBusClient.from_connection_string(own_queue.broker.connection_string) as client,
+        client.get_queue_receiver(own_queue.name) as receiver,
     ):
-        made = Desk(broker, client, receiver)
+        made = Desk(own_queue, client, receiver)
         yield made
         await made.settlement.close()
 
@@ -161,4 +164,6 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
     assert copy.expires_at_utc is not None
     assert received.expires_at_utc is not None
     assert abs((copy.expires_at_utc - received.expires_at_utc).total_seconds()) < 2
-    assert [each["event"] for each in desk.broker.events(QUEUE)].count("duplicate_dropped") == 1
+    assert [each["event"] for each in desk.broker.events(desk.queue)].count(
+        "duplicate_dropped"
+    ) == 1

@@ -7,7 +7,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +40,24 @@ class BrokerProcess:
             yield broker
         finally:
             broker.stop()
+
+    @classmethod
+    @contextlib.contextmanager
+    def with_queues(
+        cls, folder: Path, names: Iterable[str], **properties: object
+    ) -> Iterator[Self]:
+        """Run a broker with these queues, which are as the default one but for the properties."""
+        properties = {
+            "defaultMessageTimeToLive": "P2D",
+            "deadLetteringOnMessageExpiration": True,
+            "requiresDuplicateDetection": True,
+            **properties,
+        }
+        config = folder / "broker.json"
+        queues = [{"name": name, "properties": properties} for name in names]
+        config.write_text(json.dumps({"queues": queues}))
+        with cls.running(["--config", str(config)]) as broker:
+            yield broker
 
     def with_key(self, name: str, key: str) -> str:
         """A connection string with another key."""
@@ -85,6 +104,14 @@ class BrokerProcess:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
+
+
+@dataclass(frozen=True, slots=True)
+class OwnQueue:
+    """A queue that only one test uses, of a broker that others use before and after."""
+
+    broker: BrokerProcess
+    name: str
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -17,7 +17,7 @@ from local.cloud import Service, ServiceFailed
 from local.host.configuration import HostError, HostJson, Retries, read_host_json
 from local.host.trigger import resolve
 
-from .broker_process import BrokerProcess
+from .broker_process import OwnQueue
 
 APP = """
 import asyncio, os, pathlib
@@ -44,18 +44,18 @@ HOST_JSON = {"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls
 
 
 class Hosted:
-    """A broker and a host with the app above, in a folder of its own."""
+    """A queue and a host with the app above, in a folder of its own."""
 
-    def __init__(self, folder: Path, broker: BrokerProcess) -> None:
-        self.broker = broker
+    def __init__(self, folder: Path, queue: OwnQueue) -> None:
+        self.queue, self.broker = queue.name, queue.broker
         self.seen = folder / "seen"
         self.seen.touch()
         self.log = folder / "host.log"
         (folder / "function_app.py").write_text(textwrap.dedent(APP))
         self.configure()
         self.environment = {
-            "QUEUE": "session-revoked",
-            "Connection": broker.connection_string,
+            "QUEUE": queue.name,
+            "Connection": queue.broker.connection_string,
             "SEEN": str(self.seen),
         }
         arguments = ["--app", str(folder), "--drain-seconds", "5", "--abort-seconds", "0.3", "0.5"]
@@ -68,7 +68,7 @@ class Hosted:
     async def send(self, *bodies: bytes | str | AmqpAnnotatedMessage) -> None:
         async with (
             ServiceBusClient.from_connection_string(self.broker.connection_string) as client,
-            client.get_queue_sender("session-revoked") as sender,
+            client.get_queue_sender(self.queue) as sender,
         ):
             for body in bodies:
                 if isinstance(body, AmqpAnnotatedMessage):
@@ -77,7 +77,7 @@ class Hosted:
                     await sender.send_messages(ServiceBusMessage(body))
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        return [each for each in self.broker.events("session-revoked") if each["event"] == event]
+        return [each for each in self.broker.events(self.queue) if each["event"] == event]
 
     async def ended(self, event: str, count: int) -> list[dict[str, Any]]:
         """Wait until so many messages have met this event; return the events."""
@@ -92,8 +92,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-async def hosted(tmp_path: Path, broker: BrokerProcess) -> AsyncIterator[Hosted]:
-    started = Hosted(tmp_path, broker)
+async def hosted(tmp_path: Path, own_queue: OwnQueue) -> AsyncIterator[Hosted]:
+    started = Hosted(tmp_path, own_queue)
     await started.service.start()
     yield started
     await started.service.stop()
@@ -195,10 +195,10 @@ async def test_short_invocation_ends_in_peace_while_the_instance_drains(hosted: 
 
 
 async def test_function_timeout_fails_all_in_flight_and_restarts(
-    tmp_path: Path, broker: BrokerProcess
+    tmp_path: Path, own_queue: OwnQueue
 ) -> None:
     """An invocation that takes too long is abandoned with its neighbour; then the host works on."""
-    hosted = Hosted(tmp_path, broker)
+    hosted = Hosted(tmp_path, own_queue)
     hosted.configure(functionTimeout="00:00:03")
     await hosted.service.start()
     await hosted.send("hang", "hang")
@@ -257,25 +257,25 @@ def test_host_json_is_read_as_the_platform_reads_it() -> None:
     assert read_host_json({"functionTimeout": "00:10:00"}).function_timeout == 600
 
 
-async def test_wrong_host_json_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:
+async def test_wrong_host_json_ends_the_start(tmp_path: Path, own_queue: OwnQueue) -> None:
     """The host does not start with a misspelt key, which the platform would pass over."""
-    hosted = Hosted(tmp_path, broker)
+    hosted = Hosted(tmp_path, own_queue)
     hosted.configure(extensions={"serviceBus": {"prefetch": 1}})
     with pytest.raises(ServiceFailed, match="prefetch: unknown"):
         await hosted.service.start()
 
 
-async def test_missing_setting_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:
+async def test_missing_setting_ends_the_start(tmp_path: Path, own_queue: OwnQueue) -> None:
     """A %SETTING% that is not set is named, and the host does not start."""
-    hosted = Hosted(tmp_path, broker)
+    hosted = Hosted(tmp_path, own_queue)
     del hosted.environment["QUEUE"]
     with pytest.raises(ServiceFailed, match="%QUEUE%"):
         await hosted.service.start()
 
 
-async def test_app_that_does_not_load_ends_the_start(tmp_path: Path, broker: BrokerProcess) -> None:
+async def test_app_that_does_not_load_ends_the_start(tmp_path: Path, own_queue: OwnQueue) -> None:
     """What the import of the app raises is shown."""
-    hosted = Hosted(tmp_path, broker)
+    hosted = Hosted(tmp_path, own_queue)
     (tmp_path / "function_app.py").write_text("raise ValueError('wrong settings: X')")
     with pytest.raises(ServiceFailed, match="wrong settings: X"):
         await hosted.service.start()
