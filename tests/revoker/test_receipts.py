@@ -14,7 +14,9 @@ from tests.local.broker_process import BrokerProcess
 from tests.revoker.conftest import Ran, revoker
 from tests.revoker.desk.conftest import opened
 
-QUEUE, OUTCOMES = "revocations", "session-outcomes"
+PAIRS = 14
+"""Queues for revocations, each with one for the receipts; a test uses one pair."""
+
 FIRST = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 TYPE = "liveness-session-revoker.session-revocation.failed"
 HISTORY = History(
@@ -31,12 +33,12 @@ HISTORY = History(
 class Letters:
     """A queue with dead letters that the broker and the function gave up, and one for receipts."""
 
-    def __init__(self, broker: BrokerProcess) -> None:
-        self.broker = broker
+    def __init__(self, broker: BrokerProcess, queue: str, outcomes: str) -> None:
+        self.broker, self.queue, self.outcomes = broker, queue, outcomes
         self.environment = {
             "ServiceBusConnection": broker.connection_string,
-            "SESSION_REVOKED_QUEUE": QUEUE,
-            "OUTCOME_QUEUE": OUTCOMES,
+            "SESSION_REVOKED_QUEUE": queue,
+            "OUTCOME_QUEUE": outcomes,
         }
         messages = [
             self._message("plain", correlation_id="case-7"),
@@ -44,9 +46,9 @@ class Letters:
             self._message("rejected"),
         ]
         with ServiceBusClient.from_connection_string(broker.connection_string) as client:
-            with client.get_queue_sender(QUEUE) as sender:
+            with client.get_queue_sender(queue) as sender:
                 sender.send_messages(messages)
-            with client.get_queue_receiver(QUEUE) as receiver:
+            with client.get_queue_receiver(queue) as receiver:
                 left = len(messages)
                 while left:
                     for message in receiver.receive_messages(9, max_wait_time=5):
@@ -74,7 +76,7 @@ class Letters:
         found = []
         with (
             ServiceBusClient.from_connection_string(self.broker.connection_string) as client,
-            client.get_queue_receiver(OUTCOMES) as receiver,
+            client.get_queue_receiver(self.outcomes) as receiver,
         ):
             while some := receiver.receive_messages(9, max_wait_time=1):
                 for each in some:
@@ -83,14 +85,23 @@ class Letters:
         return sorted(found, key=lambda pair: str(pair[0]))
 
 
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    names = [f"{kind}-{n:02}" for n in range(PAIRS) for kind in ("revocations", "outcomes")]
+    folder = tmp_path_factory.mktemp("broker")
+    with BrokerProcess.with_queues(folder, names, maxDeliveryCount=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _unused_pairs() -> Iterator[int]:
+    return iter(range(PAIRS))
+
+
 @pytest.fixture
-def letters(tmp_path: Path) -> Iterator[Letters]:
-    config = tmp_path / "broker.json"
-    properties = {"requiresDuplicateDetection": True, "maxDeliveryCount": 2}
-    queues = [{"name": name, "properties": properties} for name in (QUEUE, OUTCOMES)]
-    config.write_text(json.dumps({"queues": queues}))
-    with BrokerProcess.running(["--config", str(config)]) as broker:
-        yield Letters(broker)
+def letters(broker: BrokerProcess, _unused_pairs: Iterator[int]) -> Letters:
+    number = next(_unused_pairs)
+    return Letters(broker, f"revocations-{number:02}", f"outcomes-{number:02}")
 
 
 def test_what_the_broker_gave_up_is_told_once(letters: Letters) -> None:
@@ -117,7 +128,7 @@ def test_what_the_broker_gave_up_is_told_once(letters: Letters) -> None:
         "rootMessageId": "copied",
     }
     assert plain["data"]["attempts"] == 0
-    assert letters.broker.counts(QUEUE)["dead_lettered"] == 3
+    assert letters.broker.counts(letters.queue)["dead_lettered"] == 3
 
 
 def test_any_reason_is_told_on_request(letters: Letters) -> None:
@@ -133,14 +144,14 @@ def test_other_verbs_tell_first(letters: Letters, verb: str, tmp_path: Path) -> 
     more = ["--yes", "--record", str(tmp_path / "record")] if verb == "discard" else []
     assert letters.revoker(verb, "--all", *more).code == 0
     assert [to for to, _ in letters.receipts()] == ["case-7", "copied"]
-    assert letters.broker.counts(QUEUE)["dead_lettered"] == 0
+    assert letters.broker.counts(letters.queue)["dead_lettered"] == 0
     ledger = [
         (each["queue"], each["event"])
         for each in letters.broker.control("GET", "/ledger")
         if each["message_id"].startswith("plain")
     ]
-    told = ledger.index((OUTCOMES, "enqueued"))
-    assert told < ledger.index((f"{QUEUE}/$deadletterqueue", "completed"))
+    told = ledger.index((letters.outcomes, "enqueued"))
+    assert told < ledger.index((f"{letters.queue}/$deadletterqueue", "completed"))
 
 
 @pytest.mark.parametrize("action", ["resubmit", "discard"])
@@ -156,7 +167,7 @@ def test_dead_letter_that_cannot_be_told_stays(letters: Letters) -> None:
     ran = letters.revoker("resubmit", "--session", "plain", "--outcome-queue", "elsewhere")
     assert ran.code == 3
     assert "elsewhere" in ran.err
-    assert letters.broker.counts(QUEUE)["dead_lettered"] == 3
+    assert letters.broker.counts(letters.queue)["dead_lettered"] == 3
 
 
 @pytest.mark.parametrize(
@@ -164,12 +175,12 @@ def test_dead_letter_that_cannot_be_told_stays(letters: Letters) -> None:
     [
         ("", "OUTCOME_QUEUE is not set."),
         ("a b", "OUTCOME_QUEUE must be the name of a Service Bus queue or topic, or empty."),
-        (QUEUE, "OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE"),
+        ("the same", "OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE"),
     ],
 )
 def test_receipts_need_a_queue_of_their_own(letters: Letters, name: str, says: str) -> None:
     """A missing or wrong name is said before anything is sent."""
-    ran = letters.revoker("receipts", OUTCOME_QUEUE=name)
+    ran = letters.revoker("receipts", OUTCOME_QUEUE=letters.queue if name == "the same" else name)
     assert ran.code == 2
     assert says in ran.err
 
