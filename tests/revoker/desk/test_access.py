@@ -13,9 +13,10 @@ from tests.revoker.conftest import OneQueue
 from tests.revoker.desk.conftest import ORIGIN, PORT, Browser, form, opened
 
 
-@pytest.fixture
-def desk(broker: BrokerProcess, record: Path) -> Iterator[Browser]:
-    """A desk over an empty queue that all tests of this file share."""
+@pytest.fixture(scope="module")
+def desk(broker: BrokerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A desk over an empty queue that all tests of this file share: none of them changes a thing."""
+    record = tmp_path_factory.mktemp("desk") / "record.jsonl"
     environment = {
         "ServiceBusConnection": broker.with_key("both", "c2Vj"),
         "SESSION_REVOKED_QUEUE": "q0",
