@@ -18,11 +18,10 @@ from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
 
-QUEUES = 14
-SEEDED = 15
+QUEUES = 30
 LONG_LOCKS = "long-locks"
-"""A seeded queue whose messages stay locked for five minutes, instead of two seconds. It has two
-more dead letters, whose bodies are AMQP values: a map and a text."""
+"""A seeded queue, for one test of a file, whose messages stay locked for five minutes, instead of two
+seconds. It has two more dead letters, whose bodies are AMQP values: a map and a text."""
 LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
 """The dead letters of each seeded queue: session id (which is the message id too) and reason."""
 KEYS = {"listener": ["Listen"], "sender": ["Send"], "both": ["Send", "Listen"]}
@@ -78,10 +77,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
             {
                 "queues": [
                     {"name": name, "properties": properties}
-                    for name in [
-                        *(f"q{n}" for n in range(QUEUES)),
-                        *(f"dead{n}" for n in range(SEEDED)),
-                    ]
+                    for name in [f"q{n}" for n in range(QUEUES)]
                 ]
                 + [{"name": LONG_LOCKS, "properties": properties | {"lockDuration": "PT5M"}}],
                 "authorizationRules": [
@@ -137,22 +133,12 @@ def queue(broker: BrokerProcess, _unused_queues: Iterator[str]) -> OneQueue:
     return OneQueue(broker, next(_unused_queues))
 
 
-@pytest.fixture(scope="module")
-def _seeded_names(broker: BrokerProcess) -> Iterator[str]:
-    """Names of queues with dead letters, all filled at once because opening a link takes long."""
-    names = [LONG_LOCKS, *(f"dead{n}" for n in range(SEEDED))]
-
-    async def seed_all() -> None:
-        connection_string = broker.with_key("both", "c2Vj")
-        async with ServiceBusClient.from_connection_string(connection_string) as client:
-            await asyncio.gather(*(_seed(client, name) for name in names))
-
-    asyncio.run(seed_all())
-    return iter(names[1:])
-
-
-async def _seed(client: ServiceBusClient, name: str) -> None:
-    async with client.get_queue_sender(name) as sender, client.get_queue_receiver(name) as receiver:
+async def _seed(connection_string: str, name: str) -> None:
+    async with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(name) as sender,
+        client.get_queue_receiver(name) as receiver,
+    ):
         for session_id in LETTERS:
             await sender.send_messages(
                 ServiceBusMessage(
@@ -181,15 +167,20 @@ async def _seed(client: ServiceBusClient, name: str) -> None:
             )
 
 
+def _seeded(queue: OneQueue) -> OneQueue:
+    asyncio.run(_seed(queue.environment["ServiceBusConnection"], queue.name))
+    return queue
+
+
 @pytest.fixture
-def seeded(broker: BrokerProcess, _seeded_names: Iterator[str]) -> OneQueue:
+def seeded(queue: OneQueue) -> OneQueue:
     """A queue of its own for one test, with the four dead letters of LETTERS."""
-    return OneQueue(broker, next(_seeded_names))
+    return _seeded(queue)
 
 
 @pytest.fixture
-def seeded_with_a_rest(broker: BrokerProcess, _seeded_names: Iterator[str]) -> OneQueue:
-    return OneQueue(broker, LONG_LOCKS)
+def seeded_with_a_rest(broker: BrokerProcess) -> OneQueue:
+    return _seeded(OneQueue(broker, LONG_LOCKS))
 
 
 @pytest.fixture(scope="module")

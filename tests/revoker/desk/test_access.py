@@ -14,12 +14,14 @@ from tests.revoker.desk.conftest import ORIGIN, PORT, Browser, form, opened
 
 
 @pytest.fixture(scope="module")
-def desk(broker: BrokerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def desk(
+    broker: BrokerProcess, _unused_queues: Iterator[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
     """A desk over an empty queue that all tests of this file share: none of them changes a thing."""
     record = tmp_path_factory.mktemp("desk") / "record.jsonl"
     environment = {
         "ServiceBusConnection": broker.with_key("both", "c2Vj"),
-        "SESSION_REVOKED_QUEUE": "q0",
+        "SESSION_REVOKED_QUEUE": next(_unused_queues),
     }
     with opened(environment, record) as browser:
         yield browser
