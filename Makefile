@@ -32,6 +32,8 @@ bench: $(READY) ## how fast, cheap and small, next to the alternatives: ARGS=--q
 ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--help"
 	@$(BIN)/python -m revoker $(ARGS)
 
+# The tests start hundreds of processes: each module is compiled once for all of them.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## every check: lint, types, tests, coverage
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
