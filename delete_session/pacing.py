@@ -1,134 +1,48 @@
 """How fast we may call: a rate limiter that assumes nothing about what limits it.
 
-It is told the time (monotonic seconds) by its caller, and never sleeps by itself.
+It is told the time (monotonic seconds) by its caller, and never sleeps by itself. What it learns from
+answers is in beliefs.py.
 """
 
 import math
 import random
 from collections.abc import Callable
 
-# What the limiter supposes before it has seen anything, and how it learns. Found with bench/pacing.py,
-# which simulates it against rate limits of several kinds; docs/decisions.md has the figures.
-OWN_SHARE = 0.0055
-"""The limit of a process: the rate at which this share of its calls is refused because of the rate."""
-STEEPNESS = 4.7
-"""That share grows with this power of the rate: next to nothing below the limit, much above."""
-MOST_OWN_SHARE = 0.73
-"""It grows no further: some calls come through however many there are."""
-OTHER_SHARES = 0.0004, 0.04, 0.1, 0.2, 0.45
-"""Shares that may be refused whatever the rate: by a quota that others use up, for example."""
-DOUBT = 0.047
-"""Probability, before all evidence, that it is any but the first of them."""
-USUAL_LIMIT, WIDTH = 0.19, 4.0
-"""Before all evidence, the limit is about this part of the most, give or take so many e-folds."""
-START = 0.25
-"""A new process calls at this part of the most until its first answer, and then at the most until it
-is refused: what got through by then says where to look for the limit."""
-FOUND_PART, FOUND_CALLS, FOUND_WIDTH = 0.45, 0.32, 1.07
-"""Namely about this part of the rate that got through, pause included, give or take so many e-folds;
-the calls are added to it, as even a process whose first call was refused has to look somewhere."""
-START_WEIGHT, START_CALLS = 0.48, 6
-"""And each success until then is evidence of so much weight, up to so many."""
-CAUTION, BOLDNESS = 0.25, 0.157
+from .beliefs import Beliefs
+
+# Found with bench/pacing.py, as the constants of beliefs.py were.
+START = 0.1
+"""A new process calls at this part of the most until its first answer."""
+FIRST_CALLS, THEN, RISE = 10, 0.15, 0.05
+"""Then at the most for so many calls; and if none of them was refused, from this part of the most
+on, higher by this part with each success, until the first refusal: where the limit is a count in a
+long window, a start at full speed takes the whole of it before anything is refused. What got through
+by then, pause included, says where to look for the limit."""
+FOUND_CALLS = 0.32
+"""It is reckoned with so many calls more, as even a process whose first call was refused has to look
+somewhere."""
+CAUTION, BOLDNESS = 0.25, 0.12
 """Probability that is left for the limit to be lower than the rate that is kept to; it grows with this
 power of an eighth of the most over the rate, so that processes come to share alike."""
-STEPS = 3
-"""Rates are told apart to this part of an octave."""
-MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 800.0, 37.0, 0.5
-"""Calls that the evidence goes back; it begins short, so that the crowd of a start is forgotten."""
+ASSURANCE, SURE = 0.2, 8
+"""And by up to this part, the surer it is that refusals have other reasons; the power says how sure it
+has to be."""
 RATE_SECONDS = 17.0
 """The rate of our own calls is measured over so long, and over two calls at least."""
 SPREAD = 0.39
 """The time to the next call is that much longer or shorter than the rate says, at random."""
+PAIRS = 0.2
+"""So many calls, times the square of the rate over the most, are followed by the next one at once, and
+that one by twice the time: the second of two is the first to find a quota used up. Evenly spaced calls
+take what evenly spaced others leave, and push these over the limit without being refused themselves."""
 RETURN = 1.4
 """After a pause, up to so many times the time between calls passes before the next one, at random."""
-REFUSAL_WEIGHT, MOST_SECONDS = 0.9, 2.75
+REFUSAL_WEIGHT, MOST_SECONDS = 0.73, 2.75
 """A refusal counts as so much for each second of its Retry-After, up to so many seconds."""
 LEARN_SECONDS = 0.1
 """Successes within so long are learned from together, which makes learning cheap at high rates."""
 LEAST_PART = 1 / 80
 """The guaranteed share, unless one is given, as a part of the most calls per second."""
-
-
-class Beliefs:
-    """What is known about the limit: suppositions, and how probable each of them is.
-
-    A supposition is a limit, and a share of calls that is refused for other reasons. Every answer
-    makes those suppositions more probable that expected it. Where cutting the rate did not help, the
-    other reasons become probable, and the limit need no longer be low to explain the refusals.
-    """
-
-    def __init__(self, least: float, most: float) -> None:
-        count = 1 + math.ceil(STEPS * math.log2(3 * most / least))
-        self._most = most
-        self._limits = [least * 2 ** (step / STEPS) for step in range(count)]
-        self._logs = self._prior = self._about(USUAL_LIMIT * most, WIDTH)
-        self._calls = 0
-        self._expected: dict[tuple[int, bool], list[float]] = {}
-
-    def start(self, found: float, successes: int) -> None:
-        """Take in what a process found out up to its first refusal.
-
-        Args:
-            found: calls per second that got through.
-            successes: how many calls got through, at the full rate.
-        """
-        weight = START_WEIGHT * min(START_CALLS, successes)
-        about, full = self._about(FOUND_PART * found, FOUND_WIDTH), self._logs_of(0, refused=False)
-        self._logs = [log + weight * new for log, new in zip(about, full, strict=True)]
-
-    def learn(self, rate: float, calls: int, refused: bool, weight: float = 1.0) -> None:
-        """Take in how calls were answered.
-
-        Args:
-            rate: calls per second of our own at that time.
-            calls: how many, all answered alike.
-            refused: how.
-            weight: answers that each of them stands for.
-        """
-        self._calls += calls
-        memory = min(MEMORY, FIRST_MEMORY + self._calls * MEMORY_GROWTH)
-        kept = (1 - 1 / memory) ** calls
-        weight *= (1 - kept) * memory
-        level = max(0, round(STEPS * math.log2(self._most / rate)))
-        if (level, refused) not in self._expected:
-            self._expected[level, refused] = self._logs_of(level, refused)
-        self._logs = [
-            kept * log + (1 - kept) * before + weight * new
-            for log, before, new in zip(
-                self._logs, self._prior, self._expected[level, refused], strict=True
-            )
-        ]
-
-    def limit(self, caution: float) -> float:
-        """The rate that the limit is below with a probability of `caution`."""
-        most, count = max(self._logs), len(self._limits)
-        weights = [math.exp(log - most) for log in self._logs]
-        by_limit = [sum(weights[step::count]) for step in range(count)]
-        left, step = caution * sum(by_limit), 0
-        while left > by_limit[step]:
-            left -= by_limit[step]
-            step += 1
-        return self._limits[step] * math.exp2((left / by_limit[step] - 0.5) / STEPS)
-
-    def _about(self, limit: float, width: float) -> list[float]:
-        """Logarithms of probabilities that are highest at a limit, and fall off from there."""
-        others = len(OTHER_SHARES) - 1
-        return [
-            math.log(share) - 0.5 * (math.log(each / limit) / width) ** 2
-            for share in (1 - DOUBT, *[DOUBT / others] * others)
-            for each in self._limits
-        ]
-
-    def _logs_of(self, level: int, refused: bool) -> list[float]:
-        """Under each supposition, the logarithm of the probability of such an answer."""
-        rate = self._most * 2 ** (-level / STEPS)
-        shares = [
-            min(max(MOST_OWN_SHARE, other), other + OWN_SHARE * (rate / limit) ** STEEPNESS)
-            for other in OTHER_SHARES
-            for limit in self._limits
-        ]
-        return [math.log(share if refused else 1 - share) for share in shares]
 
 
 class RateLimiter:
@@ -159,7 +73,7 @@ class RateLimiter:
         self._beliefs = Beliefs(self._least, most)
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)
-        self._tokens = 0.0
+        self._tokens, self._owed = 0.0, 0.0
         self._at: float | None = None
         # Calls of late, each worth less the longer ago it was; since when; and their rate.
         self._recent, self._called_at, self._begun_at = 0.0, 0.0, 0.0
@@ -188,7 +102,7 @@ class RateLimiter:
     def take(self, now: float) -> None:
         """Make a call, after `wait` has returned 0."""
         self._refill(now)
-        self._tokens -= 1 + SPREAD * (2 * self._random() - 1)
+        self._tokens -= self._price()
         seconds = max(RATE_SECONDS, 2 / self._rate)
         if not self._recent:
             self._begun_at = now
@@ -200,7 +114,7 @@ class RateLimiter:
         """The API has answered a call with anything but 429."""
         self._successes += 1
         if not self._ever_throttled:
-            self._rate = self._most
+            self._rate = self._unrefused_rate()
         elif now - self._learned_at >= LEARN_SECONDS:
             self._learn(now)
             self._follow()
@@ -212,9 +126,13 @@ class RateLimiter:
             now: when the answer came.
             called_at: when the call was made. One that was under way at the last cut tells nothing
                 new, and is not learned from again.
-            retry_after: seconds until when no call is to be made.
+            retry_after: seconds that it asks to wait. All calls do as far as it is probable that
+                their rate was the reason: waiting does not help against others.
         """
-        self._paused_until = max(self._paused_until, now + retry_after)
+        pause = retry_after
+        if self._ever_throttled:
+            pause *= self._beliefs.ours(self._called_rate())
+        self._paused_until = max(self._paused_until, now + pause)
         if called_at < self._cut_at:
             return
         if not self._ever_throttled:
@@ -228,10 +146,30 @@ class RateLimiter:
         self._follow()
         self._cut_at = now
         # Not all processes that wait for the same moment come back at that moment.
-        self._tokens = min(self._tokens, -retry_after * self._rate - RETURN * self._random())
+        self._tokens = min(self._tokens, -pause * self._rate - RETURN * self._random())
+
+    def _price(self) -> float:
+        """Tokens that a call costs: about 1, or none and the next one costs as much more."""
+        price = 1 + SPREAD * (2 * self._random() - 1)
+        if self._owed:
+            price, self._owed = price + self._owed, 0.0
+        elif self._ever_throttled and self._random() < PAIRS * (self._rate / self._most) ** 2:
+            price, self._owed = 0.0, price
+        return price
+
+    def _unrefused_rate(self) -> float:
+        """The rate of a process that has never been refused."""
+        if self._successes < FIRST_CALLS:
+            return self._most
+        if self._successes == FIRST_CALLS:
+            return max(self._least, THEN * self._most)
+        return min(self._most, self._rate * (1 + RISE))
+
+    def _called_rate(self) -> float:
+        return min(self._most, max(self._least / 4, self._used_rate))
 
     def _learn(self, now: float, refused: float = 0.0) -> None:
-        rate = min(self._most, max(self._least / 4, self._used_rate))
+        rate = self._called_rate()
         if self._successes:
             self._beliefs.learn(rate, self._successes, refused=False)
         if refused:
@@ -239,8 +177,9 @@ class RateLimiter:
         self._successes, self._learned_at = 0, now
 
     def _follow(self) -> None:
+        others = 1 - self._beliefs.ours(self._called_rate())
         caution = CAUTION * (self._most / 8 / self._rate) ** BOLDNESS
-        limit = self._beliefs.limit(min(0.95, caution))
+        limit = self._beliefs.limit(min(0.95, caution * (1 + ASSURANCE * others**SURE)))
         self._rate = min(self._most, max(self._least, limit))
 
     def _refill(self, now: float) -> None:

@@ -25,7 +25,7 @@ LAYERS = (
     {"answer", "history", "contract"},
 )
 FOUNDATIONS = {
-    *("pacing", "breaker", "transport", "identity", "clock", "settings"),
+    *("pacing", "beliefs", "breaker", "transport", "identity", "clock", "settings"),
     *("cloud_events", "lenient_json"),
     *("connection", "endpoint", "proxy"),
 }

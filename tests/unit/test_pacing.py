@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -86,6 +87,13 @@ def test_new_process_starts_at_full_rate() -> None:
     assert times[9] <= 9 / 8 + 0.01
 
 
+def test_start_does_not_take_the_whole_of_a_long_window() -> None:
+    """After its first ten calls a process approaches the most step by step, and gets there."""
+    times, _ = drive(limiter(), 60)
+    assert sum(time < 4 for time in times) <= 16
+    assert len([time for time in times if 50 <= time < 60]) >= 79
+
+
 def test_new_process_waits_for_its_first_answer() -> None:
     """Until the first answer, calls do not follow at the full rate."""
     paced = limiter()
@@ -130,6 +138,26 @@ def test_throttling_pauses_everyone() -> None:
     paced.throttled(20.1, called_at=20.05, retry_after=3)
     assert paced.wait(20.2) >= 2.9
     assert paced.paused_for(22.1) == pytest.approx(1)
+
+
+def test_pause_is_no_longer_than_waiting_may_help() -> None:
+    """Where refusals have other reasons, one of them does not hold up all other calls."""
+    paced = RateLimiter(8, random.Random(1).random)
+    drive(paced, 1800, share(0.1))
+    drive(paced, 3, start=1800)
+    now = 1803.0 + paced.wait(1803.0)
+    paced.take(now)
+    paced.throttled(now, now, retry_after=1)
+    assert paced.paused_for(now) < 0.3
+
+
+def test_two_calls_at_once_find_a_used_up_quota_before_others_do() -> None:
+    """Near the limit some calls come in pairs, and the rate stays what it is."""
+    paced = RateLimiter(8, random.Random(1).random)
+    drive(paced, 120, refuses := bucket(5))
+    times, _ = drive(paced, 400, refuses, start=130)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert 0.01 < sum(gap < 0.001 for gap in gaps) / len(gaps) < 0.2
 
 
 def test_calls_under_way_at_the_cut_cut_no_further() -> None:
@@ -249,7 +277,7 @@ def test_storm_leaves_the_live_calls_theirs(quota: str, live: str, processes: in
     """In a simulated storm most of what is free is used, and few live calls are throttled."""
     outcomes = [
         storm(seed, quota, live, lambda chance: RateLimiter(8, chance), processes=processes)
-        for seed in range(3)
+        for seed in range(25)
     ]
     free = 8.0 if live == "none" else 5.0
     assert median(each.throughput for each in outcomes) >= 0.75 * free
