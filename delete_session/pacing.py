@@ -21,15 +21,12 @@ by then, pause included, says where to look for the limit."""
 FOUND_CALLS = 0.32
 """It is reckoned with so many calls more, as even a process whose first call was refused has to look
 somewhere."""
-CAUTION, BOLDNESS = 0.25, 0.12
+CAUTION, BOLDNESS = 0.25, 0.18
 """Probability that is left for the limit to be lower than the rate that is kept to; it grows with this
 power of an eighth of the most over the rate, so that processes come to share alike."""
-ASSURANCE, SURE = 0.2, 8
-"""And by up to this part, the surer it is that refusals have other reasons; the power says how sure it
-has to be."""
 RATE_SECONDS = 17.0
 """The rate of our own calls is measured over so long, and over two calls at least."""
-SPREAD = 0.39
+SPREAD = 0.3
 """The time to the next call is that much longer or shorter than the rate says, at random."""
 PAIRS = 0.2
 """So many calls, times the square of the rate over the most, are followed by the next one at once, and
@@ -153,7 +150,11 @@ class RateLimiter:
         price = 1 + SPREAD * (2 * self._random() - 1)
         if self._owed:
             price, self._owed = price + self._owed, 0.0
-        elif self._ever_throttled and self._random() < PAIRS * (self._rate / self._most) ** 2:
+        elif (
+            # The limit may be near: not so in the first calls at the most.
+            (self._ever_throttled or self._successes > FIRST_CALLS)
+            and self._random() < PAIRS * (self._rate / self._most) ** 2
+        ):
             price, self._owed = 0.0, price
         return price
 
@@ -177,9 +178,8 @@ class RateLimiter:
         self._successes, self._learned_at = 0, now
 
     def _follow(self) -> None:
-        others = 1 - self._beliefs.ours(self._called_rate())
         caution = CAUTION * (self._most / 8 / self._rate) ** BOLDNESS
-        limit = self._beliefs.limit(min(0.95, caution * (1 + ASSURANCE * others**SURE)))
+        limit = self._beliefs.limit(min(0.95, caution))
         self._rate = min(self._most, max(self._least, limit))
 
     def _refill(self, now: float) -> None:

@@ -63,7 +63,7 @@ async def test_open_circuit_lets_the_next_in_line_go_without_a_permit() -> None:
     time = NeverEnds()
     line = gate(time.clock)
     permits = [await next_permit(line)]
-    time.seconds = 0.55
+    time.seconds = 1.3
     permits.append(await next_permit(line))
     waiting = await waits(time, line)
     for permit in permits:
