@@ -147,6 +147,9 @@ class FakeSettlement:
     async def schedule_copy(self, copy: RetryCopy) -> None:
         self._try("schedule", lambda: self.copies.append(copy))
 
+    async def open_sender(self) -> None:
+        """Open nothing."""
+
     async def send(self, make: Callable[[], SentMessage]) -> None:
         self._try("send", lambda: self.sent.append(make()))
 
