@@ -1,19 +1,18 @@
-"""A retry copy as azure-servicebus sends it."""
+"""A retry copy as azure-servicebus sends it.
+
+This module is loaded with the first copy, as that library is.
+"""
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+
+from azure.servicebus import ServiceBusMessage
 
 from .delivery import RetryCopy
 
-if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusMessage
 
-
-def as_message(copy: RetryCopy) -> "ServiceBusMessage":
+def as_message(copy: RetryCopy) -> ServiceBusMessage:
     """Return the copy as a message for the sender."""
-    from azure.servicebus import ServiceBusMessage
-
     return ServiceBusMessage(
         copy.body,
         message_id=copy.message_id,

@@ -17,7 +17,6 @@ from uuid import UUID
 from .connection import ServiceBusConnection
 from .decision import DeadLetter
 from .delivery import Delivery, RetryCopy
-from .outgoing import as_message
 
 # azure.servicebus takes as long to import as all else together and most messages never need it:
 # it is imported with the first dead-letter or retry.
@@ -126,6 +125,8 @@ class Settlement:
             SettlementFailed: the broker refused, or cannot be reached.
             Unsendable: the copy cannot be sent as it is.
         """
+        from .outgoing import as_message
+
         await self.send(lambda: as_message(copy), copy.enqueue_at)
 
     async def send(

@@ -133,6 +133,8 @@ class FakeSettlement:
         self.dead_letters: list[tuple[Delivery, DeadLetter]] = []
         self.copies: list[RetryCopy] = []
         self.tries = 0
+        self.opened = 0
+        self.opening_error: Exception | None = None
 
     def _try(self, step: str, carry_out: Callable[[], None]) -> None:
         self.steps.append(step)
@@ -148,7 +150,10 @@ class FakeSettlement:
         self._try("schedule", lambda: self.copies.append(copy))
 
     async def open_sender(self) -> None:
-        """Open nothing."""
+        """Take down that it was asked to; raise the given error."""
+        self.opened += 1
+        if self.opening_error is not None:
+            raise self.opening_error
 
     async def send(self, make: Callable[[], SentMessage]) -> None:
         self._try("send", lambda: self.sent.append(make()))
