@@ -14,14 +14,14 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import cold, cost, drain, scaling, storm, throughput
+from bench import cold, cost, drain, receipts, scaling, storm, throughput
 from bench.charts import caption, draw
 from bench.harness import OURS, ROOT, median, provenance, serve
 from bench.tables import SHOW, all_tables, show_bars, show_cost
 from local.report.outputs import output_file, output_folder
 from local.report.page import Chart, Page
 
-SECTIONS = ("throughput", "scaling", "drain", "cold", "storm")
+SECTIONS = ("throughput", "scaling", "drain", "cold", "receipts", "storm")
 WHOLE, PARTIAL = ROOT / "bench" / "results", ROOT / "build" / "bench"
 """Where results go: only those of a whole run replace the committed ones."""
 
@@ -42,6 +42,8 @@ async def measure(section: str, *, quick: bool) -> tuple[Any, list[dict[str, Any
             case "drain":
                 drained = await drain.measure(server, quick=quick)
                 return drained, drain.bars(drained)
+            case "receipts":
+                return await receipts.measure(server, quick=quick), []
             case _:
                 started = await cold.measure(server.environment, ROOT, 5 if quick else 9)
                 return started, cold.bars(started)

@@ -97,9 +97,12 @@ class Server:
         }
 
     @contextlib.asynccontextmanager
-    async def subject(self, variant: str) -> AsyncIterator[Subject]:
-        """Start a variant's process; end it afterwards."""
-        process = await _start(["bench.subject", *ARGUMENTS[variant]], self.environment)
+    async def subject(
+        self, variant: str, settings: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Subject]:
+        """Start a variant's process, with more app settings if any are given; end it afterwards."""
+        environment = {**self.environment, **(settings or {})}
+        process = await _start(["bench.subject", *ARGUMENTS[variant]], environment)
         try:
             yield Subject(process, (await _line(process))["rss_bytes"])
         finally:

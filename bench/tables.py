@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bench import throughput
+from bench import receipts, throughput
 from bench.harness import median, spread
 
 
@@ -95,6 +95,19 @@ def show_cold(found: dict[str, Any]) -> Table:
     return shown
 
 
+def show_receipts(samples: dict[str, Any]) -> Table:
+    """Messages per second and CPU time with receipts off and on, medians."""
+    columns = (f"{receipts.IN_FLIGHT} in flight, msg/s", "CPU per message", "÷ receipts off")
+    shown = table("Receipts (± interquartile range)", "variant", *columns)
+    off = samples[receipts.OFF]["cpu_microseconds"]
+    for variant, found in samples.items():
+        rate, cpu = found["per_second"], found["cpu_microseconds"]
+        parts = [one / other for one, other in zip(cpu, off, strict=True)]
+        cells = (f"{median(rate):,.0f} ±{spread(rate):.0%}", f"{median(cpu):,.0f} µs")
+        shown.add_row(variant, *cells, f"{median(parts):.2f}")
+    return shown
+
+
 def show_storm(found: dict[str, dict[str, Any]]) -> Table:
     """What became of the storm."""
     [any_of_them, *_] = found.values()
@@ -135,6 +148,7 @@ SHOW: dict[str, Callable[[Any], Table]] = {
     "scaling": show_scaling,
     "drain": show_drain,
     "cold": show_cold,
+    "receipts": show_receipts,
     "storm": show_storm,
     "cost": show_cost,
 }

@@ -4,7 +4,9 @@ This module is loaded only where OUTCOME_QUEUE is set. `Data` is the contract; d
 publisher's side.
 """
 
+import asyncio
 import json
+import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,6 +30,7 @@ CONTENT_TYPE = "application/cloudevents+json"
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TEXT = 4096  # characters, as in the dead-letter queue
+_logger = logging.getLogger(__name__)
 _RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -193,6 +196,28 @@ class Receipts:
     def __init__(self, queue: str, outcomes: "Settlement") -> None:
         self._queue = queue
         self._outcomes = outcomes
+        self._opening: asyncio.Task[None] | None = None
+
+    def open_soon(self) -> None:
+        """Begin to open the connection, in the background, unless that was begun before.
+
+        It takes azure.servicebus half a second, nearly all of it pauses. If the first receipts waited
+        for it, a process that another message kills before that would never bring one to its end.
+        Without a running event loop, or if it fails, the first receipt opens it.
+        """
+        if self._opening is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                return
+            self._opening = loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            await self._outcomes.open_sender()
+        except Exception as error:
+            # The receipts themselves will tell, should it last.
+            _logger.info("Service Bus not opened for receipts: %s", type(error).__name__)
 
     def receipt(self, revocation: Revocation, decision: Done | DeadLetter) -> Receipt:
         """Return the receipt for what was decided."""

@@ -53,6 +53,8 @@ class Revoker:
             LockLost: the message is no longer ours; it has been or will be delivered anew.
             SettlementFailed: the broker did not settle the message; the host abandons it.
         """
+        if self.receipts is not None:
+            self.receipts.open_soon()
         delivery = Delivery.from_trigger(message, self.time.now())
         self.time.is_at_least(delivery.received_at)
         revocation = Revocation(delivery, self.horizon_hours, self.clock.monotonic)

@@ -8,10 +8,9 @@ message that one receiver locked can be settled by another one with nothing but 
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -126,7 +125,9 @@ class Settlement:
             SettlementFailed: the broker refused, or cannot be reached.
             Unsendable: the copy cannot be sent as it is.
         """
-        await self.send(lambda: _as_message(copy), copy.enqueue_at)
+        from .outgoing import as_message
+
+        await self.send(lambda: as_message(copy), copy.enqueue_at)
 
     async def send(
         self, make: "Callable[[], ServiceBusMessage]", at: datetime | None = None
@@ -134,15 +135,28 @@ class Settlement:
         """Send what `make` returns, or have it enqueued at a later time; raises as above."""
 
         async def operation() -> None:
-            if self._sender is None:
-                self._sender = (await self._open()).get_queue_sender(self._queue)
-                await self._sender.__aenter__()
+            sender = await self._opened_sender()
             if at is None:
-                await self._sender.send_messages(make())
+                await sender.send_messages(make())
             else:
-                await self._sender.schedule_messages(make(), at)
+                await sender.schedule_messages(make(), at)
 
         await self._run(operation)
+
+    async def open_sender(self) -> None:
+        """Open the connection for sending ahead of the first send, if it is not open.
+
+        Raises:
+            Exception: it could not be opened; the next send tries again.
+        """
+        async with self._lock:
+            await self._try(self._opened_sender)
+
+    async def _opened_sender(self) -> "ServiceBusSender":
+        if self._sender is None:
+            self._sender = (await self._open()).get_queue_sender(self._queue)
+            await self._sender.__aenter__()
+        return self._sender
 
     async def _run(self, operation: Callable[[], Awaitable[None]]) -> None:
         """Carry out the operation; if that fails, try once more on a new connection.
@@ -170,7 +184,7 @@ class Settlement:
         except Exception as error:
             raise SettlementFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _try(self, operation: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, operation: Callable[[], Awaitable[object]]) -> None:
         from azure.servicebus.exceptions import MessageLockLostError
 
         try:
@@ -220,41 +234,3 @@ def _locked_message(lock_token: str, receiver: "ServiceBusReceiver") -> "Service
     return ServiceBusReceivedMessage(
         Message(), lock_token=UUID(lock_token), is_deferred_message=True, receiver=receiver
     )
-
-
-def _as_message(copy: RetryCopy) -> "ServiceBusMessage":
-    from azure.servicebus import ServiceBusMessage
-
-    return ServiceBusMessage(
-        copy.body,
-        message_id=copy.message_id,
-        content_type=copy.content_type,
-        correlation_id=copy.correlation_id,
-        subject=copy.subject,
-        application_properties={
-            name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
-            for name, value in copy.properties.items()
-        },
-        time_to_live=_time_to_live(copy),
-    )
-
-
-def _time_to_live(copy: RetryCopy) -> timedelta | None:
-    # A scheduled message begins to live when it is enqueued.
-    if copy.expires_at is None:
-        return None
-    return max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
-
-
-def _as_amqp(value: object) -> "str | int | float | bool | None":
-    """Return a property that came through the host's JSON as the SDK can send it.
-
-    It sends every int as one of 32 bits: a larger one, e.g. Unix milliseconds, is sent as text.
-    """
-    match value:
-        case int() if not -(2**31) <= value < 2**31:
-            return str(value)
-        case str() | int() | float() | None:
-            return value
-        case _:
-            return json.dumps(value, default=str)

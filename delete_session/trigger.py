@@ -31,6 +31,8 @@ def create_blueprint(settings: Settings) -> func.Blueprint:
     patch_decoding()
     blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
     revoker = create_revoker(settings)
+    if revoker.receipts is not None:
+        revoker.receipts.open_soon()
 
     @blueprint.service_bus_queue_trigger(
         arg_name="message",

@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from local.cloud import Cloud, Options, Service, ServiceFailed
 from local.publisher import Planned, plan
+from local.receipts import OUTCOME_QUEUE, check, peeked
 from local.report.outputs import output_file
 from local.report.page import provenance
-from local.run_report import FINAL, Ended, as_json, closing_lines, page, tables
+from local.run_report import FINAL, Ended, Told, as_json, closing_lines, page, tables
 from local.service import stopped
 from local.timing import split
 
@@ -107,7 +108,11 @@ class Run:
         """Return where each message ended, by message id, with everything that is wrong about it."""
         cloud = self._cloud
         queue = cloud.options.queue
-        events_in_order = await cloud.ask(cloud.broker, "GET", "/ledger")
+        events_in_order = [
+            event
+            for event in await cloud.ask(cloud.broker, "GET", "/ledger")
+            if event["queue"] != cloud.options.outcome_queue
+        ]
         ledger, times = roots(events_in_order), split(events_in_order, cloud.log_lines())
         dead = await cloud.ask(
             cloud.broker, "GET", f"/messages?queue={queue}&dead_letter=1&limit=1000000"
@@ -134,6 +139,14 @@ class Run:
             this.times = times.get(each.message_id)
             self._judge(each, this, events, existing)
         return ended
+
+    async def check_receipts(self, ended: Mapping[str, Ended]) -> Told | None:
+        """Return what publishers were told, and add what is wrong to where the messages ended."""
+        cloud = self._cloud
+        if cloud.options.outcome_queue is None:
+            return None
+        receipts = await peeked(cloud.connection_string, cloud.options.outcome_queue)
+        return check(receipts, self._planned, ended)
 
     def _judge(self, each: Planned, this: Ended, events: Counter[str], existing: set[str]) -> None:
         problem = this.problems.append
@@ -174,6 +187,11 @@ def parser() -> argparse.ArgumentParser:
         "--api-version", default="v1.2-preview.1", help="of the Face API (default: v1.2-preview.1)"
     )
     parser.add_argument(
+        "--receipts",
+        action="store_true",
+        help="have receipts sent, and check that each revocation has its own",
+    )
+    parser.add_argument(
         "--serve", action="store_true", help="keep running, for messages that you publish yourself"
     )
     parser.add_argument(
@@ -206,6 +224,7 @@ async def main(arguments: Sequence[str]) -> int:
     cloud_options = Options(
         face_limit=face_limit(options.face_rate),
         seed=options.seed,
+        outcome_queue=OUTCOME_QUEUE if options.receipts else None,
         api_version=options.api_version,
         settings={
             **settings(options.face_rate),
@@ -252,7 +271,7 @@ async def _run(
         progress.update(ending, completed=sum((await run.counts()).values()))
     seconds = time.monotonic() - started
     ended = await run.check()
-    result = as_json(planned, ended, seconds)
+    result = as_json(planned, ended, seconds, await run.check_receipts(ended))
     for each in (*tables(planned, ended), *closing_lines(ended, result)):
         console.print(each)
     if options.json:

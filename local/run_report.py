@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.markup import escape
@@ -35,14 +35,38 @@ class Ended:
         return self.outcome in ("deleted", "already_gone") and self.attempts == 1
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How many receipts there are, and what is wrong with them."""
+
+    sent: int
+    missing: int
+    """Revocations that ended without one."""
+    wrong: int
+    """Receipts that say something else than the broker and the Face API, or come twice."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether each revocation that ended has its receipt, and there is no other."""
+        return not self.missing and not self.wrong
+
+    def __str__(self) -> str:
+        return f"{self.sent} receipts, missing {self.missing}, wrong {self.wrong}" + (
+            ": each revocation that ended has its own" if self.ok else ""
+        )
+
+
 def _milliseconds(ended: Mapping[str, Ended]) -> list[float]:
     return [each.times.total for each in ended.values() if each.times]
 
 
 def as_json(
-    planned: Sequence[Planned], ended: Mapping[str, Ended], seconds: float
+    planned: Sequence[Planned],
+    ended: Mapping[str, Ended],
+    seconds: float,
+    told: Told | None = None,
 ) -> dict[str, Any]:
-    """Return what `--json` writes."""
+    """Return what `--json` writes; `told` is None where no receipts are sent."""
     outcomes = Counter(each.outcome for each in ended.values())
     reasons = Counter(each.reason for each in ended.values() if each.reason)
     wrong = {
@@ -71,7 +95,8 @@ def as_json(
             name: {"n": len(several), **_rounded(mean(several))}
             for name, several in groups(ended).items()
         },
-        "ok": not wrong and not lost,
+        "receipts": None if told is None else asdict(told),
+        "ok": not wrong and not lost and (told is None or told.ok),
     }
 
 
@@ -152,6 +177,8 @@ WAITING = (
 def closing_lines(ended: Mapping[str, Ended], result: Mapping[str, Any]) -> list[str]:
     """Return how long it took and why, what is wrong, and the verdict, in rich markup."""
     lines = [WAITING, summary(_milliseconds(ended))]
+    if result["receipts"] is not None:
+        lines.append(str(Told(**result["receipts"])))
     for wrong in list(result["wrong_messages"].values())[:WRONG_SHOWN]:
         lines.append(
             f"[red]WRONG[/red] {escape(wrong['kind'] + ': ' + '; '.join(wrong['problems']))}"

@@ -14,7 +14,7 @@ from delete_session.connection import CONNECTION, ServiceBusConnection, service_
 from delete_session.endpoint import face_scope as scope_of
 from delete_session.settings import TABLE, receipts_problem
 from revoker.failure import Exit, Failure
-from revoker.service_bus_errors import explain
+from revoker.service_bus_errors import QUEUE_NAMED_BY, explain
 
 RETRIES = 1
 CLOSE_SECONDS = 0.02
@@ -95,6 +95,8 @@ class QueueAddress:
 
     connection: ServiceBusConnection
     queue: str
+    named_by: str = QUEUE_NAMED_BY
+    """The option or setting that names the queue."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -126,7 +128,9 @@ class QueueAddress:
             name, problem = None, f"{row.name} {error}"
         if problem:
             raise Failure(f"{problem}.", "Use --outcome-queue.", Exit.USAGE)
-        return QueueAddress(self.connection, name) if name else None
+        if not name:
+            return None
+        return QueueAddress(self.connection, name, f"--outcome-queue or {row.name}")
 
     @property
     def where(self) -> str:
@@ -163,7 +167,7 @@ class QueueAddress:
         except Failure:
             raise
         except Exception as error:
-            raise explain(error, self.where, self.queue, right) from error
+            raise explain(error, self.where, self.queue, right, self.named_by) from error
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:

@@ -12,8 +12,12 @@ from azure.servicebus.exceptions import (
 
 from revoker.failure import Failure, first_line
 
+QUEUE_NAMED_BY = "--queue or SESSION_REVOKED_QUEUE"
 
-def explain(error: Exception, where: str, queue: str, right: str) -> Failure:
+
+def explain(
+    error: Exception, where: str, queue: str, right: str, named_by: str = QUEUE_NAMED_BY
+) -> Failure:
     """Return the failure that an error of the Service Bus client stands for.
 
     Args:
@@ -21,6 +25,7 @@ def explain(error: Exception, where: str, queue: str, right: str) -> Failure:
         where: the namespace, for people.
         queue: the queue that was asked for.
         right: the right that the operation needs: Send or Listen.
+        named_by: the option or setting that names the queue.
     """
     role = {"Send": "Sender", "Listen": "Receiver"}[right]
     if isinstance(error, AzureError):
@@ -31,7 +36,7 @@ def explain(error: Exception, where: str, queue: str, right: str) -> Failure:
         case MessagingEntityNotFoundError():
             return Failure(
                 f"The queue {queue} does not exist in {where}.",
-                "Name the right one with --queue or SESSION_REVOKED_QUEUE, or deploy infra/ first.",
+                f"Name the right one with {named_by}, or deploy infra/ first.",
             )
         case MessagingEntityDisabledError():
             return Failure(

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local.cloud import ServiceFailed
+from local.receipts import OUTCOME_QUEUE
 from local.report.outputs import output_file
 from local.report.page import provenance
 from local.soak.invariants import Evidence, Verdict, check
@@ -24,7 +25,6 @@ from local.soak.stage import open_stage
 
 AT_ONCE = 4
 """Scenarios that play at the same time; they spend most of it waiting."""
-OUTCOME_QUEUE = "session-outcomes"
 
 
 async def play(scenario: Scenario, seed: int, *, receipts: bool = False) -> Result:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
 from local.cloud import Cloud, Options, Service
+from local.receipts import peeked
 from local.soak.invariants import Evidence, LogLine, Published
 from local.soak.live import Live, LiveClient
 
@@ -26,7 +27,6 @@ FUNCTION = "liveness-session-revoker"
 
 _POLL_SECONDS = 0.1
 _BATCH = 100
-_PEEK = 250
 _BATCH_BYTES = 128 * 1024
 
 
@@ -266,30 +266,19 @@ class Stage:
         if process.returncode != 0:
             raise RuntimeError(f"revoker dead-letters receipts: {output.decode()}")
 
-    async def _receipts(self, queue: str) -> list[dict[str, Any]]:
-        """Return the events in the queue of receipts, without taking them out."""
-        found: list[ServiceBusReceivedMessage] = []
-        async with (
-            ServiceBusClient.from_connection_string(self.cloud.connection_string) as client,
-            client.get_queue_receiver(queue) as receiver,
-        ):
-            start = 1
-            while some := await receiver.peek_messages(_PEEK, sequence_number=start):
-                found += some
-                start = (some[-1].sequence_number or start) + 1
-        return [json.loads(b"".join(each.body)) for each in found]
-
     async def evidence(self) -> Evidence:
         """Return everything that is known at the end."""
         cloud, queue = self.cloud, self.cloud.options.queue
-        ledger = await cloud.ask(cloud.broker, "GET", "/ledger")
         outcomes = cloud.options.outcome_queue
+        # First: in a scenario that did not finish, what ends meanwhile must not seem to be untrue.
+        receipts = None if outcomes is None else await peeked(cloud.connection_string, outcomes)
+        ledger = await cloud.ask(cloud.broker, "GET", "/ledger")
         listing = f"/messages?queue={queue}&dead_letter=1&limit=1000000"
         sessions = await self.face("GET", "/_local/sessions")
         return Evidence(
             published=self.published,
             ledger=[each for each in ledger if each["queue"] != outcomes],
-            receipts=None if outcomes is None else await self._receipts(outcomes),
+            receipts=receipts,
             receipts_ledger=[each for each in ledger if each["queue"] == outcomes],
             broker_starts=self.broker_starts,
             dead_letters=await cloud.ask(cloud.broker, "GET", listing),

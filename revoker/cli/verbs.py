@@ -14,6 +14,7 @@ from revoker.cli.options import (
     FaceEndpoint,
     Kind,
     Namespace,
+    OutcomeQueue,
     Queue,
 )
 from revoker.cli.running import reporting, run
@@ -123,6 +124,7 @@ def status(
 def doctor(
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
     face_account: FaceAccount = None,
@@ -130,11 +132,12 @@ def doctor(
 ) -> None:
     """Check the whole chain, and say what is wrong and what to do about it.
 
-    The checks are about settings, names, TLS, tokens, the queue and the rights on it, the Face
-    API, its version, the right to delete, the clock, and the account's own rate limit, if your
-    login may read it. No message is sent and no session is deleted: the Face API is asked to
-    delete a random session id, and has to answer SessionNotFound. With your own login, the doctor
-    checks your rights; with the settings and identity of the app, it checks the app's.
+    The checks are about settings, names, TLS, tokens, the queue and the rights on it, the queue
+    of the receipts, the Face API, its version, the right to delete, the clock, and the account's
+    own rate limit, if your login may read it. No message is sent and no session is deleted: the
+    Face API is asked to delete a random session id, and has to answer SessionNotFound. With your
+    own login, the doctor checks your rights; with the settings and identity of the app, it checks
+    the app's.
     """
     from revoker.connection import Options
     from revoker.doctor.chain import examine
@@ -142,7 +145,11 @@ def doctor(
     from revoker.doctor.runner import State
 
     options = Options(
-        namespace=namespace, queue=queue, face_endpoint=face_endpoint, api_version=api_version
+        namespace=namespace,
+        queue=queue,
+        outcome_queue=outcome_queue,
+        face_endpoint=face_endpoint,
+        api_version=api_version,
     )
     environment = options.applied()
     if face_account is not None:

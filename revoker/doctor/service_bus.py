@@ -26,6 +26,7 @@ def checks(environment: Mapping[str, str]) -> list[Check]:
         Check("queue, right to receive", logged_in, probes.receive),
         Check("dead letters, right to receive", logged_in, probes.receive_dead_letters),
         Check("queue, right to send", logged_in, probes.send),
+        Check("receipts, right to send", logged_in, probes.send_receipts),
     ]
 
 
@@ -74,6 +75,19 @@ class _Probes:
         return f"{self._address.queue} in {self._address.where}"
 
     async def send(self) -> str:
-        async with self._address.sender():
-            # Opening the link already needs the right.
-            return "a sender was opened, and nothing was sent"
+        return await _send_nothing(self._address)
+
+    async def send_receipts(self) -> str:
+        try:
+            outcomes = self._address.outcomes(self._environment)
+        except Failure:
+            raise Skipped("its settings are wrong") from None
+        if outcomes is None:
+            return "not needed, because OUTCOME_QUEUE is not set and no receipts are sent"
+        return f"{outcomes.queue}: {await _send_nothing(outcomes)}"
+
+
+async def _send_nothing(address: QueueAddress) -> str:
+    async with address.sender():
+        # Opening the link already needs the right.
+        return "a sender was opened, and nothing was sent"

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from bench import drain, scaling, throughput
+from bench import drain, receipts, scaling, throughput
 from bench.__main__ import main, page
 from bench.charts import draw
 from bench.harness import ARGUMENTS, OURS, PEERS, ROOT, UNPATCHED
+from bench.tables import show_receipts
 
 COMMITTED = ROOT / "bench" / "results"
 
@@ -125,3 +127,17 @@ def test_the_function_without_its_patch_is_measured_but_no_bar() -> None:
     assert all(bar["value"] == 1.0 for bar in throughput.bars(samples))
     found = {"throughput": samples, "measured": results()["measured"]}
     assert all(UNPATCHED in chart.svg for chart in draw(found))
+
+
+def test_receipts_are_shown_beside_a_message_without_one() -> None:
+    """What they cost is the median of the rounds' ratios, each within one round."""
+    samples = {
+        receipts.OFF: {"per_second": [9.0, 9.0, 9.0], "cpu_microseconds": [1.0, 2.0, 3.0]},
+        receipts.ON: {"per_second": [3.0, 3.0, 3.0], "cpu_microseconds": [3.0, 6.0, 30.0]},
+    }
+    console = Console(width=120, record=True)
+    console.print(show_receipts(samples))
+    row = next(line for line in console.export_text().splitlines() if receipts.ON in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
+        *(receipts.ON, "3 ±0%", "6 µs", "3.00"),
+    ]

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from local.cloud import Cloud, Options
-from local.publisher import plan
+from local.publisher import Planned, plan
+from local.receipts import check
 from local.run import FAST_SETTINGS, Run
-from local.run_report import as_json
+from local.run_report import Ended, as_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +56,49 @@ async def test_every_message_ends_where_it_should(
     assert sum(result["dead_letter_reasons"].values()) == result["outcomes"]["dead_lettered"]
     assert {"MalformedMessage", "BadArgument"} <= set(result["dead_letter_reasons"])
     assert "every message ended where it should" in output
+
+
+async def test_each_revocation_has_its_receipt(tmp_path: Path) -> None:
+    """With --receipts, the run tells that none is missing and none is wrong."""
+    code, result, output = await run(tmp_path, "--messages", "60", "--receipts")
+    assert code == 0, output
+    assert result["receipts"] == {"sent": 60, "missing": 0, "wrong": 0}
+    assert "60 receipts, missing 0, wrong 0: each revocation that ended has its own" in output
+
+
+def receipt(of: Planned, ending: str, **data: str) -> dict[str, Any]:
+    return {"type": f"x.{ending}", "data": {"rootMessageId": of.message_id, **data}}
+
+
+def test_checker_of_receipts_finds_what_is_wrong() -> None:
+    """A receipt that is missing, untrue, sent twice or nobody's is counted, and named if it can be."""
+    planned = [
+        Planned(kind="plain", message_id=f"m-{n}", body=b"", session_id=f"s-{n}") for n in range(3)
+    ]
+    done = [
+        receipt(x, "completed", outcome="deleted", sessionId=x.session_id or "") for x in planned
+    ]
+    given_up = receipt(planned[2], "failed", outcome="dead_lettered", reason="BadArgument")
+
+    def told(*receipts: dict[str, Any]) -> tuple[int, int, int]:
+        ended = {x.message_id: Ended(outcome="deleted") for x in planned[:2]}
+        ended["m-2"] = Ended(outcome="dead_lettered", reason="BadArgument")
+        found = check(receipts, planned, ended)
+        named = sum(bool(x.problems) for x in ended.values())
+        assert named <= found.missing + found.wrong
+        result = as_json(planned, ended, 1, found)
+        assert result["ok"] == found.ok == (not found.missing and not found.wrong)
+        return found.missing, found.wrong, named
+
+    assert told(done[0], done[1], given_up) == (0, 0, 0)
+    assert told(done[0], given_up) == (1, 0, 1)
+    assert told(done[0], done[0], done[1], given_up) == (0, 1, 1)
+    assert told(done[0], done[1], done[2]) == (1, 1, 1)
+    assert told(done[0], done[1], given_up, done[2]) == (0, 1, 1)
+    other = receipt(planned[1], "completed", outcome="deleted", sessionId="s-0")
+    assert told(done[0], other, given_up) == (1, 1, 1)
+    stranger = receipt(replace(planned[0], message_id="x"), "completed", outcome="deleted")
+    assert told(done[0], done[1], given_up, stranger) == (0, 1, 0)
 
 
 async def test_it_says_where_the_time_went_and_writes_a_report(tmp_path: Path) -> None:

@@ -137,8 +137,9 @@ async def test_receipts_survive_what_happens_to_connections(tmp_path: Path) -> N
             return receipts.receipt(Revocation(delivery, 48, lambda: 0.0), Done("deleted"))
 
         try:
+            receipts.open_soon()
             await asyncio.gather(*(receipts.send(receipt(f"m-{n}")) for n in range(8)))
-            broker.control("POST", "/disconnect")
+            assert broker.control("POST", "/disconnect") == {"connections": 1}
             await receipts.send(receipt("m-0"))
             broker.control("POST", "/faults", {"operation": "send", "count": 2})
             with pytest.raises(SettlementFailed):

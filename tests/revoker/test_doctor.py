@@ -15,7 +15,7 @@ from revoker.doctor import tokens
 from revoker.doctor.face import read_right
 from revoker.failure import Failure
 from tests.revoker.clouds import CloudThread
-from tests.revoker.conftest import OneQueue, Ran, revoker
+from tests.revoker.conftest import LONG_LOCKS, OneQueue, Ran, revoker
 from tests.revoker.servers import serving
 
 
@@ -41,7 +41,7 @@ def test_finds_nothing_wrong_in_a_healthy_deployment(cloud: CloudThread) -> None
     ran = revoker(cloud.cloud.environment, "doctor")
     assert ran.code == 0, ran.out
     assert "skipped  Face rate limit: a Face API on this machine has no account" in ran.out
-    assert ran.out.splitlines()[-1] == "13 of 14 checks passed, 1 was skipped."
+    assert ran.out.splitlines()[-1] == "14 of 15 checks passed, 1 was skipped."
     assert cloud.ask(cloud.cloud.broker, "GET", "/queues") == before
     sessions = cloud.ask(cloud.cloud.face, "GET", "/_local/sessions")
     assert existing in [each["id"] for each in sessions]
@@ -126,7 +126,7 @@ def test_names_a_token_that_has_expired(cloud: CloudThread) -> None:
         name, detail, action = the_fault(cloud.cloud.environment)
     assert (name, "expired" in detail, "clock" in action) == ("Face token", True, True)
     assert (ran.code, ran.out.count("Face token failed")) == (1, 3)
-    assert ran.out.splitlines()[-1] == "1 of 14 checks failed, 3 were skipped."
+    assert ran.out.splitlines()[-1] == "1 of 15 checks failed, 3 were skipped."
 
 
 def test_names_a_token_for_something_else(cloud: CloudThread) -> None:
@@ -153,6 +153,32 @@ def test_names_a_queue_that_is_missing(cloud: CloudThread) -> None:
     assert set(wrong) == {
         *("queue, right to receive", "dead letters, right to receive", "queue, right to send"),
     }
+
+
+def test_names_a_queue_of_receipts_that_is_missing(cloud: CloudThread) -> None:
+    """Where receipts are wanted, their queue must exist, and the remedy names its setting."""
+    name, detail, action = the_fault(cloud.cloud.environment | {"OUTCOME_QUEUE": "nowhere"})
+    assert name == "receipts, right to send"
+    assert "nowhere does not exist" in detail
+    assert "--outcome-queue or OUTCOME_QUEUE" in action
+
+
+def test_says_whether_receipts_are_wanted(cloud: CloudThread, queue: OneQueue) -> None:
+    """A queue of receipts that takes messages passes, with nothing sent; off, a line says so."""
+
+    def line(environment: dict[str, str], *arguments: str) -> str:
+        ran = revoker(environment, "doctor", *arguments)
+        assert ran.code == 0, ran.out
+        (found,) = (line for line in ran.out.splitlines() if "receipts" in line)
+        return found.strip()
+
+    off = line(cloud.cloud.environment)
+    assert off.startswith(
+        "ok  receipts, right to send: not needed, because OUTCOME_QUEUE is not set"
+    )
+    environment = cloud.cloud.environment | queue.environment
+    on = line(environment, "--outcome-queue", LONG_LOCKS)
+    assert on.endswith(f"{LONG_LOCKS}: a sender was opened, and nothing was sent")
 
 
 def test_names_the_right_to_send_that_is_missing(cloud: CloudThread, queue: OneQueue) -> None:

@@ -133,6 +133,8 @@ class FakeSettlement:
         self.dead_letters: list[tuple[Delivery, DeadLetter]] = []
         self.copies: list[RetryCopy] = []
         self.tries = 0
+        self.opened = 0
+        self.opening_error: Exception | None = None
 
     def _try(self, step: str, carry_out: Callable[[], None]) -> None:
         self.steps.append(step)
@@ -146,6 +148,12 @@ class FakeSettlement:
 
     async def schedule_copy(self, copy: RetryCopy) -> None:
         self._try("schedule", lambda: self.copies.append(copy))
+
+    async def open_sender(self) -> None:
+        """Take down that it was asked to; raise the given error."""
+        self.opened += 1
+        if self.opening_error is not None:
+            raise self.opening_error
 
     async def send(self, make: Callable[[], SentMessage]) -> None:
         self._try("send", lambda: self.sent.append(make()))

@@ -21,6 +21,7 @@ LAYERS = (
     {"trigger"},
     {"revoker"},
     {"gate", "face", "settlement", "receipt", "log", "metrics"},
+    {"outgoing"},
     {"decision", "delivery"},
     {"answer", "history", "contract"},
 )

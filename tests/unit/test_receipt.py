@@ -1,5 +1,6 @@
 """What the publisher is told: what a receipt says, and when it is sent."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 
+from delete_session import trigger
 from delete_session.answer import Answer
 from delete_session.delivery import Revocation
 from delete_session.history import History
@@ -29,6 +31,7 @@ from .fakes import (
     Bench,
     message,
     retry_copy,
+    settings,
     throttled,
 )
 
@@ -185,6 +188,34 @@ async def test_copy_of_an_older_version_tells_no_first_attempt() -> None:
     assert "firstAttemptAt" not in data
 
 
+async def test_connection_is_opened_when_the_app_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first messages do not wait for it, and it is not opened again with each of them."""
+    bench = Bench(OUTCOME_QUEUE=OUTCOMES)
+    monkeypatch.setattr(trigger, "create_revoker", lambda _: bench.revoker)
+    trigger.create_blueprint(settings(OUTCOME_QUEUE=OUTCOMES))
+    await asyncio.sleep(0)
+    assert (bench.outcomes.opened, bench.outcomes.sent) == (1, [])
+    await bench.handle()
+    assert (bench.outcomes.opened, len(bench.outcomes.sent)) == (1, 1)
+
+
+def test_app_starts_without_an_event_loop_too() -> None:
+    """Where nothing can run in the background yet, the first message has the connection opened."""
+    bench = Bench(OUTCOME_QUEUE=OUTCOMES)
+    assert bench.revoker.receipts is not None
+    bench.revoker.receipts.open_soon()
+    asyncio.run(bench.handle())
+    assert (bench.outcomes.opened, len(bench.outcomes.sent)) == (1, 1)
+
+
+async def test_connection_that_is_not_opened_in_time_keeps_no_receipt_back() -> None:
+    """The receipt itself opens it, and tells what is wrong if something still is."""
+    bench = Bench(OUTCOME_QUEUE=OUTCOMES)
+    bench.outcomes.opening_error = OSError("refused")
+    await bench.handle()
+    assert (bench.outcomes.opened, len(bench.outcomes.sent)) == (1, 1)
+
+
 async def test_receipt_that_is_refused_for_a_while_holds_the_message() -> None:
     """The message is held, and the receipt is sent again as it was."""
     errors = (SettlementFailed("busy"), Unsendable("too large"))
@@ -275,19 +306,25 @@ def test_resubmitted_message_is_told_as_the_published_one() -> None:
         assert published_id(History(root_id=root_id, first_enqueued_at=ENQUEUED)) == "m-1"
 
 
+LATER = ("delete_session.receipt", "delete_session.outgoing", "azure.servicebus")
+
+
 def test_nothing_is_loaded_where_nobody_wants_receipts() -> None:
-    """Without OUTCOME_QUEUE the app starts without the module of receipts; with it, it is there."""
+    """Without OUTCOME_QUEUE the app starts without receipts and without their library."""
     code = (
         "import sys; from delete_session.settings import Settings; "
         "from delete_session.trigger import create_revoker; "
         "made = create_revoker(Settings.from_environment()); "
-        "print(made.receipts is not None, 'delete_session.receipt' in sys.modules)"
+        f"print(made.receipts is not None, *(name for name in {LATER} if name in sys.modules))"
     )
     environment = {
         "FACE_ENDPOINT": "https://contoso.cognitiveservices.azure.com",
         "ServiceBusConnection__fullyQualifiedNamespace": "contoso.servicebus.windows.net",
     }
-    for more, expected in (({}, "False False"), ({"OUTCOME_QUEUE": OUTCOMES}, "True True")):
+    for more, expected in (
+        ({}, "False"),
+        ({"OUTCOME_QUEUE": OUTCOMES}, "True delete_session.receipt azure.servicebus"),
+    ):
         result = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
