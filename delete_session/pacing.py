@@ -13,7 +13,7 @@ from .beliefs import Beliefs
 # Found with bench/pacing.py, as the constants of beliefs.py were.
 START = 0.1
 """A new process calls at this part of the most until its first answer."""
-FIRST_CALLS, THEN, RISE = 10, 0.15, 0.05
+FIRST_CALLS, THEN, RISE = 10, 0.2, 0.1
 """Then at the most for so many calls; and if none of them was refused, from this part of the most
 on, higher by this part with each success, until the first refusal: where the limit is a count in a
 long window, a start at full speed takes the whole of it before anything is refused. What got through
