@@ -32,14 +32,21 @@ def draw(verdicts: Sequence[Verdict], path: Path) -> None:
             }
             places = [place + (number - 1) * 0.25 for place in range(len(QUOTAS))]
             ratios = [chosen[name].got.throughput / chosen[name].best.throughput for name in QUOTAS]
-            speed.bar(places, ratios, 0.22, color=colour, label=f"{processes} processes")
+            speed.bar(
+                places,
+                ratios,
+                0.22,
+                color=colour,
+                label=f"{processes} process{'es' * (processes > 1)}",
+            )
             harm.bar(places, [100 * chosen[name].got.harm for name in QUOTAS], 0.22, color=colour)
             for place, name in zip(places, QUOTAS, strict=True):
                 bar = 100 * chosen[name].strict_harm
                 harm.plot([place - 0.11, place + 0.11], [bar, bar], color="black", linewidth=1)
+        speed.set_ylim(0, 1.5)
         harm.set_ylim(0, 20)
         harm.set_xticks(range(len(QUOTAS)), list(QUOTAS), rotation=60, ha="right")
     axes[0][0].set_ylabel("deletions/s ÷ best constant rate")
     axes[1][0].set_ylabel("live 429, % (line: strict bar)")
-    axes[0][0].legend(fontsize="small", loc="lower left")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.savefig(path, format="svg", metadata={"Date": None})
