@@ -151,9 +151,8 @@ class RateLimiter:
         if self._owed:
             price, self._owed = price + self._owed, 0.0
         elif (
-            # The limit may be near: not so in the first calls, nor close to the most.
+            # The limit may be near: not so in the first calls at the most.
             (self._ever_throttled or self._successes > FIRST_CALLS)
-            and self._rate < 0.9 * self._most
             and self._random() < PAIRS * (self._rate / self._most) ** 2
         ):
             price, self._owed = 0.0, price

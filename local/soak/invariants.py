@@ -14,7 +14,8 @@ GONE = "gone"
 """Where a revocation ends whose session does not exist any more."""
 
 WINDOW_SECONDS = 10.0
-BURST = 2
+BURST = 3
+"""The call under way, the one that goes at once after a rest, and the second of a pair."""
 UNDER_WAY_SECONDS = 0.25
 """How much later a call that began just before the breaker opened may arrive, on a busy machine."""
 
