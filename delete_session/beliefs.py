@@ -53,7 +53,7 @@ class Beliefs:
 
         Args:
             found: calls per second that got through.
-            successes: how many calls got through, at the full rate.
+            successes: how many calls got through; the first ten were made at the most.
         """
         weight = START_WEIGHT * min(START_CALLS, successes)
         about, full = self._about(FOUND_PART * found, FOUND_WIDTH), self._logs_of(0, refused=False)

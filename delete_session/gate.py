@@ -88,7 +88,7 @@ class Gate:
             within: seconds that it may take.
         """
         deadline = self._clock.monotonic() + within
-        if not self._turn.locked():
+        if not self._turn.locked() and not self.waiting:
             async with self._turn:
                 return await self._next_permit(deadline)
         self.waiting += 1

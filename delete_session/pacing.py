@@ -18,6 +18,9 @@ FIRST_CALLS, THEN, RISE = 10, 0.2, 0.1
 on, higher by this part with each success, until the first refusal: where the limit is a count in a
 long window, a start at full speed takes the whole of it before anything is refused. What got through
 by then, pause included, says where to look for the limit."""
+REST_SECONDS, REST_CALLS = 30.0, 4
+"""After so long without a call, and so many times between calls, a process begins anew: what others
+leave of a quota changes within minutes, and one refusal long ago must not slow down a storm."""
 FOUND_CALLS = 0.32
 """It is reckoned with so many calls more, as even a process whose first call was refused has to look
 somewhere."""
@@ -47,14 +50,16 @@ class RateLimiter:
 
     It knows only whether each of its calls was refused, and how fast it was calling. From that it
     learns at what rate its own calls begin to be refused, and keeps just below: several processes
-    and the live traffic thus share a quota without talking to each other. It starts at full speed with
-    the first answer, since the first refusal comes at once where there is nothing to spare.
+    and the live traffic thus share a quota without talking to each other. Until its first refusal it
+    makes ten calls at the most after each rest, and approaches the most step by step after that.
 
     Args:
-        most: calls per second; the rate never exceeds it.
+        most: calls per second; the rate never exceeds it. Calls are spaced at random, so that it is an
+            average: 80 calls in ten seconds may be some more.
         random: uniform in [0, 1). Calls are spaced at random around the rate: evenly spaced ones can
             fall into step with another caller and take its place every time.
-        least: calls per second; the rate never falls below it, however many are refused.
+        least: calls per second; the rate never falls below it, however many are refused. The pause
+            that a refusal asks for comes on top.
     """
 
     def __init__(
@@ -66,19 +71,22 @@ class RateLimiter:
         self._most = most
         self._least = min(most, most * LEAST_PART if least is None else least)
         self._random = random
-        self._rate = max(self._least, START * most)
-        self._beliefs = Beliefs(self._least, most)
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)
         self._tokens, self._owed = 0.0, 0.0
         self._at: float | None = None
+        self._called_at = self._paused_until = float("-inf")
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing, as in a new process."""
+        self._beliefs = Beliefs(self._least, self._most)
+        self._rate = max(self._least, START * self._most)
         # Calls of late, each worth less the longer ago it was; since when; and their rate.
-        self._recent, self._called_at, self._begun_at = 0.0, 0.0, 0.0
-        self._used_rate = 0.0
+        self._recent, self._begun_at, self._used_rate = 0.0, float("-inf"), 0.0
         self._successes, self._learned_at = 0, float("-inf")
         self._ever_throttled = False
         self._cut_at = float("-inf")
-        self._paused_until = float("-inf")
 
     @property
     def rate(self) -> float:
@@ -99,10 +107,15 @@ class RateLimiter:
     def take(self, now: float) -> None:
         """Make a call, after `wait` has returned 0."""
         self._refill(now)
+        rested_for = now - max(self._called_at, self._paused_until)
+        rested = rested_for > max(REST_SECONDS, REST_CALLS / self._rate)
+        if rested and self._ever_throttled:
+            self._begin()
+        if rested or (not self._ever_throttled and self._tokens >= self._capacity):
+            # It had nothing to do: what got through before, one by one, says nothing about the limit.
+            self._recent, self._begun_at, self._successes = 0.0, now, 0
         self._tokens -= self._price()
         seconds = max(RATE_SECONDS, 2 / self._rate)
-        if not self._recent:
-            self._begun_at = now
         self._recent = 1 + self._recent * math.exp((self._called_at - now) / seconds)
         self._called_at = now
         self._used_rate = self._recent / min(seconds, now - self._begun_at + 1)
@@ -123,9 +136,11 @@ class RateLimiter:
             now: when the answer came.
             called_at: when the call was made. One that was under way at the last cut tells nothing
                 new, and is not learned from again.
-            retry_after: seconds that it asks to wait. All calls do as far as it is probable that
-                their rate was the reason: waiting does not help against others.
+            retry_after: seconds that it asks to wait. At the first refusal all calls do, and later as
+                far as it is probable that their rate was the reason: waiting does not help against
+                others.
         """
+        self._refill(now)
         pause = retry_after
         if self._ever_throttled:
             pause *= self._beliefs.ours(self._called_rate())

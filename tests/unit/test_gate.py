@@ -100,6 +100,20 @@ async def test_answer_that_changes_nothing_wakes_nobody() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
 
 
+async def test_nobody_slips_into_the_line_without_a_time_limit() -> None:
+    """Between one's turn and the next, a newcomer goes to the end of the line and gives up in time."""
+    time = FakeTime()
+    line = gate(time.clock, most_calls=0.5)
+    ahead = [asyncio.create_task(line.acquire(1000.0)) for _ in range(40)]
+    await asyncio.sleep(0)
+    late: list[asyncio.Task[Permit | None]] = []
+    while not all(each.done() for each in ahead):
+        late.append(asyncio.create_task(line.acquire(0.001)))
+        await asyncio.sleep(0)
+    started = len(late)
+    assert all([await each is None for each in late[: started // 2]])
+
+
 async def test_sleep_of_one_who_gives_up_ends_with_it() -> None:
     """No sleeper is left behind by a message whose lock ends."""
     time = NeverEnds()

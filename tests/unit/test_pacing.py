@@ -284,6 +284,42 @@ def test_storm_leaves_the_live_calls_theirs(quota: str, live: str, processes: in
     assert median(each.harm for each in outcomes) <= (0.02 if processes == 1 else 0.035)
 
 
+@pytest.mark.parametrize("gap", [5.0, 60.0, 3600.0])
+@pytest.mark.parametrize("quota", ["bucket of 10", "100 in a fixed 10 s"])
+def test_storm_after_quiet_hours_is_no_slower_than_a_fresh_one(quota: str, gap: float) -> None:
+    """Calls that got through one by one, long ago, do not count as what the quota allows."""
+
+    def rested(chance: Callable[[], float]) -> RateLimiter:
+        paced = RateLimiter(8, chance)
+        for call in range(100, 0, -1):
+            assert paced.wait(-call * gap) == 0
+            paced.take(-call * gap)
+            paced.succeeded(-call * gap + 0.02)
+        return paced
+
+    def seconds(make_pace: Callable[[Callable[[], float]], RateLimiter]) -> float:
+        return median(storm(seed, quota, "steady", make_pace).seconds for seed in range(5))
+
+    assert seconds(rested) <= 1.1 * seconds(lambda chance: RateLimiter(8, chance))
+
+
+def test_one_chance_refusal_after_quiet_hours_does_not_make_the_next_storm_slow() -> None:
+    """A 429 met by a single call, with a live client there, says little about a storm later on."""
+
+    def unlucky(chance: Callable[[], float]) -> RateLimiter:
+        paced = RateLimiter(8, chance)
+        for call in range(100, 0, -1):
+            paced.take(-call * 60.0)
+            if call == 50:
+                paced.throttled(-call * 60.0 + 0.02, -call * 60.0, 1.0)
+            else:
+                paced.succeeded(-call * 60.0 + 0.02)
+        return paced
+
+    took = median(storm(seed, "bucket of 10", "steady", unlucky).seconds for seed in range(5))
+    assert took <= 1.6 * 200
+
+
 class LimiterMachine(RuleBasedStateMachine):
     """Any order of calls, answers and waits: there are never more calls than the rate allows."""
 
