@@ -26,7 +26,7 @@ START_WEIGHT, START_CALLS = 0.34, 5
 """And each success until then is evidence of so much weight, up to so many."""
 STEPS = 3
 """Rates are told apart to this part of an octave."""
-MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 1100.0, 40.0, 0.77
+MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 1000.0, 20.0, 0.5
 """Calls that the evidence goes back; it begins short, so that the crowd of a start is forgotten."""
 
 
