@@ -37,7 +37,7 @@ that one by twice the time: the second of two is the first to find a quota used 
 take what evenly spaced others leave, and push these over the limit without being refused themselves."""
 RETURN = 1.4
 """After a pause, up to so many times the time between calls passes before the next one, at random."""
-REFUSAL_WEIGHT, MOST_SECONDS = 0.73, 2.75
+REFUSAL_WEIGHT, MOST_SECONDS = 0.8, 2.75
 """A refusal counts as so much for each second of its Retry-After, up to so many seconds."""
 LEARN_SECONDS = 0.1
 """Successes within so long are learned from together, which makes learning cheap at high rates."""
