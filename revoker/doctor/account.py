@@ -99,7 +99,7 @@ class Account(msgspec.Struct):
         except msgspec.MsgspecError:
             raise Skipped(f"the callRateLimit of {self.name} cannot be read") from None
         count, seconds = told.count or 0, told.renewal_period or 0
-        if count > 0 and seconds > 0:
+        if all(1e-6 <= each <= 1e9 for each in (count, seconds)):
             return Limit(count, seconds)
         rules = f", only {len(told.rules)} for single paths" if told.rules else ""
         raise Skipped(f"{self.name} tells no rate limit for all its calls{rules}")

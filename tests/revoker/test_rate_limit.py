@@ -169,6 +169,10 @@ def test_reads_a_limit_in_a_window_of_any_length(
         ({"count": 10, "renewalPeriod": None}, "my-face tells no rate limit for all its calls"),
         ({"count": 0, "renewalPeriod": 0}, "my-face tells no rate limit for all its calls"),
         (
+            {"count": 1e-300, "renewalPeriod": 1e300},
+            "my-face tells no rate limit for all its calls",
+        ),
+        (
             {"count": None, "renewalPeriod": None, "rules": [{"key": "face", "count": 30.0}]},
             "my-face tells no rate limit for all its calls, only 1 for single paths",
         ),
@@ -436,6 +440,6 @@ def test_a_warning_is_no_failure(cloud: CloudThread, monkeypatch: pytest.MonkeyP
     assert ran.code == 0
     assert "warning  Face rate limit: my-face allows 10 calls in 1 s; FACE_MAX" in ran.out
     assert "\n         → Set FACE_MAX_CALLS_PER_SECOND to 8" in ran.out
-    assert ran.out.splitlines()[-1] == "All 14 checks passed, 1 gave a warning."
+    assert ran.out.splitlines()[-1] == "All 15 checks passed, 1 gave a warning."
     assert told["healthy"] is True
     assert told["checks"][-1]["state"] == "warning"

@@ -133,7 +133,8 @@ BEST_CONSTANT_RATES = {
     "storm_long_window_poisson": 4.66,
     "storm_sliding_steady": 3.14,
 }
-"""Deletions per second for at most 2 % of the live calls, or what they cost at least."""
+"""Deletions per second at which the live client loses no more calls than 2 %, or, where that cannot be,
+than it loses to a tenth of the quota."""
 PLAYED_ALWAYS = ("storm_window_steady", "storm_long_window_poisson")
 """The others are played when they are named: all of them take an hour."""
 
