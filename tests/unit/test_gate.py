@@ -100,18 +100,24 @@ async def test_answer_that_changes_nothing_wakes_nobody() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_nobody_slips_into_the_line_without_a_time_limit() -> None:
-    """Between one's turn and the next, a newcomer goes to the end of the line and gives up in time."""
-    time = FakeTime()
-    line = gate(time.clock, most_calls=0.5)
-    ahead = [asyncio.create_task(line.acquire(1000.0)) for _ in range(40)]
+async def test_newcomer_between_two_turns_keeps_its_time_limit() -> None:
+    """Who comes when the first in line has just left goes to the end of the line, for so long only."""
+    time = NeverEnds()
+    line = gate(time.clock)
+    await next_permit(line)
+    first = await waits(time, line)
+    second = asyncio.create_task(line.acquire(60.0))
     await asyncio.sleep(0)
-    late: list[asyncio.Task[Permit | None]] = []
-    while not all(each.done() for each in ahead):
-        late.append(asyncio.create_task(line.acquire(0.001)))
+    first.cancel()
+    newcomers = []
+    while not first.done():  # one for each step until its turn has passed on
+        newcomers.append(asyncio.create_task(line.acquire(0.01)))
         await asyncio.sleep(0)
-    started = len(late)
-    assert all([await each is None for each in late[: started // 2]])
+    newcomers.append(asyncio.create_task(line.acquire(0.01)))
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*newcomers) == [None] * len(newcomers)
+    second.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
 
 
 async def test_sleep_of_one_who_gives_up_ends_with_it() -> None:
