@@ -17,7 +17,7 @@ from .clock import Clock
 from .pacing import RateLimiter
 
 # Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
-# own message only. A minute is the longest window of a documented limit (20 calls a minute, tier F0).
+# own message only. A minute is the longest period of a documented limit (20 calls a minute, tier F0).
 _LONGEST_PAUSE = 60.0
 
 

@@ -15,9 +15,9 @@ START = 0.1
 """A new process calls at this part of the most until its first answer."""
 FIRST_CALLS, THEN, RISE = 10, 0.2, 0.1
 """Then at the most for so many calls; and if none of them was refused, from this part of the most
-on, higher by this part with each success, until the first refusal: where the limit is a count in a
-long window, a start at full speed takes the whole of it before anything is refused. What got through
-by then, pause included, says where to look for the limit."""
+on, higher by this part with each success, until the first refusal: where refusals come late, a start
+at full speed takes what others need before anything is refused. What got through by then, pause
+included, says where to look for the limit."""
 REST_SECONDS, REST_CALLS = 30.0, 4
 """After so long without a call, and so many times between calls, a process begins anew: what others
 leave of a quota changes within minutes, and one refusal long ago must not slow down a storm."""
