@@ -145,6 +145,7 @@ class Gate:
             self._limiter.succeeded(now)
         break_seconds = min(asked_for or 0.0, self._longest_pause)
         self._breaker.report(permit.generation, what.endpoint_works, now, break_seconds)
+        # A deletion blocks nothing, and most answers are one: to ask is for the others.
         if self._limiter.rate > rate or (what is not Meaning.DELETED and self.blocked_for()):
             self._wake()
 
