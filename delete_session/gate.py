@@ -36,7 +36,9 @@ class Gate:
 
     Args:
         most_calls: per second.
-        least_calls: per second, guaranteed however many are refused; None: a part of the most.
+        least_calls: per second, guaranteed however many are refused; None: a part of the most,
+            divided by `instances`.
+        instances: how many processes may call at the same time at most, this one included.
         breaker_failures: how many in a row, not about a message, block all calls.
         cool_down: seconds until a probe.
         patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
@@ -50,6 +52,7 @@ class Gate:
         *,
         most_calls: float,
         least_calls: float | None = None,
+        instances: int = 1,
         breaker_failures: int,
         cool_down: float,
         patience: float,
@@ -60,7 +63,7 @@ class Gate:
         self._clock = clock
         self._patience = patience
         self._longest_pause = min(_LONGEST_PAUSE, longest_wait)
-        self._limiter = RateLimiter(most_calls, clock.random, least_calls)
+        self._limiter = RateLimiter(most_calls, clock.random, least_calls, instances=instances)
         self._breaker = CircuitBreaker(
             breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
         )

@@ -41,8 +41,9 @@ REFUSAL_WEIGHT, MOST_SECONDS = 0.8, 2.75
 """A refusal counts as so much for each second of its Retry-After, up to so many seconds."""
 LEARN_SECONDS = 0.1
 """Successes within so long are learned from together, which makes learning cheap at high rates."""
-LEAST_PART = 1 / 80
-"""The guaranteed share, unless one is given, as a part of the most calls per second."""
+LEAST_PART = 0.05
+"""The guaranteed share of all instances together, unless one is given, as a part of the most calls per
+second of one."""
 
 
 class RateLimiter:
@@ -59,7 +60,8 @@ class RateLimiter:
         random: uniform in [0, 1). Calls are spaced at random around the rate: evenly spaced ones can
             fall into step with another caller and take its place every time.
         least: calls per second; the rate never falls below it, however many are refused. The pause
-            that a refusal asks for comes on top.
+            that a refusal asks for comes on top. None: a part of the most, divided by `instances`.
+        instances: how many processes may call at the same time at most, this one included.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class RateLimiter:
         most: float,
         random: Callable[[], float] = random.random,
         least: float | None = None,
+        *,
+        instances: int = 1,
     ) -> None:
         self._most = most
-        self._least = min(most, most * LEAST_PART if least is None else least)
+        self._least = min(most, most * LEAST_PART / instances if least is None else least)
         self._random = random
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)

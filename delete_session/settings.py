@@ -122,6 +122,7 @@ TABLE: dict[str, Setting[Any]] = {
         "FACE_MAX_CALLS_PER_SECOND", "8", _number(0.1, 10_000, "calls per second")
     ),
     "min_calls_per_second": Setting("FACE_MIN_CALLS_PER_SECOND", "", _guaranteed),
+    "maximum_instance_count": Setting("MAXIMUM_INSTANCE_COUNT", "2", _count(1, 1000, "instances")),
     "breaker_failures": Setting(
         "CIRCUIT_BREAKER_FAILURES", "10", _count(1, 1000, "failures in a row")
     ),
@@ -157,6 +158,8 @@ class Settings:
     max_calls_per_second: float
     min_calls_per_second: float | None
     """None: a part of the most (pacing.py)."""
+    maximum_instance_count: int
+    """How many instances may call at the same time at most, this one included."""
     breaker_failures: int
     breaker_cool_down: float
 

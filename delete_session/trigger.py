@@ -53,6 +53,7 @@ def create_revoker(settings: Settings, clock: Clock | None = None) -> Revoker:
     gate = Gate(
         most_calls=settings.max_calls_per_second,
         least_calls=settings.min_calls_per_second,
+        instances=settings.maximum_instance_count,
         breaker_failures=settings.breaker_failures,
         cool_down=settings.breaker_cool_down,
         patience=settings.retry_in_place_max,

@@ -50,7 +50,8 @@ param instanceMemoryMB int = 2048
 //
 // The platform used to refuse less than 40. Since 2026 its documentation gives 1 as the least; a
 // region that still answers with an error takes 40. Nothing breaks then: the bound on the calls is
-// in the code (each process slows down when the Face API answers 429), not in this number.
+// in the code (each process slows down when the Face API answers 429), not in this number. But the
+// function is told it, and each of 40 starts more slowly than one of two.
 @description('Most instances the platform may start for the function. The default follows from the Face quota.')
 @minValue(1)
 @maxValue(1000)

@@ -112,6 +112,7 @@ var appSettings = union(
     RETRY_HORIZON_HOURS: '48'
     FACE_MAX_CALLS_PER_SECOND: faceMaxCallsPerSecond
     FACE_MIN_CALLS_PER_SECOND: ''
+    MAXIMUM_INSTANCE_COUNT: string(maximumInstanceCount)
     CIRCUIT_BREAKER_FAILURES: '10'
     CIRCUIT_BREAKER_COOL_DOWN_SECONDS: '30'
   },

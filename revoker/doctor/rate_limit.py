@@ -22,12 +22,12 @@ ACCOUNT_ID, SUBSCRIPTION_ID = "FACE_ACCOUNT_ID", "AZURE_SUBSCRIPTION_ID"
 
 LOOKUP_SECONDS = 10.0
 
-# What infra/ deploys, if nobody says otherwise: a test compares them.
+# As infra/ deploys it, if nobody says otherwise: a test compares them.
 PERCENT_OF_LIMIT = 80
 """Of the account's limit, for each instance."""
-INSTANCES = 2
 
 MOST, LEAST = TABLE["max_calls_per_second"], TABLE["min_calls_per_second"]
+INSTANCES = TABLE["maximum_instance_count"]
 
 
 def checks(environment: Mapping[str, str]) -> list[Check]:
@@ -43,13 +43,15 @@ def checks(environment: Mapping[str, str]) -> list[Check]:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Calls a second that one instance makes."""
+    """Calls a second that one instance makes, and how many instances there may be."""
 
     most: float
     least: float | None
     """None: a part of the most."""
+    instances: int = 2
     most_is_set: bool = True
     """Whether this environment says so, and not the default."""
+    instances_are_set: bool = True
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -58,11 +60,15 @@ class Rates:
         Raises:
             Skipped: they are wrong.
         """
-        most, least = (environment.get(row.name, "").strip() for row in (MOST, LEAST))
+        rows = MOST, LEAST, INSTANCES
+        texts = [environment.get(row.name, "").strip() for row in rows]
         try:
-            return cls(MOST.parse(most or MOST.default or ""), LEAST.parse(least), bool(most))
+            most, least, instances = (
+                row.parse(text or row.default or "") for row, text in zip(rows, texts, strict=True)
+            )
         except ValueError:
             raise Skipped("its settings are wrong") from None
+        return cls(most, least, instances, bool(texts[0]), bool(texts[2]))
 
 
 def judge(name: str, limit: Limit, rates: Rates) -> str:
@@ -75,25 +81,30 @@ def judge(name: str, limit: Limit, rates: Rates) -> str:
     facts = f"{name} allows {limit.count:.9g} calls in {limit.seconds:.9g} s"
     if limit.seconds != 1:
         facts += f" ({allowed:.3g} a second)"
-    facts += f"; {MOST.name} is {rates.most:.9g}"
-    if not rates.most_is_set:
-        facts += " (the default, since it is not set here)"
+    facts += f"; {MOST.name} is {rates.most:.9g}{_where_from(rates.most_is_set)}"
     share = rates.most / allowed
     if share < 1:
         facts += f", {100 * share:.3g} % of it for each instance"
     else:
         facts += ", more than that" if share > 1 else ", all of it for one instance"
         remedies.append(_remedy(allowed, rates))
+    facts += f"; {INSTANCES.name} is {rates.instances}{_where_from(rates.instances_are_set)}"
     if rates.least is None:
-        facts += f"; {LEAST.name} is empty, which means {rates.most * LEAST_PART:.3g}"
+        least = rates.most * LEAST_PART / rates.instances
+        facts += f"; {LEAST.name} is empty, which means {least:.3g}"
     else:
         facts += f"; {LEAST.name} is {rates.least:.9g}"
-        if rates.least * INSTANCES >= allowed:
-            facts += f", so that {INSTANCES} instances leave nothing to the live traffic"
+        if rates.least * rates.instances >= allowed:
+            who = "it leaves" if rates.instances == 1 else f"{rates.instances} instances leave"
+            facts += f", so that {who} nothing to the live traffic"
             remedies.append(f"Lower {LEAST.name}, or leave it empty.")
     if remedies:
         raise Warned(facts, " ".join(remedies))
     return facts
+
+
+def _where_from(is_set: bool) -> str:
+    return "" if is_set else " (the default, since it is not set here)"
 
 
 def _remedy(allowed: float, rates: Rates) -> str:

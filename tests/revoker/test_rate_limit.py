@@ -103,7 +103,11 @@ def environment(cloud: CloudThread, monkeypatch: pytest.MonkeyPatch) -> dict[str
     """Settings for an account in Azure, and the local cloud's identity."""
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
         monkeypatch.setenv(name, cloud.cloud.environment[name])
-    return {"FACE_ENDPOINT": ENDPOINT, "FACE_MAX_CALLS_PER_SECOND": "8"}
+    return {
+        "FACE_ENDPOINT": ENDPOINT,
+        "FACE_MAX_CALLS_PER_SECOND": "8",
+        "MAXIMUM_INSTANCE_COUNT": "2",
+    }
 
 
 def examined(environment: dict[str, str]) -> Result:
@@ -134,7 +138,7 @@ def test_shows_the_limit_beside_the_settings(
         "Face rate limit",
         State.OK,
         "my-face allows 10 calls in 1 s; FACE_MAX_CALLS_PER_SECOND is 8, 80 % of it for each "
-        "instance; FACE_MIN_CALLS_PER_SECOND is empty, which means 0.1",
+        "instance; MAXIMUM_INSTANCE_COUNT is 2; FACE_MIN_CALLS_PER_SECOND is empty, which means 0.2",
     )
     assert {each.method for each in manager.asked} == {"GET"}
     for each in manager.asked:
@@ -329,7 +333,14 @@ def test_a_wrong_resource_id_is_a_fault(
     assert "other has the endpoint other.cognitiveservices.azure.com, not my-face" in other.detail
 
 
-@pytest.mark.parametrize("wrong", [{"FACE_ENDPOINT": ""}, {"FACE_MAX_CALLS_PER_SECOND": "many"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"FACE_ENDPOINT": ""},
+        {"FACE_MAX_CALLS_PER_SECOND": "many"},
+        {"MAXIMUM_INSTANCE_COUNT": "0"},
+    ],
+)
 def test_is_skipped_if_the_settings_are_wrong(
     environment: dict[str, str], wrong: dict[str, str]
 ) -> None:
@@ -376,12 +387,14 @@ def test_asks_the_manager_of_its_own_cloud(
             "See what the app itself has",
         ),
         (Rates(8, 5), "SECOND is 5, so that 2 instances leave nothing", "leave it empty"),
+        (Rates(8, 0.5, 20), "is 0.5, so that 20 instances leave nothing", "leave it empty"),
+        (Rates(10, 10, 1), "is 10, so that it leaves nothing", "leave it empty"),
     ],
 )
 def test_warns_if_the_settings_take_the_whole_limit(
     limit: Limit, rates: Rates, cause: str, remedy: str
 ) -> None:
-    """One instance at full speed, or two at the rate they never fall below, leave nothing."""
+    """One instance at full speed, or all at the rate they never fall below, leave nothing."""
     with pytest.raises(Warned) as warned:
         judge("my-face", limit, rates)
     assert cause in warned.value.cause
@@ -389,12 +402,23 @@ def test_warns_if_the_settings_take_the_whole_limit(
     assert remedy in warned.value.remedy
 
 
-@pytest.mark.parametrize("rates", [Rates(8, None), Rates(9.9, 4.9), Rates(0.1, 0.01)])
+@pytest.mark.parametrize(
+    "rates",
+    [Rates(8, None), Rates(9.9, 4.9), Rates(0.1, 0.01), Rates(8, 5, 1), Rates(8, None, 1000)],
+)
 def test_does_not_warn_of_what_leaves_something(rates: Rates) -> None:
     """What infra/ deploys by default is no reason for a warning."""
     said = judge("my-face", Limit(10, 1), rates)
     assert f"FACE_MAX_CALLS_PER_SECOND is {rates.most:g}" in said
     assert "FACE_MIN_CALLS_PER_SECOND is " in said
+
+
+@pytest.mark.parametrize(("given", "least"), [("", "0.2"), ("1", "0.4"), (" 40 ", "0.01")])
+def test_the_guaranteed_share_follows_from_the_number_of_instances(given: str, least: str) -> None:
+    """As in the limiter, all instances together have a twentieth of the most of one."""
+    said = judge("my-face", Limit(10, 1), Rates.read({INSTANCES.name: given}))
+    assert said.endswith(f"FACE_MIN_CALLS_PER_SECOND is empty, which means {least}")
+    assert ("COUNT is 2 (the default, since it is not set here);" in said) is not bool(given)
 
 
 def test_proposes_what_infra_would_set() -> None:
@@ -410,7 +434,8 @@ def test_reckons_as_infra_does() -> None:
     access = (ROOT / "infra/modules/face-access.bicep").read_text()
     assert re.findall(r"quotaThousandths \* (\d+) / 100\)", access) == [str(PERCENT_OF_LIMIT)]
     main = (ROOT / "infra/main.bicep").read_text()
-    assert re.findall(r"param maximumInstanceCount int = (\d+)", main) == [str(INSTANCES)]
+    assert re.findall(r"param maximumInstanceCount int = (\d+)", main) == [INSTANCES.default]
+    assert Rates(8, None).instances == INSTANCES.parse(INSTANCES.default or "")
 
 
 def test_the_pages_say_what_the_doctor_says() -> None:
@@ -423,7 +448,7 @@ def test_the_pages_say_what_the_doctor_says() -> None:
     quoted = set(re.findall(r"\*([^*]+)\*", table)) - {"ok", "warning", "skipped", "Reader"}
     assert len(quoted) == 8
     for words in quoted:
-        assert words.replace("2 instances", "{INSTANCES} instances") in code, words
+        assert words.replace("2 instances leave", "{who}") in code, words
     settings = (ROOT / "docs/settings.md").read_text()
     for address in MANAGERS.values():
         assert f"`{address.removeprefix('https://')}`" in settings

@@ -20,9 +20,16 @@ class NeverEnds(FakeTime):
         await asyncio.Event().wait()
 
 
-def gate(clock: Clock, most_calls: float = 8.0) -> Gate:
+def gate(
+    clock: Clock,
+    most_calls: float = 8.0,
+    least_calls: float | None = None,
+    instances: int = 1,
+) -> Gate:
     return Gate(
         most_calls=most_calls,
+        least_calls=least_calls,
+        instances=instances,
         breaker_failures=2,
         cool_down=5.0,
         patience=2.0,
@@ -31,8 +38,8 @@ def gate(clock: Clock, most_calls: float = 8.0) -> Gate:
     )
 
 
-async def next_permit(line: Gate) -> Permit:
-    permit = await line.acquire(10.0)
+async def next_permit(line: Gate, within: float = 10.0) -> Permit:
+    permit = await line.acquire(within)
     assert permit is not None
     return permit
 
@@ -118,6 +125,19 @@ async def test_newcomer_between_two_turns_keeps_its_time_limit() -> None:
         assert await asyncio.gather(*newcomers) == [None] * len(newcomers)
     second.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def test_guaranteed_share_is_the_smaller_the_more_instances_there_may_be() -> None:
+    """The gate tells its rate limiter how many may call, and what is guaranteed if that is given."""
+
+    async def rate(least: float | None, instances: int) -> float:
+        line = gate(FakeTime().clock, least_calls=least, instances=instances)
+        for _ in range(20):
+            line.report(await next_permit(line, within=1e6), Answer(status=429, code="429"))
+        return line.rate
+
+    assert await rate(None, 20) == await rate(8 / 20 / 20, 20) < await rate(None, 1)
+    assert await rate(2.0, 20) >= 2
 
 
 async def test_sleep_of_one_who_gives_up_ends_with_it() -> None:

@@ -16,7 +16,8 @@ from delete_session.pacing import SPREAD, RateLimiter
 
 
 def limiter(most: float = 8, least: float | None = None) -> RateLimiter:
-    return RateLimiter(most, lambda: 0.5, least)  # every call costs one token
+    # Every call costs one token; one of four is guaranteed 0.1 calls a second.
+    return RateLimiter(most, lambda: 0.5, least, instances=4)
 
 
 def drive(
@@ -214,6 +215,20 @@ def test_guaranteed_share_is_kept_though_every_call_is_refused() -> None:
     assert len(refused) >= 600 / (1 / 0.5 + 2)
 
 
+@pytest.mark.parametrize("instances", [1, 2, 20, 1000])
+def test_guaranteed_share_is_divided_among_the_instances(instances: int) -> None:
+    """Unless a share is given, all of them together have a twentieth of the most of one."""
+
+    def rates(least: float | None) -> list[float]:
+        paced, found = RateLimiter(8, lambda: 0.5, least, instances=instances), list[float]()
+        for second in range(0, 3000, 60):
+            drive(paced, 60, lambda _: True, start=second)
+            found.append(paced.rate)
+        return found
+
+    assert rates(None) == rates(8 / 20 / instances) != rates(8 / 10 / instances)
+
+
 def test_long_retry_after_counts_for_more() -> None:
     """A refusal that asks to stay away for long cuts more than one that asks for a second."""
     rates = []
@@ -275,10 +290,11 @@ CELLS = [
 @pytest.mark.parametrize(("quota", "live", "processes"), CELLS)
 def test_storm_leaves_the_live_calls_theirs(quota: str, live: str, processes: int) -> None:
     """In a simulated storm most of what is free is used, and few live calls are throttled."""
-    outcomes = [
-        storm(seed, quota, live, lambda chance: RateLimiter(8, chance), processes=processes)
-        for seed in range(25)
-    ]
+
+    def one_of_them(chance: Callable[[], float]) -> RateLimiter:
+        return RateLimiter(8, chance, instances=max(4, processes))
+
+    outcomes = [storm(seed, quota, live, one_of_them, processes=processes) for seed in range(25)]
     free = 8.0 if live == "none" else 5.0
     assert median(each.throughput for each in outcomes) >= 0.75 * free
     assert median(each.harm for each in outcomes) <= (0.02 if processes == 1 else 0.035)

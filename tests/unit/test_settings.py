@@ -25,6 +25,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.queue == "session-revoked"
     assert settings.client_id is None
     assert settings.max_calls_per_second == 8
+    assert settings.maximum_instance_count == 2
     assert (settings.backoff_base, settings.backoff_cap) == (2, 900)
     assert (settings.retry_in_place_max, settings.retry_horizon) == (5, 48)
 
@@ -63,6 +64,7 @@ def test_missing_endpoint_says_what_would_be_right() -> None:
         ("RETRY_BACKOFF_CAP_SECONDS", "1"),
         ("RETRY_HORIZON_HOURS", "0"),
         ("FACE_MAX_CALLS_PER_SECOND", "0"),
+        ("MAXIMUM_INSTANCE_COUNT", "1001"),
         ("CIRCUIT_BREAKER_FAILURES", "0"),
         ("CIRCUIT_BREAKER_FAILURES", "2.5"),
         ("CIRCUIT_BREAKER_COOL_DOWN_SECONDS", "x"),
@@ -76,6 +78,20 @@ def test_number_or_name_out_of_range_is_refused(name: str, wrong: str) -> None:
     found = problems({**RIGHT, name: wrong})
     assert len(found) == 1
     assert name in found[0] or name.split("_", maxsplit=1)[0] in found[0]
+
+
+@pytest.mark.parametrize("wrong", ["0", "1001", "2.5", "-1", "+2", "two", "1e2"])
+def test_number_of_instances_is_a_whole_one(wrong: str) -> None:
+    """What is no number of instances that the platform could start is refused, and said why."""
+    [problem] = problems({**RIGHT, "MAXIMUM_INSTANCE_COUNT": wrong})
+    assert problem == ("MAXIMUM_INSTANCE_COUNT must be a whole number of instances from 1 to 1000")
+
+
+@pytest.mark.parametrize(("given", "count"), [("", 2), ("1", 1), (" 40 ", 40), ("1000", 1000)])
+def test_number_of_instances_is_read(given: str, count: int) -> None:
+    """Empty means two, which infra/ lets the platform start by default."""
+    settings = Settings.from_environment({**RIGHT, "MAXIMUM_INSTANCE_COUNT": given})
+    assert settings.maximum_instance_count == count
 
 
 def test_connection_string_is_not_shown() -> None:
@@ -170,9 +186,10 @@ def test_proxy_is_read_for_both_services() -> None:
 
 def test_numbers_tell_their_unit_in_the_name() -> None:
     """A setting that is a number says in its name what it counts."""
+    units = ("_SECONDS", "_HOURS", "_PER_SECOND", "_FAILURES", "_INSTANCE_COUNT")
     for setting in TABLE.values():
         if setting.default and setting.default.replace(".", "").isdigit():
-            assert setting.name.endswith(("_SECONDS", "_HOURS", "_PER_SECOND", "_FAILURES"))
+            assert setting.name.endswith(units), setting.name
 
 
 def test_receipts_are_off_unless_they_have_a_queue() -> None:

@@ -31,6 +31,8 @@ AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
 SET_BY_DEPLOYMENT = {
     *("FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "AZURE_CLIENT_ID"),
 }
+# What the platform is told, the function is told, too; the policy about the function app compares them.
+TOLD_TO_BOTH = "MAXIMUM_INSTANCE_COUNT"
 IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
 RATE = "FACE_MAX_CALLS_PER_SECOND"
@@ -73,13 +75,15 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
     tuning = re.findall(r"^  (\w+): string\?$", project.bicep()["modules/shared.bicep"], re.M)
     names = {one.name for one in TABLE.values()}
-    compare("the type Tuning", set(tuning), names - SET_BY_DEPLOYMENT)
+    compare("the type Tuning", set(tuning), names - SET_BY_DEPLOYMENT - {TOLD_TO_BOTH})
     for setting in TABLE.values():
         if setting.name in SET_BY_DEPLOYMENT:
             continue
         for where, values in (*deployed.items(), ("the local sample", sample)):
             value = values.get(setting.name, setting.default)
-            if value != setting.default and not (setting.name == RATE and where in deployed):
+            if value != setting.default and not (
+                setting.name in (RATE, TOLD_TO_BOTH) and where in deployed
+            ):
                 problems.append(f"{where}: {setting.name} is {value!r}, not {setting.default!r}")
     return problems
 
@@ -266,7 +270,7 @@ REFUSED_BY_THE_PLAN = {
 @policy
 def function_app_is_flex_consumption(project: Project) -> list[str]:
     """FC1 on Linux, one user-assigned identity, the package fetched by it, the parameters passed
-    on; no setting that the plan refuses."""
+    on, the number of instances to the function, too; no setting that the plan refuses."""
     config = "properties.functionAppConfig"
     problems = unmet(
         project,
@@ -283,9 +287,11 @@ def function_app_is_flex_consumption(project: Project) -> list[str]:
         """,
     )
     for way, app in project.of("Microsoft.Web/sites"):
-        count = int(project.ways().get(way, {}).get("MAXIMUM_INSTANCE_COUNT", "2"))
+        count = int(project.ways().get(way, {}).get(TOLD_TO_BOTH, f"{_default(TOLD_TO_BOTH):g}"))
         if at(app, f"{config}.scaleAndConcurrency.maximumInstanceCount") != count:
             problems.append(f"{way}: not {count} instances at most")
+        if app_settings(app).get(TOLD_TO_BOTH) != str(count):
+            problems.append(f"{way}: the function is not told of {count} instances at most")
         refused = REFUSED_BY_THE_PLAN & app_settings(app).keys()
         problems += [f"{way}: {name} is refused by the plan" for name in sorted(refused)]
     return problems
