@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 from multiprocessing import Pool
 from pathlib import Path
@@ -37,6 +37,8 @@ from bench.simulation import (
 from delete_session.pacing import RateLimiter
 
 PROCESSES = 1, 4, 20
+INSTANCES = 2
+"""MAXIMUM_INSTANCE_COUNT of every process, unless more take part."""
 LATENCIES = 0.02, 0.3
 BESIDE_LIVE = tuple(step / 4 for step in range(1, 21))
 """Constant rates that are tried beside live calls, up to what these leave of the quota."""
@@ -67,6 +69,11 @@ def constant(task: tuple[str, str, float]) -> Point:
     )
 
 
+def one_of(processes: int) -> Callable[[Callable[[], float]], RateLimiter]:
+    """Return what makes the limiter of one process, told of so many or of the default's two."""
+    return lambda chance: RateLimiter(MOST, chance, instances=max(INSTANCES, processes))
+
+
 def limiter(task: tuple[Cell, int]) -> Point:
     """Simulate the deployed limiter."""
     cell, seeds = task
@@ -77,7 +84,7 @@ def limiter(task: tuple[Cell, int]) -> Point:
                 seed,
                 cell.quota,
                 cell.live,
-                lambda chance: RateLimiter(MOST, chance),
+                one_of(cell.processes),
                 processes=cell.processes,
                 latency=cell.latency,
             )
@@ -208,7 +215,7 @@ def shares(task: tuple[str, int, int]) -> tuple[float, float]:
         seed,
         quota,
         "steady",
-        lambda chance: RateLimiter(MOST, chance),
+        one_of(processes),
         processes=processes,
         messages=1_000_000,
         limit_seconds=300.0,
@@ -235,7 +242,7 @@ def later(task: tuple[int, int]) -> float:
         seed,
         REFUSES_AT_RANDOM,
         "steady",
-        lambda chance: RateLimiter(MOST, chance),
+        one_of(processes),
         processes=processes,
         messages=1_000_000,
         limit_seconds=480.0,
