@@ -101,6 +101,7 @@ SCENARIOS = (
         settings=with_settings(
             RETRY_IN_PLACE_MAX_SECONDS=COPIES,
             FACE_MAX_CALLS_PER_SECOND=500,  # a new process begins at a small part of it
+            MAXIMUM_INSTANCE_COUNT=HOSTS,
         ),
         options={"hosts": HOSTS},
         bars=drains_bars,

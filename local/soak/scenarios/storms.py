@@ -178,7 +178,7 @@ SCENARIOS = (
         name="four_fresh_hosts",
         play=four_fresh_hosts,
         limit=90,
-        settings=_DEFAULTS,
+        settings=_DEFAULTS | {"MAXIMUM_INSTANCE_COUNT": "4"},
         options=_options("bucket", hosts=0),
         bars=fresh_bars,
     ),
