@@ -37,8 +37,6 @@ from bench.simulation import (
 from delete_session.pacing import RateLimiter
 
 PROCESSES = 1, 4, 20
-INSTANCES = 2
-"""MAXIMUM_INSTANCE_COUNT of every process, unless more take part."""
 LATENCIES = 0.02, 0.3
 BESIDE_LIVE = tuple(step / 4 for step in range(1, 21))
 """Constant rates that are tried beside live calls, up to what these leave of the quota."""
@@ -70,8 +68,8 @@ def constant(task: tuple[str, str, float]) -> Point:
 
 
 def one_of(processes: int) -> Callable[[Callable[[], float]], RateLimiter]:
-    """Return what makes the limiter of one process, told of so many or of the default's two."""
-    return lambda chance: RateLimiter(MOST, chance, instances=max(INSTANCES, processes))
+    """Return what makes the limiter of one process that is told of so many."""
+    return lambda chance: RateLimiter(MOST, chance, instances=processes)
 
 
 def limiter(task: tuple[Cell, int]) -> Point:

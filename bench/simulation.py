@@ -114,7 +114,7 @@ class Pace(Protocol):
 
     def wait(self, now: float) -> float: ...
     def take(self, now: float) -> None: ...
-    def succeeded(self, now: float) -> None: ...
+    def succeeded(self, now: float, called_at: float) -> None: ...
     def throttled(self, now: float, called_at: float, retry_after: float) -> None: ...
 
 
@@ -131,7 +131,7 @@ class ConstantPace:
     def take(self, now: float) -> None:
         self._next = now + (0.25 + 1.5 * self._random()) / self._rate
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self, now: float, called_at: float) -> None:
         pass
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> None:
@@ -233,18 +233,19 @@ def storm(
     turns = [0] * processes  # of each process, which turn is the one that counts
     result = Outcome()
     deleted, waiting = result.deleted, messages
-    agenda: list[tuple[float, int, int, int, float]] = []
+    # When, in which order, what, which process, a number of its own, and when its call was made.
+    agenda: list[tuple[float, int, int, int, float, float]] = []
     push, pop = heapq.heappush, heapq.heappop
     order = 0
 
     if live != "none":
-        push(agenda, (live_chance.random(), -1, _LIVE, 0, 0.0))
+        push(agenda, (live_chance.random(), -1, _LIVE, 0, 0.0, 0.0))
     for who in range(processes):
         at = joins_at if who == processes - 1 else 0.0
-        push(agenda, (at, order, _TURN, who, 0.0))
+        push(agenda, (at, order, _TURN, who, 0.0, 0.0))
         order += 1
     while len(deleted) < messages:
-        now, _, what, who, since = pop(agenda)
+        now, _, what, who, number, called_at = pop(agenda)
         if now > limit_seconds:
             now = limit_seconds
             break
@@ -258,32 +259,31 @@ def storm(
             gap = calls / LIVE_RATE
             if live == "random":
                 gap = live_chance.expovariate(LIVE_RATE)
-            push(agenda, (now + gap, order, _LIVE, 0, 0.0))
+            push(agenda, (now + gap, order, _LIVE, 0, 0.0, 0.0))
             continue
         if what == _ARRIVE:
-            # The answer travels in place of the time of arrival.
-            push(agenda, (now + latency / 2, order, _ANSWER, who, refuse(now)))
+            push(agenda, (now + latency / 2, order, _ANSWER, who, refuse(now), called_at))
             continue
         pace = paces[who]
         if what == _TURN:
-            if since != turns[who] or not waiting:
+            if number != turns[who] or not waiting:
                 continue
             wait = pace.wait(now)
             if not wait:
                 waiting -= 1
                 pace.take(now)
-                push(agenda, (now + latency / 2, order, _ARRIVE, who, 0.0))
-            push(agenda, (now + wait, order, _TURN, who, since))
+                push(agenda, (now + latency / 2, order, _ARRIVE, who, 0.0, now))
+            push(agenda, (now + wait, order, _TURN, who, number, 0.0))
             continue
-        if since:
+        if number:  # the Retry-After
             result.throttled += 1
-            pace.throttled(now, now - latency, since)
+            pace.throttled(now, called_at, number)
             waiting += 1
         else:
             deleted.append((now, who))
-            pace.succeeded(now)
+            pace.succeeded(now, called_at)
         # An answer changes the rate, and what the next call waits for.
         turns[who] += 1
-        push(agenda, (now, order, _TURN, who, turns[who]))
+        push(agenda, (now, order, _TURN, who, turns[who], 0.0))
     result.seconds = now
     return result

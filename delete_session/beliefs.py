@@ -7,27 +7,33 @@ import math
 
 # Found with bench/pacing.py, which simulates the limiter against rate limits of several kinds;
 # docs/decisions.md has the figures.
-OWN_SHARE = 0.007
+OWN_SHARE = 0.006
 """The limit of a process: the rate at which this share of its calls is refused because of the rate."""
-STEEPNESS = 5.8
+STEEPNESS = 6.8
 """That share grows with this power of the rate: next to nothing below the limit, much above."""
 MOST_OWN_SHARE = 0.73
 """It grows no further: some calls come through however many there are."""
-OTHER_SHARES = 0.0004, 0.04, 0.107, 0.128, 0.45
+OTHER_SHARES = 0.0004, 0.037, 0.1, 0.128, 0.45
 """Shares that may be refused whatever the rate: by a quota that others use up, for example."""
-DOUBT = 0.049
-"""Probability, before all evidence, that it is any but the first of them."""
-USUAL_LIMIT, WIDTH = 0.19, 4.0
+CROWD = 0.4
+"""Several processes that call the same resource know less each, and more of each other: what follows is
+narrower, more doubtful and begins with a longer memory by this power of their number."""
+DOUBT, MOST_DOUBT = 0.049, 0.5
+"""Probability, before all evidence, that it is any but the first of them; in a crowd at most."""
+USUAL_LIMIT, WIDTH = 0.19, 4.2
 """Before all evidence, the limit is about this part of the most, give or take so many e-folds."""
-FOUND_PART, FOUND_WIDTH = 0.43, 1.07
+FOUND_PART, FOUND_WIDTH = 0.47, 2.0
 """At its first refusal, the limit is about this part of the rate that a new process found to get
 through, give or take so many e-folds."""
-START_WEIGHT, START_CALLS = 0.34, 5
+START_WEIGHT, START_CALLS = 0.38, 8
 """And each success until then is evidence of so much weight, up to so many."""
 STEPS = 3
 """Rates are told apart to this part of an octave."""
 MEMORY, FIRST_MEMORY, MEMORY_GROWTH = 1000.0, 20.0, 0.5
 """Calls that the evidence goes back; it begins short, so that the crowd of a start is forgotten."""
+LATE = 0.1
+"""Probability that of two calls at the same moment the second is allowed, though the first was refused
+because of the rate: time has passed between them, or they changed places on their way."""
 
 
 class Beliefs:
@@ -38,26 +44,31 @@ class Beliefs:
     other reasons become probable, and the limit need no longer be low to explain the refusals.
     """
 
-    def __init__(self, least: float, most: float) -> None:
+    def __init__(self, least: float, most: float, instances: int) -> None:
+        crowd = math.pow(instances, CROWD)
+        self._doubt = min(MOST_DOUBT, DOUBT * crowd)
+        self._found_width, self._first_memory = FOUND_WIDTH / crowd, FIRST_MEMORY * crowd
         count = 1 + math.ceil(STEPS * math.log2(3 * most / least))
         self._most = most
         self._limits = [least * 2 ** (step / STEPS) for step in range(count)]
-        self._logs = self._prior = self._about(USUAL_LIMIT * most, WIDTH)
+        self._logs = self._prior = self._about(USUAL_LIMIT * most, WIDTH / crowd)
         self._calls = 0
         self._others = [other for other in OTHER_SHARES for _ in self._limits]
         self._expected: dict[tuple[int, bool], list[float]] = {}
         self._ours: dict[int, list[float]] = {}
 
-    def start(self, found: float, successes: int) -> None:
+    def start(self, found: float, rate: float, successes: int) -> None:
         """Take in what a process found out up to its first refusal.
 
         Args:
-            found: calls per second that got through.
-            successes: how many calls got through; the first ten were made at the most.
+            found: calls per second that got through, pause included.
+            rate: calls per second of our own at that time.
+            successes: how many calls got through.
         """
         weight = START_WEIGHT * min(START_CALLS, successes)
-        about, full = self._about(FOUND_PART * found, FOUND_WIDTH), self._logs_of(0, refused=False)
-        self._logs = [log + weight * new for log, new in zip(about, full, strict=True)]
+        about = self._about(FOUND_PART * found, self._found_width)
+        through = self._logs_of(self._level(rate), refused=False)
+        self._logs = [log + weight * new for log, new in zip(about, through, strict=True)]
 
     def learn(self, rate: float, calls: int, refused: bool, weight: float = 1.0) -> None:
         """Take in how calls were answered.
@@ -69,30 +80,40 @@ class Beliefs:
             weight: answers that each of them stands for.
         """
         self._calls += calls
-        memory = min(MEMORY, FIRST_MEMORY + self._calls * MEMORY_GROWTH)
+        memory = min(MEMORY, self._first_memory + self._calls * MEMORY_GROWTH)
         kept = (1 - 1 / memory) ** calls
         weight *= (1 - kept) * memory
         level = self._level(rate)
-        if (level, refused) not in self._expected:
-            self._expected[level, refused] = self._logs_of(level, refused)
+        expected = self._logs_of(level, refused)
         self._logs = [
             kept * log + (1 - kept) * before + weight * new
-            for log, before, new in zip(
-                self._logs, self._prior, self._expected[level, refused], strict=True
+            for log, before, new in zip(self._logs, self._prior, expected, strict=True)
+        ]
+
+    def learn_from_second(self, rate: float, refused: bool) -> None:
+        """Take in how a call was answered that was made at the same moment as one that was refused.
+
+        If the rate was the reason, there was no room for the second call either; if it was another
+        one, the second call fared as any call does.
+
+        Args:
+            rate: calls per second of our own at that time.
+            refused: whether the second call was refused, too.
+        """
+        level = self._level(rate)
+        if_ours = LATE if not refused else 1 - LATE
+        self._logs = [
+            log + math.log(ours * if_ours + (1 - ours) * (share if refused else 1 - share))
+            for log, ours, share in zip(
+                self._logs, self._ours_at(level), self._shares(level), strict=True
             )
         ]
 
     def ours(self, rate: float) -> float:
         """The probability that a call refused at this rate was refused because of the rate."""
-        level = self._level(rate)
-        if level not in self._ours:
-            self._ours[level] = [
-                1 - other / share
-                for other, share in zip(self._others, self._shares(level), strict=True)
-            ]
         weights = self._weights()
-        ours = sum(each * part for each, part in zip(weights, self._ours[level], strict=True))
-        return ours / sum(weights)
+        parts = self._ours_at(self._level(rate))
+        return sum(each * part for each, part in zip(weights, parts, strict=True)) / sum(weights)
 
     def limit(self, caution: float) -> float:
         """The rate that the limit is below with a probability of `caution`."""
@@ -109,7 +130,7 @@ class Beliefs:
         others = len(OTHER_SHARES) - 1
         return [
             math.log(share) - 0.5 * (math.log(each / limit) / width) ** 2
-            for share in (1 - DOUBT, *[DOUBT / others] * others)
+            for share in (1 - self._doubt, *[self._doubt / others] * others)
             for each in self._limits
         ]
 
@@ -133,4 +154,17 @@ class Beliefs:
 
     def _logs_of(self, level: int, refused: bool) -> list[float]:
         """Under each supposition, the logarithm of the probability of such an answer."""
-        return [math.log(share if refused else 1 - share) for share in self._shares(level)]
+        if (level, refused) not in self._expected:
+            self._expected[level, refused] = [
+                math.log(share if refused else 1 - share) for share in self._shares(level)
+            ]
+        return self._expected[level, refused]
+
+    def _ours_at(self, level: int) -> list[float]:
+        """Under each supposition, the probability that the rate is the reason of a refusal."""
+        if level not in self._ours:
+            self._ours[level] = [
+                1 - other / share
+                for other, share in zip(self._others, self._shares(level), strict=True)
+            ]
+        return self._ours[level]

@@ -145,7 +145,7 @@ class Gate:
             pause = min(asked_for or 1.0, self._longest_pause)
             self._limiter.throttled(now, permit.acquired_at, pause)
         else:
-            self._limiter.succeeded(now)
+            self._limiter.succeeded(now, permit.acquired_at)
         break_seconds = min(asked_for or 0.0, self._longest_pause)
         self._breaker.report(permit.generation, what.endpoint_works, now, break_seconds)
         # A deletion blocks nothing, and most answers are one: to ask is for the others.

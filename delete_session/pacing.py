@@ -1,23 +1,25 @@
 """How fast we may call: a rate limiter that assumes nothing about what limits it.
 
 It is told the time (monotonic seconds) by its caller, and never sleeps by itself. What it learns from
-answers is in beliefs.py.
+answers is in beliefs.py, what two calls at the same moment tell in pair.py.
 """
 
 import math
 import random
 from collections.abc import Callable
 
-from .beliefs import Beliefs
+from .beliefs import CROWD, Beliefs
+from .pair import Pair
 
 # Found with bench/pacing.py, as the constants of beliefs.py were.
 START = 0.1
 """A new process calls at this part of the most until its first answer."""
-FIRST_CALLS, THEN, RISE = 10, 0.2, 0.1
-"""Then at the most for so many calls; and if none of them was refused, from this part of the most
-on, higher by this part with each success, until the first refusal: where refusals come late, a start
-at full speed takes what others need before anything is refused. What got through by then, pause
-included, says where to look for the limit."""
+FIRST_CALLS, THEN, RISE = 20, 0.24, 0.1
+"""Then at the most for so many calls, of all instances together; and if none of them was refused, from
+this part of the most on (divided by the root of their number), higher by this part (the less, the more
+they are) with each success, until the first refusal: where refusals come late, a start at full speed
+takes what others need before anything is refused. What got through by then, pause included, says where
+to look for the limit."""
 REST_SECONDS, REST_CALLS = 30.0, 4
 """After so long without a call, and so many times between calls, a process begins anew: what others
 leave of a quota changes within minutes, and one refusal long ago must not slow down a storm."""
@@ -27,17 +29,25 @@ somewhere."""
 CAUTION, BOLDNESS = 0.25, 0.18
 """Probability that is left for the limit to be lower than the rate that is kept to; it grows with this
 power of an eighth of the most over the rate, so that processes come to share alike."""
+DARING, SURENESS = 1.75, 7
+"""And by so much (divided by the instances), times this power of the probability that refusals have
+other reasons: the surer that is, the less there is to lose. The pairs below keep it from error."""
 RATE_SECONDS = 17.0
 """The rate of our own calls is measured over so long, and over two calls at least."""
-SPREAD = 0.3
+SPREAD = 0.12
 """The time to the next call is that much longer or shorter than the rate says, at random."""
+PAIR_SECONDS = 0.01
+"""Two calls of a pair are so far apart; the time after them is as much longer."""
 PAIRS = 0.2
-"""So many calls, times the square of the rate over the most, are followed by the next one at once, and
-that one by twice the time: the second of two is the first to find a quota used up. Evenly spaced calls
-take what evenly spaced others leave, and push these over the limit without being refused themselves."""
-RETURN = 1.4
+"""So many calls, times the square of the rate over the most, are the first of a pair: the second is the
+first to find a quota used up. Evenly spaced calls take what evenly spaced others leave, and push these
+over the limit without being refused themselves."""
+DOUBTFUL_PAIRS, DOUBTFUL = 0.3, 8
+"""Or so many (divided by the root of the instances), times this power of the probability that refusals
+have other reasons: if the first of a pair is refused, the second tells whether it is so."""
+RETURN = 1.7
 """After a pause, up to so many times the time between calls passes before the next one, at random."""
-REFUSAL_WEIGHT, MOST_SECONDS = 0.8, 2.75
+REFUSAL_WEIGHT, MOST_SECONDS = 1.05, 2.75
 """A refusal counts as so much for each second of its Retry-After, up to so many seconds."""
 LEARN_SECONDS = 0.1
 """Successes within so long are learned from together, which makes learning cheap at high rates."""
@@ -52,7 +62,7 @@ class RateLimiter:
     It knows only whether each of its calls was refused, and how fast it was calling. From that it
     learns at what rate its own calls begin to be refused, and keeps just below: several processes
     and the live traffic thus share a quota without talking to each other. Until its first refusal it
-    makes ten calls at the most after each rest, and approaches the most step by step after that.
+    makes some calls at the most after each rest, and approaches the most step by step after that.
 
     Args:
         most: calls per second; the rate never exceeds it. Calls are spaced at random, so that it is an
@@ -61,7 +71,9 @@ class RateLimiter:
             fall into step with another caller and take its place every time.
         least: calls per second; the rate never falls below it, however many are refused. The pause
             that a refusal asks for comes on top. None: a part of the most, divided by `instances`.
-        instances: how many processes may call at the same time at most, this one included.
+        instances: how many processes may call at the same time at most, this one included. Each
+            starts the slower, and is the less ready to take refusals for another's, the more there
+            may be.
     """
 
     def __init__(
@@ -75,6 +87,8 @@ class RateLimiter:
         self._most = most
         self._least = min(most, most * LEAST_PART / instances if least is None else least)
         self._random = random
+        self._instances = instances
+        self._first_calls = max(1, round(FIRST_CALLS / instances))
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)
         self._tokens, self._owed = 0.0, 0.0
@@ -84,12 +98,14 @@ class RateLimiter:
 
     def _begin(self) -> None:
         """Know nothing, as in a new process."""
-        self._beliefs = Beliefs(self._least, self._most)
+        self._beliefs = Beliefs(self._least, self._most, self._instances)
+        self._pair = Pair(float("-inf"))
         self._rate = max(self._least, START * self._most)
         # Calls of late, each worth less the longer ago it was; since when; and their rate.
         self._recent, self._begun_at, self._used_rate = 0.0, float("-inf"), 0.0
         self._successes, self._learned_at = 0, float("-inf")
         self._ever_throttled = False
+        self._others = 0.0  # the probability that a refusal, now, has other reasons than our rate
         self._cut_at = float("-inf")
 
     @property
@@ -118,14 +134,20 @@ class RateLimiter:
         if rested or (not self._ever_throttled and self._tokens >= self._capacity):
             # It had nothing to do: what got through before, one by one, says nothing about the limit.
             self._recent, self._begun_at, self._successes = 0.0, now, 0
-        self._tokens -= self._price()
+        self._tokens -= self._price(now)
         seconds = max(RATE_SECONDS, 2 / self._rate)
         self._recent = 1 + self._recent * math.exp((self._called_at - now) / seconds)
         self._called_at = now
         self._used_rate = self._recent / min(seconds, now - self._begun_at + 1)
 
-    def succeeded(self, now: float) -> None:
-        """The API has answered a call with anything but 429."""
+    def succeeded(self, now: float, called_at: float) -> None:
+        """The API has answered a call with anything but 429.
+
+        Args:
+            now: when the answer came.
+            called_at: when the call was made, as `take` was told.
+        """
+        self._hear(called_at, refused=False)
         self._successes += 1
         if not self._ever_throttled:
             self._rate = self._unrefused_rate()
@@ -138,13 +160,14 @@ class RateLimiter:
 
         Args:
             now: when the answer came.
-            called_at: when the call was made. One that was under way at the last cut tells nothing
-                new, and is not learned from again.
+            called_at: when the call was made, as `take` was told. One that was under way at the last
+                cut tells nothing new, and is not learned from again.
             retry_after: seconds that it asks to wait. At the first refusal all calls do, and later as
                 far as it is probable that their rate was the reason: waiting does not help against
                 others.
         """
         self._refill(now)
+        self._hear(called_at, refused=True)
         pause = retry_after
         if self._ever_throttled:
             pause *= self._beliefs.ours(self._called_rate())
@@ -154,7 +177,8 @@ class RateLimiter:
         if not self._ever_throttled:
             self._ever_throttled = True
             seconds = max(1.0, now - self._begun_at + retry_after)
-            self._beliefs.start((self._successes + FOUND_CALLS) / seconds, self._successes)
+            found = (self._successes + FOUND_CALLS) / seconds
+            self._beliefs.start(found, self._called_rate(), self._successes)
             self._successes = 0
         else:
             seconds = min(MOST_SECONDS, max(1.0, retry_after))
@@ -164,26 +188,39 @@ class RateLimiter:
         # Not all processes that wait for the same moment come back at that moment.
         self._tokens = min(self._tokens, -pause * self._rate - RETURN * self._random())
 
-    def _price(self) -> float:
-        """Tokens that a call costs: about 1, or none and the next one costs as much more."""
+    def _price(self, now: float) -> float:
+        """Tokens that a call costs: about 1; or next to none, and the next one costs as much more."""
         price = 1 + SPREAD * (2 * self._random() - 1)
+        together = PAIR_SECONDS * self._rate
         if self._owed:
             price, self._owed = price + self._owed, 0.0
-        elif (
-            # The limit may be near: not so in the first calls at the most.
-            (self._ever_throttled or self._successes > FIRST_CALLS)
-            and self._random() < PAIRS * (self._rate / self._most) ** 2
-        ):
-            price, self._owed = 0.0, price
+            self._pair.second_at = now
+        elif together < price and self._random() < self._pairs():
+            price, self._owed = together, price - together
+            self._pair = Pair(now)
         return price
+
+    def _pairs(self) -> float:
+        """The probability that a call is the first of a pair."""
+        if not self._ever_throttled and self._successes <= self._first_calls:
+            return 0.0  # the calls at the most say nothing about the limit
+        near_limit = PAIRS * (self._rate / self._most) ** 2
+        doubtful = DOUBTFUL_PAIRS / math.sqrt(self._instances) * math.pow(self._others, DOUBTFUL)
+        return max(near_limit, doubtful)
+
+    def _hear(self, called_at: float, refused: bool) -> None:
+        """Learn from a pair, if this is the answer that was missing."""
+        second_refused = self._pair.answered(called_at, refused)
+        if second_refused is not None:
+            self._beliefs.learn_from_second(self._called_rate(), second_refused)
 
     def _unrefused_rate(self) -> float:
         """The rate of a process that has never been refused."""
-        if self._successes < FIRST_CALLS:
+        if self._successes < self._first_calls:
             return self._most
-        if self._successes == FIRST_CALLS:
-            return max(self._least, THEN * self._most)
-        return min(self._most, self._rate * (1 + RISE))
+        if self._successes == self._first_calls:
+            return max(self._least, THEN * self._most / math.sqrt(self._instances))
+        return min(self._most, self._rate * (1 + RISE / math.pow(self._instances, CROWD)))
 
     def _called_rate(self) -> float:
         return min(self._most, max(self._least / 4, self._used_rate))
@@ -197,7 +234,9 @@ class RateLimiter:
         self._successes, self._learned_at = 0, now
 
     def _follow(self) -> None:
+        self._others = 1 - self._beliefs.ours(self._called_rate())
         caution = CAUTION * (self._most / 8 / self._rate) ** BOLDNESS
+        caution *= 1 + DARING / self._instances * math.pow(self._others, SURENESS)
         limit = self._beliefs.limit(min(0.95, caution))
         self._rate = min(self._most, max(self._least, limit))
 

@@ -26,7 +26,7 @@ LAYERS = (
     {"answer", "history", "contract"},
 )
 FOUNDATIONS = {
-    *("pacing", "beliefs", "breaker", "transport", "identity", "clock", "settings"),
+    *("pacing", "beliefs", "pair", "breaker", "transport", "identity", "clock", "settings"),
     *("cloud_events", "lenient_json"),
     *("connection", "endpoint", "proxy"),
 }

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bench.simulation import storm
+from bench.simulation import REFUSES_AT_RANDOM, storm
 from delete_session.pacing import SPREAD, RateLimiter
 
 
@@ -44,7 +44,7 @@ def drive(
             paced.throttled(now, now, retry_after)
             refused.append(now)
         else:
-            paced.succeeded(now)
+            paced.succeeded(now, now)
             succeeded.append(now)
     return succeeded, refused
 
@@ -82,10 +82,36 @@ def test_first_call_after_a_rest_goes_at_once() -> None:
     assert paced.wait(600) == 0
 
 
-def test_new_process_starts_at_full_rate() -> None:
+@pytest.mark.parametrize("instances", [1, 2])
+def test_new_process_starts_at_full_rate(instances: int) -> None:
     """With nobody else calling, the first ten calls take no longer than the most allows."""
-    times, _ = drive(limiter(), 2)
+    times, _ = drive(RateLimiter(8, lambda: 0.5, instances=instances), 2)
     assert times[9] <= 9 / 8 + 0.01
+
+
+def test_each_starts_the_slower_the_more_there_may_be() -> None:
+    """Twenty fresh instances together do not ask for much more than one of them may."""
+    calls = []
+    for instances in (1, 2, 4, 20):
+        times, _ = drive(RateLimiter(8, lambda: 0.5, instances=instances), 4)
+        calls.append(len(times))
+    assert calls == sorted(calls, reverse=True)
+    assert 20 * calls[-1] <= 2 * 8 * 4
+
+
+@pytest.mark.parametrize(("refused_calls", "seconds"), [(1, 75), (2, 180)])
+def test_process_refused_at_its_first_calls_recovers(refused_calls: int, seconds: float) -> None:
+    """It may be alone after all, and comes back to two calls a second in a minute or three."""
+    left = refused_calls
+    paced = RateLimiter(8, random.Random(1).random)
+
+    def first_ones(_: float) -> bool:
+        nonlocal left
+        left -= 1
+        return left >= 0
+
+    drive(paced, seconds, first_ones)
+    assert paced.rate >= 2
 
 
 def test_start_does_not_take_the_whole_of_a_long_window() -> None:
@@ -100,7 +126,7 @@ def test_new_process_waits_for_its_first_answer() -> None:
     paced = limiter()
     paced.take(0.0)
     assert paced.wait(0.1) >= 0.3
-    paced.succeeded(0.1)
+    paced.succeeded(0.1, 0.0)
     assert paced.wait(0.1) <= 1 / 8
 
 
@@ -111,7 +137,7 @@ def test_what_got_through_first_says_where_to_look() -> None:
         paced = limiter()
         for call in range(calls):
             paced.take(call / 8)
-            paced.succeeded(call / 8)
+            paced.succeeded(call / 8, call / 8)
         paced.take(calls / 8)
         paced.throttled(calls / 8, calls / 8, 1.0)
         rates.append(paced.rate)
@@ -152,13 +178,45 @@ def test_pause_is_no_longer_than_waiting_may_help() -> None:
     assert paced.paused_for(now) < 0.3
 
 
-def test_two_calls_at_once_find_a_used_up_quota_before_others_do() -> None:
+def test_pairs_find_a_used_up_quota_before_others_do() -> None:
     """Near the limit some calls come in pairs, and the rate stays what it is."""
     paced = RateLimiter(8, random.Random(1).random)
     drive(paced, 120, refuses := bucket(5))
     times, _ = drive(paced, 400, refuses, start=130)
     gaps = [after - before for before, after in pairwise(times)]
-    assert 0.01 < sum(gap < 0.001 for gap in gaps) / len(gaps) < 0.2
+    assert 0.01 < sum(gap < 0.0101 for gap in gaps) / len(gaps) < 0.2
+
+
+def pairs_of(refuses: Callable[[float], bool]) -> tuple[float, list[bool]]:
+    """Return the share of calls that come in pairs, and whether the second ones told of a limit."""
+    paced, told = RateLimiter(8, random.Random(1).random), list[bool]()
+    drive(paced, 60, refuses)
+    learn = paced._beliefs.learn_from_second
+
+    def telling(rate: float, refused: bool) -> None:
+        told.append(refused)
+        learn(rate, refused)
+
+    paced._beliefs.learn_from_second = telling  # type: ignore[method-assign]
+    succeeded, refused = drive(paced, 600, refuses, start=61)
+    times = sorted(succeeded + refused)
+    return sum(b - a < 0.0101 for a, b in pairwise(times)) / len(times), told
+
+
+def test_pairs_tell_refusals_that_have_other_reasons() -> None:
+    """A process that has met many of them makes pairs to be sure of it, one at its limit hardly any."""
+    many, told_at_random = pairs_of(share(0.1))
+    few, _ = pairs_of(bucket(1.5))
+    assert many > 3 * few
+    assert len(told_at_random) > 5
+    assert sum(told_at_random) / len(told_at_random) < 0.3
+
+
+def test_calls_made_very_often_come_in_no_pairs() -> None:
+    """Where the next call follows within milliseconds anyway, each costs what it should."""
+    paced = RateLimiter(1000, random.Random(1).random)
+    times, _ = drive(paced, 60)
+    assert len([time for time in times if time >= 50]) == pytest.approx(10_000, rel=0.02)
 
 
 def test_calls_under_way_at_the_cut_cut_no_further() -> None:
@@ -252,7 +310,7 @@ def test_rate_stays_between_the_least_and_the_most(history: list[tuple[float, st
         now += wait
         paced.take(now)
         if outcome == "ok":
-            paced.succeeded(now)
+            paced.succeeded(now, now)
         else:
             paced.throttled(now, now, 2)
         assert 0.1 <= paced.rate <= 8
@@ -292,12 +350,42 @@ def test_storm_leaves_the_live_calls_theirs(quota: str, live: str, processes: in
     """In a simulated storm most of what is free is used, and few live calls are throttled."""
 
     def one_of_them(chance: Callable[[], float]) -> RateLimiter:
-        return RateLimiter(8, chance, instances=max(4, processes))
+        return RateLimiter(8, chance, instances=processes)
 
     outcomes = [storm(seed, quota, live, one_of_them, processes=processes) for seed in range(25)]
     free = 8.0 if live == "none" else 5.0
     assert median(each.throughput for each in outcomes) >= 0.75 * free
     assert median(each.harm for each in outcomes) <= (0.02 if processes == 1 else 0.035)
+
+
+@pytest.mark.parametrize("processes", [1, 4, 20])
+def test_most_of_what_is_free_is_used_where_a_tenth_is_refused_at_random(processes: int) -> None:
+    """Cutting the rate does not help there, and the limiter finds it out in time."""
+
+    def one_of_them(chance: Callable[[], float]) -> RateLimiter:
+        return RateLimiter(8, chance, instances=processes)
+
+    outcomes = [
+        storm(seed, REFUSES_AT_RANDOM, "steady", one_of_them, processes=processes)
+        for seed in range(25)
+    ]
+    assert median(each.throughput for each in outcomes) >= 0.7 * 5
+
+
+@pytest.mark.parametrize(("instances", "part"), [(2, 0.85), (4, 0.7), (20, 0.5)])
+def test_one_that_is_alone_though_there_may_be_more(instances: int, part: float) -> None:
+    """The platform may start fewer instances than it is allowed to."""
+    outcomes = [
+        storm(
+            seed,
+            "bucket of 10",
+            "steady",
+            lambda chance: RateLimiter(8, chance, instances=instances),
+        )
+        for seed in range(9)
+    ]
+    assert median(each.throughput for each in outcomes) >= part * 5
+    assert median(each.harm for each in outcomes) <= 0.02
 
 
 @pytest.mark.parametrize("gap", [5.0, 60.0, 3600.0])
@@ -310,7 +398,7 @@ def test_storm_after_quiet_hours_is_no_slower_than_a_fresh_one(quota: str, gap: 
         for call in range(100, 0, -1):
             assert paced.wait(-call * gap) == 0
             paced.take(-call * gap)
-            paced.succeeded(-call * gap + 0.02)
+            paced.succeeded(-call * gap + 0.02, -call * gap)
         return paced
 
     def seconds(make_pace: Callable[[Callable[[], float]], RateLimiter]) -> float:
@@ -329,7 +417,7 @@ def test_one_chance_refusal_after_quiet_hours_does_not_make_the_next_storm_slow(
             if call == 50:
                 paced.throttled(-call * 60.0 + 0.02, -call * 60.0, 1.0)
             else:
-                paced.succeeded(-call * 60.0 + 0.02)
+                paced.succeeded(-call * 60.0 + 0.02, -call * 60.0)
         return paced
 
     took = median(storm(seed, "bucket of 10", "steady", unlucky).seconds for seed in range(5))
@@ -360,7 +448,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.limiter.take(self.now)
         self.taken += 1
         if outcome == "ok":
-            self.limiter.succeeded(self.now)
+            self.limiter.succeeded(self.now, self.now)
         else:
             self.limiter.throttled(self.now, self.now, 1.0)
 
