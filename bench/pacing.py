@@ -8,159 +8,52 @@ whatever it is answered, the most deletions per second for the same harm to the 
 """
 
 import argparse
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise, product
+from dataclasses import dataclass
+from itertools import product
 from multiprocessing import Pool
+from multiprocessing.pool import Pool as PoolType
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import simulation
-from bench.simulation import (
-    LIVE,
-    MOST,
-    QUOTAS,
-    REFUSES_AT_RANDOM,
-    Cell,
-    ConstantPace,
-    Outcome,
-    Point,
-    Verdict,
-    storm,
-)
+from bench.frontier import frontier, judge_all, typical
+from bench.simulation import LIVE, MOST, QUOTAS, REFUSES_AT_RANDOM, Cell, Point, Verdict, storm
 from delete_session.pacing import RateLimiter
 
 PROCESSES = 1, 4, 20
+TOLD_OTHERWISE = (2, 1), (20, 1), (20, 4), (1, 2)
+"""Numbers of instances that processes are told of, and of those that run: the platform need not start
+all that it may, and a setting may be wrong. First what `infra/` deploys, with one of two at work."""
 LATENCIES = 0.02, 0.3
-BESIDE_LIVE = tuple(step / 4 for step in range(1, 21))
-"""Constant rates that are tried beside live calls, up to what these leave of the quota."""
-ALONE = tuple(step / 2 for step in range(8, 21))
-LOW = 0.1, 0.2
-TENTH = 1.0
-"""A tenth of the quota. Its harm is the price of a revocation's priority: a second, stricter count of
-cells lets the limiter harm the live calls no more than the best constant rate that keeps to two in a
-hundred, or to this price where that is more."""
-CACHE = Path("build/pacing-frontier.json")
 
 
-def _typical(rate: float, outcomes: Sequence[Outcome]) -> Point:
-    return Point(
-        rate,
-        median(each.throughput for each in outcomes),
-        median(each.harm for each in outcomes),
-        median(each.waste for each in outcomes),
-    )
-
-
-def constant(task: tuple[str, str, float]) -> Point:
-    """Simulate one client with a constant rate."""
-    quota, live, rate = task
-    return _typical(
-        rate,
-        [storm(seed, quota, live, lambda chance: ConstantPace(rate, chance)) for seed in range(9)],
-    )
-
-
-def one_of(processes: int) -> Callable[[Callable[[], float]], RateLimiter]:
+def one_of(instances: int) -> Callable[[Callable[[], float]], RateLimiter]:
     """Return what makes the limiter of one process that is told of so many."""
-    return lambda chance: RateLimiter(MOST, chance, instances=processes)
+    return lambda chance: RateLimiter(MOST, chance, instances=instances)
 
 
-def limiter(task: tuple[Cell, int]) -> Point:
-    """Simulate the deployed limiter."""
-    cell, seeds = task
-    return _typical(
+def limiter(task: tuple[Cell, int, int]) -> Point:
+    """Simulate the deployed limiter: a cell, how many instances it is told of, and seeds."""
+    cell, told, seeds = task
+    return typical(
         0.0,
         [
             storm(
                 seed,
                 cell.quota,
                 cell.live,
-                one_of(cell.processes),
+                one_of(told),
                 processes=cell.processes,
                 latency=cell.latency,
             )
             for seed in range(seeds)
         ],
     )
-
-
-def frontier(workers: int) -> dict[str, list[Point]]:
-    """What constant rates come to, by quota and pattern; kept in a file until the code changes."""
-    code = Path(simulation.__file__).read_bytes() + repr((BESIDE_LIVE, ALONE, LOW)).encode()
-    version = hashlib.sha256(code).hexdigest()
-    if CACHE.exists():
-        kept = json.loads(CACHE.read_text())
-        if kept["version"] == version:
-            return {
-                name: [Point(*each) for each in curve] for name, curve in kept["curves"].items()
-            }
-    tasks = [
-        (quota, live, rate)
-        for quota, live in product(QUOTAS, LIVE)
-        for rate in (ALONE if live == "none" else LOW + BESIDE_LIVE)
-    ]
-    with Pool(workers) as pool:
-        points = pool.map(constant, tasks, chunksize=4)
-    curves: dict[str, list[Point]] = {}
-    for (quota, live, _), point in zip(tasks, points, strict=True):
-        curves.setdefault(f"{quota}, {live}", []).append(point)
-    CACHE.parent.mkdir(exist_ok=True)
-    rows = {
-        name: [(p.rate, p.throughput, p.harm, p.waste) for p in curve]
-        for name, curve in curves.items()
-    }
-    CACHE.write_text(json.dumps({"version": version, "curves": rows}))
-    return curves
-
-
-def best_constant(curve: Sequence[Point], most_harm: float, most_rate: float) -> Point:
-    """Return the constant rate with the most deletions for no more harm, between two if need be."""
-    allowed = [point for point in curve if point.rate <= most_rate]
-    fits = [point for point in allowed if point.harm <= most_harm]
-    for low, high in pairwise(allowed):
-        if low.harm <= most_harm < high.harm:
-            part = (most_harm - low.harm) / (high.harm - low.harm)
-            fits.append(
-                Point(
-                    *(
-                        a + part * (b - a)
-                        for a, b in (
-                            (low.rate, high.rate),
-                            (low.throughput, high.throughput),
-                            (low.harm, high.harm),
-                            (low.waste, high.waste),
-                        )
-                    )
-                )
-            )
-    return max(fits, key=lambda point: point.throughput) if fits else allowed[0]
-
-
-def judge(cell: Cell, got: Point, curve: Sequence[Point]) -> Verdict:
-    """Compare the limiter with the best constant rate."""
-    part, points = (0.85, 0.0) if cell.processes == 1 else (0.75, 0.01)
-    fastest = MOST * cell.processes
-    tenth = next((point.harm for point in curve if point.rate == TENTH), 0.0)
-    # The rate that the bars are about is the best for the same harm as the limiter's. So harm that buys
-    # no deletions is a miss, and harm that a constant rate would have to do as well is none.
-    best = best_constant(curve, max(0.02, got.harm), fastest)
-    most_harm = points + max(0.02, best.harm + 0.005)
-    cheap = best_constant(curve, max(0.02, tenth), fastest)
-    strict_harm = points + max(0.02, cheap.harm + 0.005)
-    bars = {
-        "slow": got.throughput >= part * best.throughput,
-        "harm": got.harm <= most_harm,
-        "waste": got.waste <= 0.05 or best.waste >= 0.03,
-    }
-    missed = tuple(name for name, held in bars.items() if not held)
-    return Verdict(cell, got, best, most_harm, strict_harm, missed)
 
 
 def all_cells(quick: bool) -> list[Cell]:
@@ -248,6 +141,75 @@ def later(task: tuple[int, int]) -> float:
     return sum(at >= 300 for at, _ in outcome.deleted) / 180
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was simulated, but for the cells; a quick run leaves out the second field."""
+
+    at_random: list[tuple[int, float, float]]
+    """Processes, and deletions a second in a storm, and after five minutes."""
+    told_otherwise: list[tuple[int, int, list[Verdict]]]
+    """Instances that each was told of, those that run, and every quota and pattern."""
+    fairness: list[tuple[int, float, float]]
+    """Processes, and the least share of one of them, and a newcomer's, as parts of an equal one."""
+
+
+def explore(pool: PoolType, seeds: int, quick: bool, curves: dict[str, list[Point]]) -> Findings:
+    """Simulate what is no cell."""
+    everything = list(product(QUOTAS, range(seeds)))
+
+    def fair(n: int) -> tuple[int, float, float]:
+        found = pool.map(shares, [(quota, n, seed) for quota, seed in everything], chunksize=1)
+        return n, median(least for least, _ in found), median(joined for _, joined in found)
+
+    def at_random(n: int) -> tuple[int, float, float]:
+        point = pool.apply_async(limiter, ((Cell(REFUSES_AT_RANDOM, "steady", n, 0.02), n, seeds),))
+        after = median(pool.map(later, [(n, seed) for seed in range(seeds)], chunksize=1))
+        return n, point.get().throughput, after
+
+    def otherwise(told: int, running: int) -> tuple[int, int, list[Verdict]]:
+        cells = [Cell(quota, live, running, LATENCIES[0]) for quota, live in product(QUOTAS, LIVE)]
+        points = pool.map(limiter, [(cell, told, seeds) for cell in cells], chunksize=1)
+        return told, running, judge_all(cells, points, curves)
+
+    return Findings(
+        [at_random(n) for n in PROCESSES],
+        [] if quick else [otherwise(*each) for each in TOLD_OTHERWISE],
+        [fair(n) for n in PROCESSES[1:]],
+    )
+
+
+def summary(verdicts: Sequence[Verdict], findings: Findings) -> list[str]:
+    """Say in a few lines what it came to."""
+
+    def held(of: Sequence[Verdict]) -> str:
+        whole = [each for each in of if not each.missed]
+        strict = sum(each.got.harm <= each.strict_harm for each in whole)
+        return f"{len(whole)} of {len(of)} hold every bar, {strict} the stricter one of harm, too"
+
+    lines = [f"cells: {held(verdicts)}"]
+    lines += [
+        f"  {n} processes: {held([each for each in verdicts if each.cell.processes == n])}"
+        for n in PROCESSES
+    ]
+    for told, running, of in findings.told_otherwise:
+        part = median(each.got.throughput / each.best.throughput for each in of)
+        lines.append(
+            f"  told of {told}, {running} running, {1000 * LATENCIES[0]:.0f} ms: {held(of)}; "
+            f"{part:.2f} of the best constant rate in the median cell"
+        )
+    lines += [
+        f"{REFUSES_AT_RANDOM}, {n} processes: {storms:.2f}/s of 5 free, "
+        f"after five minutes {after:.2f}/s"
+        for n, storms, after in findings.at_random
+    ]
+    lines += [
+        f"{n} processes: least share of an instance over a minute, ÷ equal: {least:.2f}; "
+        f"of a newcomer after 30 s: {joined:.2f}"
+        for n, least, joined in findings.fairness
+    ]
+    return lines
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and draw it; the exit status is 0 whatever the figures."""
     parser = argparse.ArgumentParser(prog="make pacing", description=__doc__)
@@ -259,47 +221,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = min(2, os.cpu_count() or 1)
     curves = frontier(workers)
     cells = all_cells(options.quick)
-    fair_tasks = [(quota, n, seed) for quota in QUOTAS for n in (4, 20) for seed in range(seeds)]
     with Pool(workers) as pool:
-        points = pool.map(limiter, [(cell, seeds) for cell in cells], chunksize=1)
-        at_random = [
-            pool.apply_async(limiter, ((Cell(REFUSES_AT_RANDOM, "steady", n, 0.02), seeds),))
-            for n in PROCESSES
-        ]
-        random_points = [each.get() for each in at_random]
-        fair = pool.map(shares, fair_tasks, chunksize=1)
-        late = [
-            median(pool.map(later, [(n, seed) for seed in range(seeds)], chunksize=1))
-            for n in PROCESSES
-        ]
-    verdicts = [
-        judge(cell, got, curves[f"{cell.quota}, {cell.live}"])
-        for cell, got in zip(cells, points, strict=True)
-    ]
+        tasks = [(cell, cell.processes, seeds) for cell in cells]
+        verdicts = judge_all(cells, pool.map(limiter, tasks, chunksize=1), curves)
+        findings = explore(pool, seeds, options.quick, curves)
     console = Console(width=150)
     console.print(table_of(verdicts))
-    held = sum(not each.missed for each in verdicts)
-    strict = sum(not each.missed and each.got.harm <= each.strict_harm for each in verdicts)
-    console.print(
-        f"{held} of {len(verdicts)} cells hold every bar, {strict} the stricter one of harm, too"
-    )
-    for processes in PROCESSES:
-        mine = [each for each in verdicts if each.cell.processes == processes]
-        strict = sum(not each.missed and each.got.harm <= each.strict_harm for each in mine)
-        held = sum(not each.missed for each in mine)
-        console.print(f"  {processes} processes: {held} of {len(mine)}, strictly {strict}")
-    for processes, point, after in zip(PROCESSES, random_points, late, strict=True):
-        console.print(
-            f"{REFUSES_AT_RANDOM}, {processes} processes: {point.throughput:.2f}/s of 5 free, "
-            f"after five minutes {after:.2f}/s"
-        )
-    for processes in (4, 20):
-        found = [each for each, task in zip(fair, fair_tasks, strict=True) if task[1] == processes]
-        console.print(
-            f"{processes} processes: least share of an instance over a minute, ÷ equal: "
-            f"{median(each[0] for each in found):.2f}; of a newcomer after 30 s: "
-            f"{median(each[1] for each in found):.2f}"
-        )
+    for line in summary(verdicts, findings):
+        console.print(line)
     if not options.quick:
         from bench.pacing_chart import draw
 

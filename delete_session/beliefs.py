@@ -15,9 +15,10 @@ MOST_OWN_SHARE = 0.73
 """It grows no further: some calls come through however many there are."""
 OTHER_SHARES = 0.0004, 0.037, 0.1, 0.128, 0.45
 """Shares that may be refused whatever the rate: by a quota that others use up, for example."""
-CROWD = 0.4
-"""Several processes that call the same resource know less each, and more of each other: what follows is
-narrower, more doubtful and begins with a longer memory by this power of their number."""
+CROWD, NO_CROWD = 0.65, 2
+"""Of several processes that call the same resource each sees less of its limit, and what it sees is
+more often another's doing. So what they suppose is narrower by this power of their number over the
+second, they are more ready to be wrong, and begin with a longer memory. Two are no crowd yet."""
 DOUBT, MOST_DOUBT = 0.049, 0.5
 """Probability, before all evidence, that it is any but the first of them; in a crowd at most."""
 USUAL_LIMIT, WIDTH = 0.19, 4.2
@@ -36,6 +37,11 @@ LATE = 0.1
 because of the rate: time has passed between them, or they changed places on their way."""
 
 
+def crowd(instances: int) -> float:
+    """How much of a crowd so many processes are: 1 for those that are none."""
+    return math.pow(max(1.0, instances / NO_CROWD), CROWD)
+
+
 class Beliefs:
     """What is known about the limit: suppositions, and how probable each of them is.
 
@@ -45,13 +51,13 @@ class Beliefs:
     """
 
     def __init__(self, least: float, most: float, instances: int) -> None:
-        crowd = math.pow(instances, CROWD)
-        self._doubt = min(MOST_DOUBT, DOUBT * crowd)
-        self._found_width, self._first_memory = FOUND_WIDTH / crowd, FIRST_MEMORY * crowd
+        crowded = crowd(instances)
+        self._doubt = min(MOST_DOUBT, DOUBT * crowded)
+        self._found_width, self._first_memory = FOUND_WIDTH / crowded, FIRST_MEMORY * crowded
         count = 1 + math.ceil(STEPS * math.log2(3 * most / least))
         self._most = most
         self._limits = [least * 2 ** (step / STEPS) for step in range(count)]
-        self._logs = self._prior = self._about(USUAL_LIMIT * most, WIDTH / crowd)
+        self._logs = self._prior = self._about(USUAL_LIMIT * most, WIDTH / crowded)
         self._calls = 0
         self._others = [other for other in OTHER_SHARES for _ in self._limits]
         self._expected: dict[tuple[int, bool], list[float]] = {}

@@ -8,18 +8,17 @@ import math
 import random
 from collections.abc import Callable
 
-from .beliefs import CROWD, Beliefs
+from .beliefs import Beliefs, crowd
 from .pair import Pair
 
 # Found with bench/pacing.py, as the constants of beliefs.py were.
 START = 0.1
 """A new process calls at this part of the most until its first answer."""
 FIRST_CALLS, THEN, RISE = 20, 0.24, 0.1
-"""Then at the most for so many calls, of all instances together; and if none of them was refused, from
-this part of the most on (divided by the root of their number), higher by this part (the less, the more
-they are) with each success, until the first refusal: where refusals come late, a start at full speed
-takes what others need before anything is refused. What got through by then, pause included, says where
-to look for the limit."""
+"""Then at the most for so many calls, of all instances together. If none of them was refused, it goes
+on from this part of the most, higher by this part with each success, until the first refusal (both are
+less in a crowd): where refusals come late, a start at full speed takes what others need before anything
+is refused. What got through by then, pause included, says where to look for the limit."""
 REST_SECONDS, REST_CALLS = 30.0, 4
 """After so long without a call, and so many times between calls, a process begins anew: what others
 leave of a quota changes within minutes, and one refusal long ago must not slow down a storm."""
@@ -30,8 +29,8 @@ CAUTION, BOLDNESS = 0.25, 0.18
 """Probability that is left for the limit to be lower than the rate that is kept to; it grows with this
 power of an eighth of the most over the rate, so that processes come to share alike."""
 DARING, SURENESS = 1.75, 7
-"""And by so much (divided by the instances), times this power of the probability that refusals have
-other reasons: the surer that is, the less there is to lose. The pairs below keep it from error."""
+"""And by so much (less in a crowd), times this power of the probability that refusals have other
+reasons: the surer that is, the less there is to lose. The pairs below keep it from error."""
 RATE_SECONDS = 17.0
 """The rate of our own calls is measured over so long, and over two calls at least."""
 SPREAD = 0.12
@@ -43,8 +42,8 @@ PAIRS = 0.2
 first to find a quota used up. Evenly spaced calls take what evenly spaced others leave, and push these
 over the limit without being refused themselves."""
 DOUBTFUL_PAIRS, DOUBTFUL = 0.3, 8
-"""Or so many (divided by the root of the instances), times this power of the probability that refusals
-have other reasons: if the first of a pair is refused, the second tells whether it is so."""
+"""Or so many, times this power of the probability that refusals have other reasons: if the first of a
+pair is refused, the second tells whether it is so."""
 RETURN = 1.7
 """After a pause, up to so many times the time between calls passes before the next one, at random."""
 REFUSAL_WEIGHT, MOST_SECONDS = 1.05, 2.75
@@ -87,7 +86,7 @@ class RateLimiter:
         self._most = most
         self._least = min(most, most * LEAST_PART / instances if least is None else least)
         self._random = random
-        self._instances = instances
+        self._instances, self._crowd = instances, crowd(instances)
         self._first_calls = max(1, round(FIRST_CALLS / instances))
         # Some 50 ms worth of calls may go at once, where the rate is so high that timers are coarse.
         self._capacity = max(1.0, most * 0.05 - 1)
@@ -205,7 +204,7 @@ class RateLimiter:
         if not self._ever_throttled and self._successes <= self._first_calls:
             return 0.0  # the calls at the most say nothing about the limit
         near_limit = PAIRS * (self._rate / self._most) ** 2
-        doubtful = DOUBTFUL_PAIRS / math.sqrt(self._instances) * math.pow(self._others, DOUBTFUL)
+        doubtful = DOUBTFUL_PAIRS * math.pow(self._others, DOUBTFUL)
         return max(near_limit, doubtful)
 
     def _hear(self, called_at: float, refused: bool) -> None:
@@ -219,8 +218,8 @@ class RateLimiter:
         if self._successes < self._first_calls:
             return self._most
         if self._successes == self._first_calls:
-            return max(self._least, THEN * self._most / math.sqrt(self._instances))
-        return min(self._most, self._rate * (1 + RISE / math.pow(self._instances, CROWD)))
+            return max(self._least, THEN * self._most / self._crowd)
+        return min(self._most, self._rate * (1 + RISE / self._crowd))
 
     def _called_rate(self) -> float:
         return min(self._most, max(self._least / 4, self._used_rate))
@@ -236,7 +235,7 @@ class RateLimiter:
     def _follow(self) -> None:
         self._others = 1 - self._beliefs.ours(self._called_rate())
         caution = CAUTION * (self._most / 8 / self._rate) ** BOLDNESS
-        caution *= 1 + DARING / self._instances * math.pow(self._others, SURENESS)
+        caution *= 1 + DARING / self._crowd * math.pow(self._others, SURENESS)
         limit = self._beliefs.limit(min(0.95, caution))
         self._rate = min(self._most, max(self._least, limit))
 

@@ -25,6 +25,7 @@ def test_success_raises_the_limit_and_a_refusal_lowers_it() -> None:
 def test_refusals_that_go_on_at_a_low_rate_have_other_reasons() -> None:
     """Where cutting the rate did not help, the rate is not the reason."""
     made = beliefs()
+    made.learn(4.0, 3, refused=True)
     first = made.ours(4.0)
     for rate in (2.0, 1.0, 0.5, 0.5, 0.5):
         made.learn(rate, 5, refused=False)
