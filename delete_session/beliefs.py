@@ -18,7 +18,8 @@ OTHER_SHARES = 0.0004, 0.037, 0.1, 0.128, 0.45
 CROWD, NO_CROWD = 0.65, 2
 """Of several processes that call the same resource each sees less of its limit, and what it sees is
 more often another's doing. So what they suppose is narrower by this power of their number over the
-second, they are more ready to be wrong, and begin with a longer memory. Two are no crowd yet."""
+second, and changes less with each answer; they are more ready to be wrong, and begin with a longer
+memory. Two are no crowd yet."""
 DOUBT, MOST_DOUBT = 0.049, 0.5
 """Probability, before all evidence, that it is any but the first of them; in a crowd at most."""
 USUAL_LIMIT, WIDTH = 0.19, 4.2
@@ -51,7 +52,7 @@ class Beliefs:
     """
 
     def __init__(self, least: float, most: float, instances: int) -> None:
-        crowded = crowd(instances)
+        self._crowd = crowded = crowd(instances)
         self._doubt = min(MOST_DOUBT, DOUBT * crowded)
         self._found_width, self._first_memory = FOUND_WIDTH / crowded, FIRST_MEMORY * crowded
         count = 1 + math.ceil(STEPS * math.log2(3 * most / least))
@@ -88,7 +89,7 @@ class Beliefs:
         self._calls += calls
         memory = min(MEMORY, self._first_memory + self._calls * MEMORY_GROWTH)
         kept = (1 - 1 / memory) ** calls
-        weight *= (1 - kept) * memory
+        weight *= (1 - kept) * memory / self._crowd
         level = self._level(rate)
         expected = self._logs_of(level, refused)
         self._logs = [
