@@ -35,8 +35,9 @@ RATE_SECONDS = 17.0
 """The rate of our own calls is measured over so long, and over two calls at least."""
 SPREAD = 0.12
 """The time to the next call is that much longer or shorter than the rate says, at random."""
-PAIR_SECONDS = 0.01
-"""Two calls of a pair are so far apart; the time after them is as much longer."""
+APART = 0.08
+"""Two calls of a pair are so much of the time between calls at the most apart (10 ms if it is eight a
+second), so that they arrive in turn, if possible; the time after them is as much longer."""
 PAIRS = 0.2
 """So many calls, times the square of the rate over the most, are the first of a pair: the second is the
 first to find a quota used up. Evenly spaced calls take what evenly spaced others leave, and push these
@@ -190,11 +191,11 @@ class RateLimiter:
     def _price(self, now: float) -> float:
         """Tokens that a call costs: about 1; or next to none, and the next one costs as much more."""
         price = 1 + SPREAD * (2 * self._random() - 1)
-        together = PAIR_SECONDS * self._rate
         if self._owed:
             price, self._owed = price + self._owed, 0.0
             self._pair.second_at = now
-        elif together < price and self._random() < self._pairs():
+        elif self._random() < self._pairs():
+            together = APART * self._rate / self._most
             price, self._owed = together, price - together
             self._pair = Pair(now)
         return price

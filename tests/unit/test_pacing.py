@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from bench import simulation
 from bench.simulation import REFUSES_AT_RANDOM, storm
 from delete_session.pacing import SPREAD, RateLimiter
 
@@ -212,11 +213,27 @@ def test_pairs_tell_refusals_that_have_other_reasons() -> None:
     assert sum(told_at_random) / len(told_at_random) < 0.3
 
 
-def test_calls_made_very_often_come_in_no_pairs() -> None:
-    """Where the next call follows within milliseconds anyway, each costs what it should."""
+def test_pairs_do_not_change_a_high_rate() -> None:
+    """Each call costs what it should, however close they are."""
     paced = RateLimiter(1000, random.Random(1).random)
     times, _ = drive(paced, 60)
     assert len([time for time in times if time >= 50]) == pytest.approx(10_000, rel=0.02)
+
+
+@pytest.mark.parametrize("kind", [lambda: simulation.Bucket(30), lambda: simulation.Bucket(100)])
+def test_raised_quota_is_shared_alike(
+    kind: Callable[[], simulation.Bucket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ten times the quota, calls do not fall into step with those of a live client."""
+    monkeypatch.setattr(simulation, "QUOTA", 100.0)
+    monkeypatch.setattr(simulation, "LIVE_RATE", 50.0)
+    monkeypatch.setitem(simulation.QUOTAS, "raised", lambda _: kind())
+    outcomes = [
+        storm(seed, "raised", "steady", lambda chance: RateLimiter(80, chance), messages=5000)
+        for seed in range(5)
+    ]
+    assert median(each.throughput for each in outcomes) >= 0.85 * 50
+    assert max(each.harm for each in outcomes) <= 0.02
 
 
 def test_calls_under_way_at_the_cut_cut_no_further() -> None:
@@ -372,7 +389,7 @@ def test_most_of_what_is_free_is_used_where_a_tenth_is_refused_at_random(process
     assert median(each.throughput for each in outcomes) >= 0.7 * 5
 
 
-@pytest.mark.parametrize(("instances", "part"), [(2, 0.85), (4, 0.7), (20, 0.5)])
+@pytest.mark.parametrize(("instances", "part"), [(2, 0.85), (4, 0.7), (20, 0.35)])
 def test_one_that_is_alone_though_there_may_be_more(instances: int, part: float) -> None:
     """The platform may start fewer instances than it is allowed to."""
     outcomes = [
