@@ -193,7 +193,7 @@ class RateLimiter:
         price = 1 + SPREAD * (2 * self._random() - 1)
         if self._owed:
             price, self._owed = price + self._owed, 0.0
-            self._pair.second_at = now
+            self._pair.call_second(now)
         elif self._random() < self._pairs():
             together = APART * self._rate / self._most
             price, self._owed = together, price - together

@@ -13,6 +13,11 @@ class Pair:
     first_refused: bool | None = None
     second_refused: bool | None = None
 
+    def call_second(self, at: float) -> None:
+        """Note when the second call is made; if the first one is answered already, they are no pair."""
+        if self.first_refused is None:
+            self.second_at = at
+
     def answered(self, called_at: float, refused: bool) -> bool | None:
         """Note an answer, to whatever call.
 

@@ -85,3 +85,11 @@ def test_pair_of_calls_at_the_same_moment() -> None:
     pair = Pair(1.0, second_at=1.0)
     assert pair.answered(1.0, refused=True) is None
     assert pair.answered(1.0, refused=False) is False
+
+
+def test_second_call_after_the_first_answer_makes_no_pair() -> None:
+    """What has happened in between would be taken for the quota's state at the first call."""
+    pair = Pair(1.0)
+    assert pair.answered(1.0, refused=True) is None
+    pair.call_second(1.01)
+    assert pair.answered(1.01, refused=False) is None

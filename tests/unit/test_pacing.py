@@ -188,27 +188,34 @@ def test_pairs_find_a_used_up_quota_before_others_do() -> None:
     assert 0.01 < sum(gap < 0.0101 for gap in gaps) / len(gaps) < 0.2
 
 
-def pairs_of(refuses: Callable[[float], bool]) -> tuple[float, list[bool]]:
-    """Return the share of calls that come in pairs, and whether the second ones told of a limit."""
-    paced, told = RateLimiter(8, random.Random(1).random), list[bool]()
-    drive(paced, 60, refuses)
-    learn = paced._beliefs.learn_from_second
+def pairs_of(quota: str) -> tuple[float, list[bool]]:
+    """Return the share of calls that come in pairs, and how the second was answered where it told."""
+    times, told = list[float](), list[bool]()
 
-    def telling(rate: float, refused: bool) -> None:
-        told.append(refused)
-        learn(rate, refused)
+    class Watched(RateLimiter):
+        def take(self, now: float) -> None:
+            times.append(now)
+            super().take(now)
 
-    paced._beliefs.learn_from_second = telling  # type: ignore[method-assign]
-    succeeded, refused = drive(paced, 600, refuses, start=61)
-    times = sorted(succeeded + refused)
+        def _begin(self) -> None:
+            super()._begin()
+            learn = self._beliefs.learn_from_second
+
+            def telling(rate: float, refused: bool) -> None:
+                told.append(refused)
+                learn(rate, refused)
+
+            self._beliefs.learn_from_second = telling  # type: ignore[method-assign]
+
+    storm(1, quota, "steady", lambda chance: Watched(8, chance), messages=2000)
     return sum(b - a < 0.0101 for a, b in pairwise(times)) / len(times), told
 
 
 def test_pairs_tell_refusals_that_have_other_reasons() -> None:
     """A process that has met many of them makes pairs to be sure of it, one at its limit hardly any."""
-    many, told_at_random = pairs_of(share(0.1))
-    few, _ = pairs_of(bucket(1.5))
-    assert many > 3 * few
+    many, told_at_random = pairs_of(REFUSES_AT_RANDOM)
+    few, _ = pairs_of("bucket of 3")
+    assert many > 1.5 * few
     assert len(told_at_random) > 5
     assert sum(told_at_random) / len(told_at_random) < 0.3
 
