@@ -147,7 +147,8 @@ class RateLimiter:
             now: when the answer came.
             called_at: when the call was made, as `take` was told.
         """
-        self._hear(called_at, refused=False)
+        if self._ever_throttled:
+            self._hear(called_at, refused=False)
         self._successes += 1
         if not self._ever_throttled:
             self._rate = self._unrefused_rate()
@@ -205,8 +206,9 @@ class RateLimiter:
         if not self._ever_throttled and self._successes <= self._first_calls:
             return 0.0  # the calls at the most say nothing about the limit
         near_limit = PAIRS * (self._rate / self._most) ** 2
-        doubtful = DOUBTFUL_PAIRS * math.pow(self._others, DOUBTFUL)
-        return max(near_limit, doubtful)
+        if not self._ever_throttled:
+            return near_limit
+        return max(near_limit, DOUBTFUL_PAIRS * math.pow(self._others, DOUBTFUL))
 
     def _hear(self, called_at: float, refused: bool) -> None:
         """Learn from a pair, if this is the answer that was missing."""
