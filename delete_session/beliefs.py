@@ -18,8 +18,8 @@ OTHER_SHARES = 0.0004, 0.037, 0.1, 0.128, 0.45
 CROWD, NO_CROWD = 0.65, 2
 """Of several processes that call the same resource each sees less of its limit, and what it sees is
 more often another's doing. So what they suppose is narrower by this power of their number over the
-second, and changes less with each answer; they are more ready to be wrong, and begin with a longer
-memory. Two are no crowd yet."""
+second, and changes less with each answer; other reasons are more probable beforehand, and the memory
+is longer at first. Two are no crowd yet."""
 DOUBT, MOST_DOUBT = 0.049, 0.5
 """Probability, before all evidence, that it is any but the first of them; in a crowd at most."""
 USUAL_LIMIT, WIDTH = 0.19, 4.2

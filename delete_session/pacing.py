@@ -71,9 +71,9 @@ class RateLimiter:
             fall into step with another caller and take its place every time.
         least: calls per second; the rate never falls below it, however many are refused. The pause
             that a refusal asks for comes on top. None: a part of the most, divided by `instances`.
-        instances: how many processes may call at the same time at most, this one included. Each
-            starts the slower, and is the less ready to take refusals for another's, the more there
-            may be.
+        instances: how many processes may call at the same time at most, this one included. The more
+            there may be, the slower each starts, the surer it is of the limit that its start shows,
+            and the less daring.
     """
 
     def __init__(
