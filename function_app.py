@@ -2,8 +2,8 @@
 
 import azure.functions as func
 
+from delete_session.app import create_blueprint
 from delete_session.settings import Settings
-from delete_session.trigger import create_blueprint
 
 app = func.FunctionApp()
 app.register_functions(create_blueprint(Settings.from_environment()))

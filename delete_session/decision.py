@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from .answer import Answer, Meaning, describe, meaning
+from .verdict import Answer, Meaning, describe, meaning
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from functools import lru_cache
 import httpx
 
 from . import __version__
-from .answer import Answer, refuses_token, repeats_status, retry_after_seconds
 from .contract import SessionRevoked
 from .identity import TokenSource, TokenUnavailable
 from .proxy import Proxy
 from .transport import AiohttpTransport
+from .verdict import Answer, refuses_token, repeats_status, retry_after_seconds
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 1000

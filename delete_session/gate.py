@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from .answer import Answer, Meaning, describe, meaning
 from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
 from .pacing import RateLimiter
+from .verdict import Answer, Meaning, describe, meaning
 
 # Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
 # own message only. A minute is the longest period of a documented limit (20 calls a minute, tier F0).

@@ -10,9 +10,9 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from .answer import Answer, Meaning, describe, meaning, remedy
 from .breaker import BreakerState
-from .delivery import Revocation
+from .message import Revocation
+from .verdict import Answer, Meaning, describe, meaning, remedy
 
 _logger = logging.getLogger("delete_session")
 # The audit lines must pass whatever the root logger lets through.

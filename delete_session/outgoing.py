@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from azure.servicebus import ServiceBusMessage
 
-from .delivery import RetryCopy
+from .message import RetryCopy
 
 
 def as_message(copy: RetryCopy) -> ServiceBusMessage:

@@ -16,13 +16,12 @@ import msgspec
 
 from .contract import SessionType
 from .decision import DeadLetter, Done
-from .delivery import Revocation
-from .history import History
+from .message import History, Revocation
 
 if TYPE_CHECKING:
     from azure.servicebus import ServiceBusMessage
 
-    from .settlement import Settlement
+    from .queue import ServiceBusQueue
 
 COMPLETED = "liveness-session-revoker.session-revocation.completed"
 FAILED = "liveness-session-revoker.session-revocation.failed"
@@ -193,7 +192,7 @@ class Receipts:
             revocations: what is wrong with one must not disturb the other.
     """
 
-    def __init__(self, queue: str, outcomes: "Settlement") -> None:
+    def __init__(self, queue: str, outcomes: "ServiceBusQueue") -> None:
         self._queue = queue
         self._outcomes = outcomes
         self._opening: asyncio.Task[None] | None = None
@@ -224,7 +223,7 @@ class Receipts:
         return Receipt.at_the_end_of(revocation, decision, self._queue)
 
     async def send(self, receipt: Receipt) -> None:
-        """Send it; the broker drops it if it was sent before. Raises what `Settlement.send` does."""
+        """Send it; the broker drops it if it was sent before. Raises as it does."""
         await self._outcomes.send(receipt.message)
 
 

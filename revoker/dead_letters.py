@@ -16,7 +16,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
-from delete_session import history
+from delete_session import message as history
 from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure

@@ -17,13 +17,13 @@ import httpx
 from azure.core.exceptions import ClientAuthenticationError
 
 from delete_session import __version__
-from delete_session.answer import Answer, Meaning, describe, meaning, remedy
 from delete_session.contract import SessionType
 from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
 from delete_session.identity import credential
 from delete_session.proxy import proxy_for
 from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
+from delete_session.verdict import Answer, Meaning, describe, meaning, remedy
 from revoker.failure import Exit, Failure, first_line
 
 CALL_SECONDS = 15.0

@@ -10,7 +10,7 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.amqp import AmqpMessageBodyType
 
 from delete_session.contract import SessionRevoked, SessionType, parse
-from delete_session.history import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
+from delete_session.message import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
 from revoker.connection import QueueAddress
 
 # What the SDK adds to the application properties of a dead letter.

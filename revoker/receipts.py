@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusReceivedMessage
 
-from delete_session.history import History
+from delete_session.message import History
 from delete_session.receipt import Data, Receipt, published_id
 from revoker.connection import QueueAddress
 from revoker.messages import Seen, peek, text_keys

@@ -1,14 +1,14 @@
 """What to do about each dead-letter reason, and about what a message met last.
 
 The table of docs/operations.md has the same rows; a test keeps the two equal. What is to be done about
-a fault of the deployment, the function itself says (`delete_session.answer.remedy`).
+a fault of the deployment, the function itself says (`delete_session.verdict.remedy`).
 """
 
 import re
 from dataclasses import dataclass
 
-from delete_session.answer import Answer, remedy
 from delete_session.settings import TABLE
+from delete_session.verdict import Answer, remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ REASONS = (
 _ANY_OTHER = REASONS[-1]
 _OTHER_FINAL_CODE = next(each for each in REASONS if "BadArgument" in each.names)
 
-# As delete_session.answer.describe writes it, also where it stands within a longer text.
+# As delete_session.verdict.describe writes it, also where it stands within a longer text.
 _SAID = re.compile(r"HTTP (?P<status>\d{3})(?: (?P<code>[\w.]+))?(?:: (?P<message>.*))?", re.DOTALL)
 
 

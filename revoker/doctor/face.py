@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from delete_session.answer import Answer, Meaning, describe, meaning
+from delete_session.verdict import Answer, Meaning, describe, meaning
 from revoker.connection import face_scope, setting
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped

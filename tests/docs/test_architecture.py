@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 CODE = "".join(
-    (ROOT / "delete_session" / name).read_text() for name in ("decision.py", "revoker.py")
+    (ROOT / "delete_session" / name).read_text() for name in ("decision.py", "handler.py")
 )
 OUTCOMES = {"deleted", "already_gone", "retry_scheduled", "dead_lettered", "settlement_failed"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from delete_session.revoker import HOLD_SECONDS
+from delete_session.handler import HOLD_SECONDS
 from delete_session.settings import TABLE
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient as AsyncClient
 
 from delete_session.decision import Done
-from delete_session.delivery import Delivery, Revocation
+from delete_session.message import Delivery, Revocation
+from delete_session.queue import ServiceBusQueue, SettlementFailed
 from delete_session.receipt import Data, Receipt, Receipts
-from delete_session.settlement import Settlement, SettlementFailed
 from local.cloud import Cloud, Options
 from tests.local.broker_process import BrokerProcess
 from tests.node import installed, run
@@ -129,7 +129,7 @@ async def test_receipts_survive_what_happens_to_connections(tmp_path: Path) -> N
     with BrokerProcess.running(["--config", str(config)]) as broker:
         values = {"ServiceBusConnection": broker.connection_string, "SETTLE_TIMEOUT_SECONDS": "3"}
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        outcomes = Settlement(read.service_bus, OUTCOMES, read.settle_timeout)
+        outcomes = ServiceBusQueue(read.service_bus, OUTCOMES, read.settle_timeout)
         receipts = Receipts(read.queue, outcomes)
 
         def receipt(message_id: str) -> Receipt:

@@ -10,8 +10,8 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from delete_session.decision import DeadLetter
-from delete_session.delivery import Delivery, Revocation
-from delete_session.settlement import LockLost, Settlement, SettlementFailed
+from delete_session.message import Delivery, Revocation
+from delete_session.queue import LockLost, ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import OwnQueue
 from tests.unit.fakes import message, settings
 
@@ -33,7 +33,7 @@ class Desk:
             "SETTLE_TIMEOUT_SECONDS": "3",
         }
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        self.settlement = Settlement(read.service_bus, read.queue, read.settle_timeout)
+        self.settlement = ServiceBusQueue(read.service_bus, read.queue, read.settle_timeout)
 
     def letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.broker.control(

@@ -10,9 +10,9 @@ from azure.servicebus.aio import ServiceBusClient
 
 from delete_session.connection import ServiceBusConnection, service_bus_connection
 from delete_session.decision import DeadLetter
-from delete_session.delivery import Delivery, Revocation
+from delete_session.message import Delivery, Revocation
 from delete_session.proxy import Proxy
-from delete_session.settlement import Settlement, SettlementFailed
+from delete_session.queue import ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import BrokerProcess
 from tests.unit.fakes import message
 from tests.unit.recording_proxy import RecordingProxy
@@ -45,7 +45,7 @@ def connection() -> ServiceBusConnection:
 
 async def settle(broker: BrokerProcess, connection: ServiceBusConnection) -> None:
     """Dead-letter a message and schedule a copy of it, both over the connection."""
-    settlement = Settlement(connection, QUEUE, 3)
+    settlement = ServiceBusQueue(connection, QUEUE, 3)
     async with (
         ServiceBusClient.from_connection_string(broker.connection_string) as client,
         client.get_queue_sender(QUEUE) as sender,

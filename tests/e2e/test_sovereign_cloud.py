@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from delete_session.app import create_handler
 from delete_session.settings import Settings
-from delete_session.trigger import create_revoker
 from local.certificates import self_signed
 from local.service import serve_http
 from tests.unit.fakes import message
@@ -52,7 +52,7 @@ async def test_session_is_deleted_through_the_proxy_with_a_token_of_its_cloud(
         for name in ("HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         settings = Settings.from_environment({**SETTINGS, "HTTPS_PROXY": proxy.url})
-        revoker = create_revoker(settings)
+        revoker = create_handler(settings)
         await revoker.handle(message(b'{"sessionId":"s-1"}'))
         await revoker.face.close()
     assert resources == ["https://cognitiveservices.azure.us"]

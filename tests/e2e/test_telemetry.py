@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from delete_session.answer import Answer
-from delete_session.metrics import SWITCHES, NoTelemetry, OpenTelemetry, telemetry_for
+from delete_session.telemetry import SWITCHES, NoTelemetry, OpenTelemetry, telemetry_for
+from delete_session.verdict import Answer
 from local.cloud import Cloud, Options
 from local.host import worker
 from local.host.configuration import read_host_json

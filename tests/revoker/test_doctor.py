@@ -8,8 +8,8 @@ from time import time
 import pytest
 from aiohttp import web
 
-from delete_session.answer import Answer, remedy
 from delete_session.endpoint import SCOPE
+from delete_session.verdict import Answer, remedy
 from local.certificates import self_signed
 from revoker.doctor import tokens
 from revoker.doctor.face import read_right

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from delete_session.history import History
+from delete_session.message import History
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.conftest import Ran, revoker
 from tests.revoker.desk.conftest import opened

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from delete_session.answer import Answer, describe, remedy
+from delete_session.verdict import Answer, describe, remedy
 from revoker.remedies import REASONS, Reason, for_error, for_reason, plain
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()

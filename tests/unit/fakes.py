@@ -10,15 +10,15 @@ import azure.functions as func
 from azure.functions.servicebus import ServiceBusMessage
 from azure.servicebus import ServiceBusMessage as SentMessage
 
-from delete_session.answer import Answer
+from delete_session.app import create_handler
 from delete_session.clock import Clock
 from delete_session.contract import SessionRevoked
 from delete_session.decision import DeadLetter
-from delete_session.delivery import Delivery, RetryCopy
 from delete_session.face import FaceClient
+from delete_session.message import Delivery, RetryCopy
 from delete_session.receipt import Receipts
 from delete_session.settings import Settings
-from delete_session.trigger import create_revoker
+from delete_session.verdict import Answer
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = "11111111-2222-3333-4444-555555555555"
@@ -173,7 +173,7 @@ def face_client(tokens: object, **environment: str) -> FaceClient:
 
 
 class Bench:
-    """A Revoker with everything around it faked."""
+    """A Handler with everything around it faked."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class Bench:
         self.steps: list[str] = []
         self.settlement = FakeSettlement(*errors, steps=self.steps)
         self.outcomes = FakeSettlement(*receipt_errors, steps=self.steps)
-        self.revoker = create_revoker(settings(**environment), self.time.clock)
+        self.revoker = create_handler(settings(**environment), self.time.clock)
         self.revoker.face = self.face  # type: ignore[assignment]
         self.revoker.settlement = self.settlement  # type: ignore[assignment]
         if self.revoker.receipts is not None:

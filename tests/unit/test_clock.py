@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import azure.functions as func
 import pytest
 
-from delete_session.answer import Answer
+from delete_session.app import create_handler
 from delete_session.clock import Clock
-from delete_session.delivery import RetryCopy
+from delete_session.message import RetryCopy
 from delete_session.settings import Settings
-from delete_session.trigger import create_revoker
+from delete_session.verdict import Answer
 
 TRUE_START = datetime(2026, 1, 1, tzinfo=UTC)
 ENVIRONMENT = {
@@ -64,7 +64,7 @@ async def enqueue_delays(
         monotonic=lambda: 1000 + minutes * 60,
         random=lambda: 0.5,
     )
-    revoker = create_revoker(Settings.from_environment(ENVIRONMENT), clock)
+    revoker = create_handler(Settings.from_environment(ENVIRONMENT), clock)
     copies: list[RetryCopy] = []
 
     async def delete(*_: object) -> Answer:

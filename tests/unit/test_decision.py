@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.answer import Answer, Meaning, meaning
 from delete_session.decision import (
     Attempt,
     DeadLetter,
@@ -15,6 +14,7 @@ from delete_session.decision import (
     decide,
     retry_delay,
 )
+from delete_session.verdict import Answer, Meaning, meaning
 
 POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
 

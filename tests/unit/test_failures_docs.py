@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from delete_session.answer import Answer, Meaning, meaning
 from delete_session.decision import (
     Attempt,
     DeadLetter,
@@ -16,6 +15,7 @@ from delete_session.decision import (
     decide,
 )
 from delete_session.settings import TABLE
+from delete_session.verdict import Answer, Meaning, meaning
 
 PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
 POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)

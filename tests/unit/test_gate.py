@@ -2,9 +2,9 @@
 
 import asyncio
 
-from delete_session.answer import Answer
 from delete_session.clock import Clock
 from delete_session.gate import Gate, Permit
+from delete_session.verdict import Answer
 from tests.unit.fakes import FakeTime
 
 DELETED = Answer(status=204, code="", request_id="r-1")

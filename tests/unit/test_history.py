@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.history import FIRST_ATTEMPT, LAST_ATTEMPT, PROPERTIES, History
+from delete_session.message import FIRST_ATTEMPT, LAST_ATTEMPT, PROPERTIES, History
 
 FIRST = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 

@@ -18,21 +18,21 @@ PACKAGES = [
 
 # From the street up: each room may import those in the lines below its own.
 LAYERS = (
-    {"trigger"},
-    {"revoker"},
-    {"gate", "face", "settlement", "receipt", "log", "metrics"},
+    {"app"},
+    {"handler"},
+    {"gate", "face", "queue", "receipt", "log", "telemetry"},
     {"outgoing"},
-    {"decision", "delivery"},
-    {"answer", "history", "contract"},
+    {"decision", "message"},
+    {"verdict", "contract"},
 )
 FOUNDATIONS = {
     *("pacing", "beliefs", "pair", "breaker", "transport", "identity", "clock", "settings"),
     *("cloud_events", "lenient_json"),
-    *("connection", "endpoint", "proxy"),
+    *("connection", "endpoint", "proxy", "binding"),
 }
 """Know nothing of the layers; any of them may rest on these."""
 PURE = (
-    *("decision", "delivery", "answer", "contract", "history", "receipt"),
+    *("decision", "message", "verdict", "contract", "receipt"),
     *("cloud_events", "lenient_json"),
 )
 """Do no input or output: nothing but the standard library and msgspec is loaded with them."""
@@ -108,12 +108,12 @@ def test_pure_rooms_load_nothing_but_the_standard_library_and_msgspec(room: str)
 
 
 def test_no_room_is_too_large() -> None:
-    """Files of the deployed package have at most 260 lines, functions at most 40."""
+    """Files of the deployed package have at most 400 lines, functions at most 40."""
     import ast
 
     for path in ROOT.glob("delete_session/*.py"):
         text = path.read_text()
-        assert text.count("\n") <= 260, path.name
+        assert text.count("\n") <= 400, path.name
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1

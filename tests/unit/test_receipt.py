@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from delete_session import trigger
-from delete_session.answer import Answer
-from delete_session.delivery import Revocation
-from delete_session.history import History
+from delete_session import app
+from delete_session.handler import HOLD_SECONDS
+from delete_session.message import History, Revocation
+from delete_session.queue import LockLost, SettlementFailed, Unsendable
 from delete_session.receipt import CONTENT_TYPE, published_id
-from delete_session.revoker import HOLD_SECONDS
-from delete_session.settlement import LockLost, SettlementFailed, Unsendable
+from delete_session.verdict import Answer
 
 from .fakes import (
     BAD,
@@ -191,8 +190,8 @@ async def test_copy_of_an_older_version_tells_no_first_attempt() -> None:
 async def test_connection_is_opened_when_the_app_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first messages do not wait for it, and it is not opened again with each of them."""
     bench = Bench(OUTCOME_QUEUE=OUTCOMES)
-    monkeypatch.setattr(trigger, "create_revoker", lambda _: bench.revoker)
-    trigger.create_blueprint(settings(OUTCOME_QUEUE=OUTCOMES))
+    monkeypatch.setattr(app, "create_handler", lambda _: bench.revoker)
+    app.create_blueprint(settings(OUTCOME_QUEUE=OUTCOMES))
     await asyncio.sleep(0)
     assert (bench.outcomes.opened, bench.outcomes.sent) == (1, [])
     await bench.handle()
@@ -313,8 +312,8 @@ def test_nothing_is_loaded_where_nobody_wants_receipts() -> None:
     """Without OUTCOME_QUEUE the app starts without receipts and without their library."""
     code = (
         "import sys; from delete_session.settings import Settings; "
-        "from delete_session.trigger import create_revoker; "
-        "made = create_revoker(Settings.from_environment()); "
+        "from delete_session.app import create_handler; "
+        "made = create_handler(Settings.from_environment()); "
         f"print(made.receipts is not None, *(name for name in {LATER} if name in sys.modules))"
     )
     environment = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from delete_session.delivery import Delivery, Revocation
+from delete_session.message import Delivery, Revocation
 
 from .fakes import ENQUEUED, message
 

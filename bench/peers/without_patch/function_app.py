@@ -2,9 +2,9 @@
 
 import azure.functions as func
 
-from delete_session import trigger
+from delete_session import app as deployed
 from delete_session.settings import Settings
 
-trigger.patch_time_parsing = lambda: None
+deployed.patch_time_parsing = lambda: None
 app = func.FunctionApp()
-app.register_functions(trigger.create_blueprint(Settings.from_environment()))
+app.register_functions(deployed.create_blueprint(Settings.from_environment()))

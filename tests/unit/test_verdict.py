@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.answer import (
+from delete_session.verdict import (
     Answer,
     Meaning,
     meaning,

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from delete_session.answer import Answer
-from delete_session.revoker import HOLD_SECONDS
-from delete_session.settlement import LockLost, SettlementFailed, Unsendable
+from delete_session.handler import HOLD_SECONDS
+from delete_session.queue import LockLost, SettlementFailed, Unsendable
+from delete_session.verdict import Answer
 
 from .fakes import (
     BAD,

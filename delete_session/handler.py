@@ -13,12 +13,12 @@ import azure.functions as func
 from .clock import BrokerTime, Clock
 from .contract import Malformed, parse
 from .decision import Attempt, DeadLetter, Decision, Done, RetryLater, RetryPolicy, decide
-from .delivery import Delivery, Revocation
 from .face import FaceClient
 from .gate import Gate
 from .log import FaultLog, record
-from .metrics import Telemetry
-from .settlement import Settlement, SettlementFailed, Unsendable, hold_until_settled
+from .message import Delivery, Revocation
+from .queue import ServiceBusQueue, SettlementFailed, Unsendable, hold_until_settled
+from .telemetry import Telemetry
 
 if TYPE_CHECKING:
     from .receipt import Receipts
@@ -29,12 +29,12 @@ settle it: well within maxAutoLockRenewalDuration and functionTimeout of host.js
 
 
 @dataclass(slots=True, kw_only=True)
-class Revoker:
+class Handler:
     """What one process holds, and what it does with a message."""
 
     face: FaceClient
     gate: Gate
-    settlement: Settlement
+    settlement: ServiceBusQueue
     receipts: "Receipts | None"
     """None where no publisher wants to be told."""
     telemetry: Telemetry

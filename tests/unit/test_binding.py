@@ -11,15 +11,15 @@ from azure.functions.servicebus import ServiceBusMessage, ServiceBusMessageInCon
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session import trigger
-from delete_session.delivery import Delivery
+from delete_session import app, binding
+from delete_session.message import Delivery
 
 from .fakes import ENQUEUED, FakeTime, throttled
 from .fakes import settings as settings_of
 
 own = meta._BaseConverter._parse_datetime
 own_decode = ServiceBusMessageInConverter.decode
-quick = trigger.first_iso(own)
+quick = binding.first_iso(own)
 
 
 @pytest.mark.parametrize(
@@ -94,22 +94,22 @@ def test_the_trigger_has_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ServiceBusMessageInConverter, "_parse_datetime", own, raising=False)
     monkeypatch.setattr(ServiceBusMessageInConverter, "decode", own_decode)
     for _ in range(2):
-        trigger.patch_time_parsing()
-        trigger.patch_decoding()
+        binding.patch_time_parsing()
+        binding.patch_decoding()
         replaced = (
             ServiceBusMessageInConverter._parse_datetime,
             ServiceBusMessageInConverter.decode,
         )
-        assert {each.__module__ for each in replaced} == {trigger.__name__}
+        assert {each.__module__ for each in replaced} == {binding.__name__}
         assert [each.__qualname__.count("<locals>") for each in replaced] == [1, 1]
 
 
 def test_a_release_without_the_methods_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is nothing to replace, nothing is added."""
     converter = type("ConverterOfALaterRelease", (), {})
-    monkeypatch.setattr(trigger, "ServiceBusMessageInConverter", converter)
-    trigger.patch_time_parsing()
-    trigger.patch_decoding()
+    monkeypatch.setattr(binding, "ServiceBusMessageInConverter", converter)
+    binding.patch_time_parsing()
+    binding.patch_decoding()
     assert not hasattr(converter, "_parse_datetime")
     assert not hasattr(converter, "decode")
 
@@ -132,8 +132,8 @@ def decode(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The binding's decoder, as the function's process has it."""
     monkeypatch.setattr(ServiceBusMessageInConverter, "_parse_datetime", own, raising=False)
     monkeypatch.setattr(ServiceBusMessageInConverter, "decode", own_decode)
-    trigger.patch_time_parsing()
-    trigger.patch_decoding()
+    binding.patch_time_parsing()
+    binding.patch_decoding()
     return ServiceBusMessageInConverter.decode
 
 
@@ -208,7 +208,7 @@ NAMES = st.sampled_from([*METADATA, "TimeToLive", "LockedUntil", "State", "Subje
 @given(st.dictionaries(NAMES | st.text(), DATUMS) | st.none())
 def test_no_metadata_keep_a_message_back(metadata: Any) -> None:
     """Whatever the host tells of a message, and if it tells nothing, the function gets the body."""
-    decode: Any = trigger.despite_odd_metadata(own_decode)
+    decode: Any = binding.despite_odd_metadata(own_decode)
     message = decode(Datum(b"x", "bytes"), trigger_metadata=metadata)
     assert Delivery.from_trigger(message, ENQUEUED).body == b"x"
 
@@ -220,7 +220,7 @@ async def test_limiter_is_told_how_many_instances_there_may_be(count: int) -> No
     async def rate(**environment: str) -> float:
         time = FakeTime()
         environment |= {"FACE_MAX_CALLS_PER_SECOND": "8", "MAXIMUM_INSTANCE_COUNT": str(count)}
-        gate = trigger.create_revoker(settings_of(**environment), time.clock).gate
+        gate = app.create_handler(settings_of(**environment), time.clock).gate
         for _ in range(20):
             permit = await gate.acquire(within=1e6)
             assert permit is not None

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from .connection import ServiceBusConnection
 from .decision import DeadLetter
-from .delivery import Delivery, RetryCopy
+from .message import Delivery, RetryCopy
 
 # azure.servicebus takes as long to import as all else together and most messages never need it:
 # it is imported with the first dead-letter or retry.
@@ -73,7 +73,7 @@ async def hold_until_settled(
         pause = min(2 * pause, 30.0)
 
 
-class Settlement:
+class ServiceBusQueue:
     """Settles on a connection of its own, opened at first use and reopened after a loss.
 
     Args:

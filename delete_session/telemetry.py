@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from . import __version__
-from .answer import Answer
-from .delivery import Revocation
+from .message import Revocation
+from .verdict import Answer
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.delivery import Delivery, RetryCopy, Revocation
+from delete_session.message import Delivery, RetryCopy, Revocation
 
 from .fakes import ENQUEUED, message, retry_copy
 
