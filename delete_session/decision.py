@@ -20,7 +20,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     """Calls made for this revocation so far, this one included."""
     seconds_left: float
-    """Until the effort for this message ends; zero or less: it has ended."""
+    """Until the retry deadline of this message; zero or less: it has passed."""
     blocked_for: float = 0.0
     """Seconds for which no call will be made; 0 when calls are made."""
     last_error: str = ""
@@ -32,9 +32,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait between attempts, in seconds."""
 
-    backoff_base: float
+    initial_delay: float
     """The first wait is drawn from 0 to this; every further one from twice as much."""
-    backoff_cap: float
+    max_delay: float
     """No wait is drawn longer than this, and no answer may ask for more."""
     return_spread: float
     """Messages that wait for calls to be made again come back within this time after it."""
@@ -91,9 +91,9 @@ def retry_delay(attempt: Attempt, policy: RetryPolicy) -> float:
     some time. Otherwise waits grow exponentially with full jitter.
     """
     asked_for = (attempt.answer.retry_after if attempt.answer is not None else None) or 0.0
-    asked_for = min(asked_for, policy.backoff_cap)  # a whole day has been asked for
+    asked_for = min(asked_for, policy.max_delay)  # a whole day has been asked for
     if attempt.answer is None or attempt.blocked_for > 0:
         return max(attempt.blocked_for + attempt.chance * policy.return_spread, asked_for)
     doublings = min(attempt.attempts - 1, 64)
-    window = min(policy.backoff_cap, policy.backoff_base * 2.0**doublings)
+    window = min(policy.max_delay, policy.initial_delay * 2.0**doublings)
     return max(attempt.chance * window, asked_for)

@@ -18,6 +18,7 @@ from .verdict import Answer, refuses_token, repeats_status, retry_after_seconds
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 1000
+CONNECT_SECONDS = 5  # no healthy endpoint takes longer; the call's timeout may be shorter
 _MAX_LEVELS = 4  # of errors within errors
 
 # By API version, facts from azure-rest-api-specs (specification/ai/data-plane/Face): the previews up
@@ -44,8 +45,7 @@ class FaceClient:
         endpoint: `https://<name>.cognitiveservices.azure.com`.
         api_version: of the Face API.
         tokens: where the bearer token comes from.
-        connect_timeout: seconds for a connection.
-        total_timeout: seconds for one call, with its token and all.
+        timeout: seconds for one call, its token included.
         not_retryable: FaceError codes that no retry can change.
         proxy: that calls go through.
     """
@@ -56,13 +56,12 @@ class FaceClient:
         api_version: str,
         tokens: TokenSource,
         *,
-        connect_timeout: float,
-        total_timeout: float,
+        timeout: float,
         not_retryable: frozenset[str],
         proxy: Proxy | None = None,
     ) -> None:
         self._tokens = tokens
-        self._total_timeout = total_timeout
+        self._seconds = timeout
         self._not_retryable = not_retryable
         self._collections = {
             kind: httpx.URL(collection_url(endpoint, api_version, kind)) for kind in _PATH_SEGMENT
@@ -72,7 +71,7 @@ class FaceClient:
         self._transport = AiohttpTransport(
             verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )
-        self._timeout = {"connect": connect_timeout}
+        self._timeout = {"connect": CONNECT_SECONDS}
 
     async def delete(
         self, revoked: SessionRevoked, may_retry: Callable[[], bool] = lambda: True
@@ -86,7 +85,7 @@ class FaceClient:
             may_retry: asked after a 401; no where the circuit has opened meanwhile.
         """
         try:
-            async with asyncio.timeout(self._total_timeout):
+            async with asyncio.timeout(self._seconds):
                 token = await self._tokens.get()
                 answer = await self._send(revoked, token)
                 if refuses_token(answer):
@@ -96,7 +95,7 @@ class FaceClient:
                 return answer
         except (TimeoutError, httpx.TimeoutException):
             return Answer(
-                status=None, code="Timeout", message=f"no answer within {self._total_timeout:g} s"
+                status=None, code="Timeout", message=f"no answer within {self._seconds:g} s"
             )
         except TokenUnavailable as error:
             return Answer(status=None, code="TokenUnavailable", message=str(error))

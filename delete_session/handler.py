@@ -39,7 +39,7 @@ class Handler:
     """None where no publisher wants to be told."""
     telemetry: Telemetry
     policy: RetryPolicy
-    horizon_hours: float
+    retry_deadline_hours: float
     in_place_max: float
     """Seconds: a longer wait becomes a scheduled copy."""
     clock: Clock
@@ -57,7 +57,7 @@ class Handler:
             self.receipts.open_soon()
         delivery = Delivery.from_trigger(message, self.time.now())
         self.time.is_at_least(delivery.received_at)
-        revocation = Revocation(delivery, self.horizon_hours, self.clock.monotonic)
+        revocation = Revocation(delivery, self.retry_deadline_hours, self.clock.monotonic)
         with self.telemetry.message(revocation):
             revoked = parse(delivery.body, delivery.content_type, delivery.properties)
             revocation.session_id = revoked.session_id

@@ -230,12 +230,12 @@ class Revocation:
 
     Args:
         delivery: the message.
-        horizon_hours: how long to try, from the first enqueue.
+        retry_deadline_hours: how long to try, from the first enqueue.
         monotonic: a clock that never steps, in seconds.
     """
 
     def __init__(
-        self, delivery: Delivery, horizon_hours: float, monotonic: Callable[[], float]
+        self, delivery: Delivery, retry_deadline_hours: float, monotonic: Callable[[], float]
     ) -> None:
         self.delivery = delivery
         self.revoked: SessionRevoked | None = None
@@ -250,7 +250,7 @@ class Revocation:
         """Trace context for the retry copy, where the publisher has given none."""
         self._monotonic = monotonic
         self._started = monotonic()
-        self._effort_seconds = delivery.effort_seconds(timedelta(hours=horizon_hours))
+        self._effort_seconds = delivery.effort_seconds(timedelta(hours=retry_deadline_hours))
 
     def called(self, answer: Answer, began: float, seconds: float) -> None:
         """Take note of a call that began at a time of the monotonic clock."""

@@ -72,9 +72,7 @@ async def run(messages: list[Planned], **options: Any) -> tuple[dict[str, Any], 
     settings = {
         **FAST_SETTINGS,
         "FACE_MAX_CALLS_PER_SECOND": "1000",
-        "RETRY_BACKOFF_BASE_SECONDS": "2",
-        "RETRY_IN_PLACE_MAX_SECONDS": "0.3",
-        "CIRCUIT_BREAKER_FAILURES": "1000",
+        "RETRY_INITIAL_DELAY_SECONDS": "2",
     }
     async with Cloud(Options(settings=settings, **options)) as cloud:
         checked = Run(cloud, messages, 0)

@@ -127,9 +127,9 @@ async def test_receipts_survive_what_happens_to_connections(tmp_path: Path) -> N
         )
     )
     with BrokerProcess.running(["--config", str(config)]) as broker:
-        values = {"ServiceBusConnection": broker.connection_string, "SETTLE_TIMEOUT_SECONDS": "3"}
+        values = {"ServiceBusConnection": broker.connection_string, "CALL_TIMEOUT_SECONDS": "6"}
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        outcomes = ServiceBusQueue(read.service_bus, OUTCOMES, read.settle_timeout)
+        outcomes = ServiceBusQueue(read.service_bus, OUTCOMES, read.call_timeout / 2)
         receipts = Receipts(read.queue, outcomes)
 
         def receipt(message_id: str) -> Receipt:

@@ -30,10 +30,10 @@ class Desk:
         values = {
             "ServiceBusConnection": queue.broker.connection_string,
             "SESSION_REVOKED_QUEUE": queue.name,
-            "SETTLE_TIMEOUT_SECONDS": "3",
+            "CALL_TIMEOUT_SECONDS": "6",
         }
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        self.settlement = ServiceBusQueue(read.service_bus, read.queue, read.settle_timeout)
+        self.settlement = ServiceBusQueue(read.service_bus, read.queue, read.call_timeout / 2)
 
     def letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.broker.control(

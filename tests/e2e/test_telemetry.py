@@ -96,8 +96,7 @@ async def cloud(monkeypatch: pytest.MonkeyPatch, switched_on: None) -> AsyncIter
     """The local cloud with its Functions host in this process, where the exporter is."""
     fast = {
         "FACE_MAX_CALLS_PER_SECOND": "1000",
-        "RETRY_BACKOFF_BASE_SECONDS": "0.2",
-        "RETRY_IN_PLACE_MAX_SECONDS": "0",
+        "RETRY_INITIAL_DELAY_SECONDS": "0.2",
     }
     async with Cloud(Options(hosts=0, settings=fast)) as made:
         for name, value in made.environment.items():
@@ -183,7 +182,7 @@ async def test_copies_stay_in_the_trace_even_if_the_publisher_began_none(
     exported: Exported, switched_on: None
 ) -> None:
     """Without a trace context of the publisher's, a copy carries that of the first handling."""
-    bench = Bench(Answer(status=503, code="x"), RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(Answer(status=503, code="x"), in_place_max=0)
     await bench.handle()
     [copy] = bench.settlement.copies
     span = exported.named("process session-revoked")[-1]

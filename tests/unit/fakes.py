@@ -166,8 +166,7 @@ def face_client(tokens: object, **environment: str) -> FaceClient:
         values.face_endpoint,
         values.face_api_version,
         tokens,  # type: ignore[arg-type]
-        connect_timeout=values.connect_timeout,
-        total_timeout=values.total_timeout,
+        timeout=values.call_timeout,
         not_retryable=values.face_codes_not_retryable,
     )
 
@@ -181,6 +180,8 @@ class Bench:
         errors: tuple[Exception, ...] = (),
         receipt_errors: tuple[Exception, ...] = (),
         time: FakeTime | None = None,
+        in_place_max: float | None = None,
+        breaker_failures: int | None = None,
         **environment: str,
     ) -> None:
         self.time = time or FakeTime()
@@ -191,6 +192,10 @@ class Bench:
         self.revoker = create_handler(settings(**environment), self.time.clock)
         self.revoker.face = self.face  # type: ignore[assignment]
         self.revoker.settlement = self.settlement  # type: ignore[assignment]
+        if in_place_max is not None:
+            self.revoker.in_place_max = self.revoker.gate._patience = in_place_max
+        if breaker_failures is not None:
+            self.revoker.gate._breaker._failures = breaker_failures
         if self.revoker.receipts is not None:
             self.revoker.receipts = Receipts("session-revoked", self.outcomes)  # type: ignore[arg-type]
 

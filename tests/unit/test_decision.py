@@ -16,7 +16,7 @@ from delete_session.decision import (
 )
 from delete_session.verdict import Answer, Meaning, meaning
 
-POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+POLICY = RetryPolicy(initial_delay=2, max_delay=900, return_spread=30)
 
 
 def answer(status: int | None, code: str = "", **fields: object) -> Answer:
@@ -199,7 +199,7 @@ def test_wait_is_never_less_than_asked_for_and_never_above_the_cap(
 ) -> None:
     """Retry-After is a floor, and the cap holds for it as well."""
     wait = delay(attempts, floor, chance)
-    assert min(floor or 0, POLICY.backoff_cap) <= wait <= POLICY.backoff_cap
+    assert min(floor or 0, POLICY.max_delay) <= wait <= POLICY.max_delay
 
 
 @given(st.integers(1, 1000), st.none() | st.floats(0, 1e6), chances, st.floats(0, 1e6))

@@ -206,7 +206,7 @@ def _random_answer(chance: random.Random) -> tuple[int, bytes, dict[str, str]]:
 async def test_nothing_that_the_platform_answers_is_final() -> None:
     """Of 200 random answers none gives a message up: none holds a code that is on the list."""
     chance = random.Random(1)
-    policy = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+    policy = RetryPolicy(initial_delay=2, max_delay=900, return_spread=30)
     given = [_random_answer(chance) for _ in range(200)]
     turns = iter(given)
 
@@ -221,7 +221,7 @@ async def test_nothing_that_the_platform_answers_is_final() -> None:
             attempt = Attempt(answer=answer, attempts=1, seconds_left=9999, chance=0.5)
             decision = decide(attempt, policy)
             assert isinstance(decision, RetryLater), (status, body)
-            assert decision.delay_seconds <= policy.backoff_cap
+            assert decision.delay_seconds <= policy.max_delay
 
 
 async def test_long_message_is_cut() -> None:
@@ -316,7 +316,7 @@ async def test_hang_ends_at_the_total_timeout() -> None:
         return response
 
     started = time.monotonic()
-    times = {"FACE_TOTAL_TIMEOUT_SECONDS": "0.3", "FACE_CONNECT_TIMEOUT_SECONDS": "0.3"}
+    times = {"CALL_TIMEOUT_SECONDS": "0.3"}
     answer = await ask(drip, **times)
     assert (answer.status, answer.code) == (None, "Timeout")
     assert time.monotonic() - started < 3

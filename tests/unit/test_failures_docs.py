@@ -18,7 +18,7 @@ from delete_session.settings import TABLE
 from delete_session.verdict import Answer, Meaning, meaning
 
 PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
-POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+POLICY = RetryPolicy(initial_delay=2, max_delay=900, return_spread=30)
 
 EXAMPLES = {
     Meaning.DELETED: Answer(status=200, code="HTTP 200", request_id="r"),

@@ -181,7 +181,7 @@ async def test_effort_ends_at_the_horizon(answer: Answer) -> None:
 
 async def test_effort_ends_before_the_message_expires() -> None:
     """A message that lives for a minute only is dead-lettered by us, with the true cause."""
-    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="60")
+    bench = Bench(UNAVAILABLE, in_place_max=60)
     await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=20)))
     [(_, decision)] = bench.settlement.dead_letters
     assert decision.reason == "RetriesExhausted"
@@ -235,7 +235,7 @@ async def test_lost_lock_is_not_tried_again() -> None:
 
 async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> None:
     """After a run of failures no call is made, and messages wait behind the cool-down."""
-    bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="3", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(UNAVAILABLE, breaker_failures=3, in_place_max=0)
     for _ in range(10):
         await bench.handle()
     assert len(bench.face.calls) == 3
@@ -254,8 +254,8 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
     """After the cool-down one message is the probe; when it works, all is as before."""
     bench = Bench(
         *(UNAVAILABLE, UNAVAILABLE, DELETED),
-        CIRCUIT_BREAKER_FAILURES="2",
-        RETRY_IN_PLACE_MAX_SECONDS="0",
+        breaker_failures=2,
+        in_place_max=0,
     )
     await bench.handle()
     await bench.handle()
@@ -271,7 +271,7 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
 
 async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> None:
     """A message whose time is over while the circuit is open is given up, not sent round for ever."""
-    bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(UNAVAILABLE, breaker_failures=1, in_place_max=0)
     await bench.handle()
     await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
     [(_, decision)] = bench.settlement.dead_letters
@@ -281,7 +281,7 @@ async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> N
 
 async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     """429 is the limiter's matter: the endpoint works."""
-    bench = Bench(throttled(1), CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(throttled(1), breaker_failures=1, in_place_max=0)
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
@@ -320,7 +320,7 @@ async def test_last_copy_is_enqueued_before_the_message_expires() -> None:
 
 async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
     """A Retry-After of thirty years holds up its own message, and the rest for the cap at most."""
-    bench = Bench(throttled(1e9), DELETED, RETRY_BACKOFF_CAP_SECONDS="60")
+    bench = Bench(throttled(1e9), DELETED, RETRY_MAX_DELAY_SECONDS="60")
     await bench.handle()
     bench.time.seconds += 61
     await bench.handle()
@@ -330,7 +330,7 @@ async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
 async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
     """Retry-After is a floor, also for the message that meets an open circuit."""
     asks = Answer(status=503, code="x", retry_after=300)
-    bench = Bench(asks, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(asks, breaker_failures=1, in_place_max=0)
     await bench.handle()
     assert bench.settlement.copies[0].enqueue_at >= ENQUEUED + timedelta(seconds=300)
 
@@ -354,7 +354,7 @@ async def test_unsendable_properties_are_left_out_of_the_copy() -> None:
 
 async def test_reason_told_is_never_another_messages() -> None:
     """A message that was never called about says so, without another's request id."""
-    bench = Bench(Answer(status=503, code="x", request_id="another"), CIRCUIT_BREAKER_FAILURES="1")
+    bench = Bench(Answer(status=503, code="x", request_id="another"), breaker_failures=1)
     await bench.handle()
     await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
     [(_, decision)] = bench.settlement.dead_letters
@@ -366,7 +366,7 @@ async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> Non
     """The first line of such a fault says what to do; the next one comes after a recovery."""
     bench = Bench(
         *(DENIED, DENIED, DELETED, DENIED),
-        RETRY_IN_PLACE_MAX_SECONDS="0",
+        in_place_max=0,
     )
     for _ in range(4):
         await bench.handle()
@@ -424,7 +424,7 @@ async def test_what_is_odd_is_logged_and_keeps_nothing_back(lines: Lines) -> Non
 
 async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
     """After a message from the end of time, the next one's retry is due as usual."""
-    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(UNAVAILABLE, in_place_max=0)
     await bench.handle(message(enqueued_time_utc=datetime.max))
     await bench.handle()
     assert all(copy.enqueue_at < ENQUEUED + timedelta(hours=1) for copy in bench.settlement.copies)

@@ -152,8 +152,8 @@ async def test_end_without_a_call_tells_the_attempts_before_it() -> None:
     """When the effort ends while calls are blocked, the attempts are those of earlier deliveries."""
     bench = Bench(
         UNAVAILABLE,
-        CIRCUIT_BREAKER_FAILURES="1",
-        RETRY_IN_PLACE_MAX_SECONDS="0",
+        breaker_failures=1,
+        in_place_max=0,
         OUTCOME_QUEUE=OUTCOMES,
     )
     await bench.handle()
