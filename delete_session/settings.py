@@ -3,14 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from http import HTTPStatus
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from .connection import ServiceBusConnection, WrongConnection, client_id, service_bus_connection
-from .endpoint import face_endpoint, face_scope, token_scope
-from .proxy import Proxy, proxy_for
+from .endpoint import face_endpoint, face_scope, proxy_for, token_scope
+from .verdict import KNOWN_CODES, is_generic
 
 
 class SettingsError(ValueError):
@@ -40,20 +39,14 @@ def _api_version(text: str) -> str:
     return text
 
 
-_SAY_NO_MORE_THAN_THE_STATUS = {
-    *(re.sub("[^a-z]", "", status.phrase.lower()) for status in HTTPStatus),
-    "accessdenied",
-}
-
-
 def _codes(text: str) -> frozenset[str]:
     codes = frozenset(code.strip() for code in text.split(",") if code.strip())
     if odd := sorted(code for code in codes if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", code)):
         raise ValueError(f"must be FaceError codes with commas between them; not a code: {odd[0]}")
-    if odd := sorted(code for code in codes if code.lower() in _SAY_NO_MORE_THAN_THE_STATUS):
-        raise ValueError(f"must not hold {odd[0]}, which firewalls and gateways answer")
-    if known := codes & {"SessionNotFound", "PermissionDenied"}:
-        raise ValueError(f"must not hold {min(known)}, which is not about the request")
+    if generic := sorted(filter(is_generic, codes)):
+        raise ValueError(f"must not contain {generic[0]}, which firewalls and gateways answer")
+    if known := codes & KNOWN_CODES:
+        raise ValueError(f"must not contain {min(known)}, which is not about the request")
     return codes
 
 
@@ -129,7 +122,7 @@ class Settings:
     face_endpoint: str
     face_api_version: str
     face_token_scope: str
-    face_proxy: Proxy | None
+    face_proxy: str | None = field(repr=False)
     face_codes_not_retryable: frozenset[str]
     queue: str
     outcome_queue: str | None
@@ -157,7 +150,7 @@ class Settings:
         """
         problems: list[str] = []
         values: dict[str, Any] = {}
-        for field, setting in TABLE.items():
+        for attribute, setting in TABLE.items():
             given = environment.get(setting.name, "").strip()
             given = given or environment.get(_FORMERLY.get(setting.name, ""), "").strip()
             text = given or setting.default
@@ -165,17 +158,15 @@ class Settings:
                 problems.append(f"{setting.name} is not set: {_what_is_right(setting)}")
                 continue
             try:
-                values[field] = setting.parse(text)
+                values[attribute] = setting.parse(text)
             except ValueError as error:
                 problems.append(f"{setting.name} {error}")
         try:
-            values["service_bus"] = service_bus_connection(environment, values.get("queue"))
+            values["service_bus"] = service_bus_connection(environment)
         except WrongConnection as error:
             problems += error.problems
         problems += _add_what_follows(values, environment)
-        if problem := receipts_problem(
-            values.get("outcome_queue"), values.get("queue"), values.get("service_bus")
-        ):
+        if problem := receipts_problem(values.get("outcome_queue"), values.get("queue")):
             problems.append(problem)
         min_rate = values.get("min_rate")
         if not problems and min_rate is not None and min_rate > values["max_rate"]:
@@ -203,16 +194,10 @@ def _add_what_follows(values: dict[str, Any], environment: Mapping[str, str]) ->
     return problems
 
 
-def receipts_problem(
-    outcome_queue: str | None, queue: str | None, connection: ServiceBusConnection | None
-) -> str | None:
-    """Return what keeps receipts from going to their queue, if they are wanted."""
-    if outcome_queue is None:
-        return None
-    if queue is not None and outcome_queue.lower() == queue.lower():
+def receipts_problem(outcome_queue: str | None, queue: str | None) -> str | None:
+    """Return why the outcome queue is unusable, or None."""
+    if outcome_queue is not None and queue is not None and outcome_queue.lower() == queue.lower():
         return "OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE: receipts are not revocations"
-    if connection is not None and connection.is_for_one_queue:
-        return "OUTCOME_QUEUE cannot be reached with a connection string for one queue (EntityPath)"
     return None
 
 

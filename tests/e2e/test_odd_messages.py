@@ -94,7 +94,7 @@ async def test_host_data_keep_no_revocation_back() -> None:
     for name, (_, oddities) in ODD_METADATA.items():
         of_this = [line for line in lines if line.get("root_id", "").partition(":")[0] == name]
         assert of_this, name
-        assert all(line.get("oddities", []) == oddities for line in of_this), of_this
+        assert all(line.get("warnings", []) == oddities for line in of_this), of_this
     # A stamp that cannot be true is not taken for the time: retries come when they are due.
     delays = [line["delay_seconds"] for line in lines if line.get("outcome") == "retry_scheduled"]
     assert delays
@@ -110,7 +110,7 @@ async def test_odd_documents_are_deleted_and_what_is_odd_is_logged() -> None:
     assert result["outcomes"]["deleted"] == len(messages)
     by_id = {line["message_id"]: line for line in lines if line.get("outcome") == "deleted"}
     for each in messages:
-        assert by_id[each.message_id]["oddities"], each.kind
+        assert by_id[each.message_id]["warnings"], each.kind
     logged = json.dumps(lines)
     assert "2026-01-02T03:04:05" not in logged
     assert "gel" not in logged

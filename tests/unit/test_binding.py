@@ -143,7 +143,7 @@ def test_unreadable_properties_are_told_from_none(decode: Any) -> None:
     for value, oddities in ((Datum("{", "json"), [odd]), (Datum("{}", "json"), [])):
         given = {**METADATA, **dict.fromkeys(names, value)}
         message = decode(Datum(b"x", "bytes"), trigger_metadata=given)
-        found = Delivery.from_trigger(message, ENQUEUED).oddities
+        found = Delivery.from_trigger(message, ENQUEUED).warnings
         assert [each for each in found if each.startswith(names)] == oddities
 
 

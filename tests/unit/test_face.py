@@ -15,7 +15,7 @@ from delete_session.contract import SessionRevoked
 from delete_session.decision import Attempt, RetryLater, RetryPolicy, decide
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
-from delete_session.verdict import Answer
+from delete_session.verdict import Verdict
 from local.service import serve_http
 
 from .fakes import face_client
@@ -79,7 +79,7 @@ async def served(
             await client.close()
 
 
-async def ask(handler: Handler, **environment: str) -> Answer:
+async def ask(handler: Handler, **environment: str) -> Verdict:
     async with served(handler, None, **environment) as (client, _):
         return await client.delete(SESSION)
 
@@ -218,7 +218,7 @@ async def test_nothing_that_the_platform_answers_is_final() -> None:
         for status, body, _ in given:
             answer = await client.delete(SESSION, may_retry=lambda: False)
             assert answer.status == status
-            attempt = Attempt(answer=answer, attempts=1, seconds_left=9999, chance=0.5)
+            attempt = Attempt(verdict=answer, attempts=1, seconds_left=9999, jitter=0.5)
             decision = decide(attempt, policy)
             assert isinstance(decision, RetryLater), (status, body)
             assert decision.delay_seconds <= policy.max_delay
@@ -322,7 +322,7 @@ async def test_hang_ends_at_the_total_timeout() -> None:
     assert time.monotonic() - started < 3
 
 
-async def raw(reply: bytes) -> Answer:
+async def raw(reply: bytes) -> Verdict:
     """The answer when a server writes these bytes and hangs up."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
