@@ -59,7 +59,7 @@ class Handler:
         self.time.is_at_least(delivery.received_at)
         revocation = Revocation(delivery, self.horizon_hours, self.clock.monotonic)
         with self.telemetry.message(revocation):
-            revoked = parse(delivery.body, delivery.content_type, delivery.properties)
+            revoked = parse(delivery.body, delivery.content_type)
             revocation.session_id = revoked.session_id
             if isinstance(revoked, Malformed):
                 malformed = DeadLetter("MalformedMessage", revoked.description)

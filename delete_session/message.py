@@ -263,8 +263,8 @@ class Revocation:
 
     @property
     def oddities(self) -> tuple[str, ...]:
-        """What was odd about the message, in what the host and in what the publisher said."""
-        return self.delivery.oddities + (self.revoked.oddities if self.revoked else ())
+        """Host metadata that are missing or implausible."""
+        return self.delivery.oddities
 
     @property
     def seconds_held(self) -> float:

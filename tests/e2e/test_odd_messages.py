@@ -1,4 +1,4 @@
-"""What is only for information vetoes no deletion: from publisher to Face API, by the real runtime."""
+"""Only the id and the type of a session matter: from publisher to Face API, by the real runtime."""
 
 import asyncio
 import json
@@ -103,16 +103,13 @@ async def test_host_data_keep_no_revocation_back() -> None:
     assert max(delays) < 60
 
 
-async def test_odd_documents_are_deleted_and_what_is_odd_is_logged() -> None:
-    """Each odd row of the run's mix is deleted; its log line names the oddity, and no value."""
+async def test_session_is_deleted_whatever_else_the_body_holds() -> None:
+    """Each odd row of the run's mix is deleted, and its log line repeats no value."""
     messages = [each for each in plan(60, 5, random_faults=False) if each.kind.startswith("odd: ")]
     assert len(messages) > 8
     result, lines = await run(messages)
     assert result["ok"], result["wrong_messages"]
     assert result["outcomes"]["deleted"] == len(messages)
-    by_id = {line["message_id"]: line for line in lines if line.get("outcome") == "deleted"}
-    for each in messages:
-        assert by_id[each.message_id]["oddities"], each.kind
     logged = json.dumps(lines)
     assert "2026-01-02T03:04:05" not in logged
     assert "gel" not in logged
