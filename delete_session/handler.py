@@ -72,7 +72,7 @@ class Handler:
     async def _decide(self, revocation: Revocation, until: float) -> Decision:
         """Read the message and make calls, with short delays in place, until a decision stands."""
         delivery = revocation.delivery
-        revoked = parse(delivery.body, delivery.content_type, delivery.properties)
+        revoked = parse(delivery.body, delivery.content_type)
         revocation.session_id = revoked.session_id
         if isinstance(revoked, Malformed):
             return DeadLetter("MalformedMessage", revoked.description)

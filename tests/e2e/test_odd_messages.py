@@ -1,4 +1,4 @@
-"""What is only for information vetoes no deletion: from publisher to Face API, by the real runtime."""
+"""Only the id and the type of a session matter: from publisher to Face API, by the real runtime."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ ODD_METADATA: Mapping[str, tuple[Mapping[str, object], list[str]]] = {
 
 def planned(name: str, number: int) -> Planned:
     """A plain message; every other one meets a Face API that is unavailable at first."""
-    fault = {"fault": "status", "status": 503, "count": 2, "method": "DELETE"}
+    fault = {"fault": "status", "status": 503, "count": 2, "retry_after": 1, "method": "DELETE"}
     session_id = f"session-{name}"
     return Planned(
         kind=name,
@@ -72,7 +72,7 @@ async def run(messages: list[Planned], **options: Any) -> tuple[dict[str, Any], 
     settings = {
         **FAST_SETTINGS,
         "FACE_MAX_CALLS_PER_SECOND": "1000",
-        "RETRY_INITIAL_DELAY_SECONDS": "2",
+        "RETRY_INITIAL_DELAY_SECONDS": "0.1",
     }
     async with Cloud(Options(settings=settings, **options)) as cloud:
         checked = Run(cloud, messages, 0)
@@ -101,16 +101,13 @@ async def test_host_data_keep_no_revocation_back() -> None:
     assert max(delays) < 60
 
 
-async def test_odd_documents_are_deleted_and_what_is_odd_is_logged() -> None:
-    """Each odd row of the run's mix is deleted; its log line names the oddity, and no value."""
+async def test_session_is_deleted_whatever_else_the_body_holds() -> None:
+    """Each odd row of the run's mix is deleted, and its log line repeats no value."""
     messages = [each for each in plan(60, 5, random_faults=False) if each.kind.startswith("odd: ")]
     assert len(messages) > 8
     result, lines = await run(messages)
     assert result["ok"], result["wrong_messages"]
     assert result["outcomes"]["deleted"] == len(messages)
-    by_id = {line["message_id"]: line for line in lines if line.get("outcome") == "deleted"}
-    for each in messages:
-        assert by_id[each.message_id]["warnings"], each.kind
     logged = json.dumps(lines)
     assert "2026-01-02T03:04:05" not in logged
     assert "gel" not in logged
