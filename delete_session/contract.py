@@ -1,14 +1,12 @@
 """What a publisher sends: message bytes → SessionRevoked | Malformed.
 
-A JSON object, or a CloudEvent in structured mode around it. `Body` is the contract, and
-docs/contract.md is its publisher's side. Only the session's id and type determine the deletion:
-nothing else in a message is checked.
+A JSON object, or a CloudEvent in structured mode around it (docs/contract.md). Only the session's id
+and type determine the deletion: nothing else in a message is checked.
 """
 
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,38 +15,17 @@ MAX_BODY_BYTES = 64 * 1024
 
 SessionType = Literal["livenessWithVerify", "liveness"]
 
-_SessionId = Annotated[
-    str,
-    msgspec.Meta(
-        # It goes into a URL path: nothing but unreserved characters, so nothing needs escaping.
-        # Not "$", which in Python also matches before a line feed at the end.
-        pattern=r"^[A-Za-z0-9_-]{1,128}(?![\s\S])",
-        description="The session's id, as the Face API returned it when it was created.",
-    ),
-]
-_SessionType = Annotated[
-    SessionType, msgspec.Meta(description="Which kind of session the id belongs to.")
-]
+SESSION_ID = r"^[A-Za-z0-9_-]{1,128}(?![\s\S])"
+"""Only unreserved characters: the id goes into a URL path. Not "$", which in Python also matches before
+a line feed at the end."""
+_SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID)]
 
 
 class SessionRevoked(msgspec.Struct, frozen=True, rename="camel"):
     """The members of a message that determine the deletion."""
 
     session_id: _SessionId
-    session_type: _SessionType = "livenessWithVerify"
-
-
-class Body(SessionRevoked, frozen=True, rename="camel"):
-    """A liveness session was revoked upstream and has to be deleted at the Face API."""
-
-    reason: Annotated[
-        str | None,
-        msgspec.Meta(description="Why it was revoked, for people. Never logged."),
-    ] = None
-    revoked_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="When it was revoked, RFC 3339 with an offset."),
-    ] = None
+    session_type: SessionType = "livenessWithVerify"
 
 
 @dataclass(frozen=True, slots=True)

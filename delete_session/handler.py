@@ -92,12 +92,11 @@ class Handler:
         verdict = None
         if permit is not None:
             assert revocation.revoked is not None
-            with self.telemetry.call():
-                verdict = await self.face.delete(
-                    revocation.revoked, lambda: self.gate.is_current(permit)
-                )
-                revocation.called(verdict, permit.acquired_at)
-                self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
+            verdict = await self.face.delete(
+                revocation.revoked, lambda: self.gate.is_current(permit)
+            )
+            revocation.called(verdict, permit.acquired_at)
+            self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
             self.gate.report(permit, verdict)
             self.faults.report(verdict)
         elif not revocation.last_error:
