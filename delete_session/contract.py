@@ -7,7 +7,7 @@ and type determine the deletion: nothing else in a message is checked.
 import base64
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -25,7 +25,13 @@ class SessionRevoked(msgspec.Struct, frozen=True, rename="camel"):
     """The members of a message that determine the deletion."""
 
     session_id: _SessionId
-    session_type: SessionType = "livenessWithVerify"
+    session_type: SessionType | None = None
+    """None: not stated, so that the session may be of either type."""
+
+    @property
+    def types(self) -> tuple[SessionType, ...]:
+        """The types under which the session may exist."""
+        return (self.session_type,) if self.session_type else get_args(SessionType)
 
 
 @dataclass(frozen=True, slots=True)

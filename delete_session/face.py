@@ -10,7 +10,7 @@ from functools import lru_cache
 import httpx
 
 from . import __version__
-from .contract import SessionRevoked
+from .contract import SessionType
 from .identity import TokenSource, TokenUnavailable
 from .transport import AiohttpTransport
 from .verdict import Verdict, judge, no_response, retry_after_seconds
@@ -73,24 +73,29 @@ class FaceClient:
         self._timeout = {"connect": CONNECT_SECONDS}
 
     async def delete(
-        self, revoked: SessionRevoked, may_retry: Callable[[], bool] = lambda: True
+        self,
+        session_id: str,
+        session_type: SessionType,
+        may_retry: Callable[[], bool] = lambda: True,
     ) -> Verdict:
         """Delete the session; never raises, whatever is answered or not.
 
         A 401 drops the token and asks once more with a new one, because signing keys roll over.
 
         Args:
-            revoked: the session.
+            session_id: the session.
+            session_type: the collection to delete it from.
             may_retry: asked after a 401; returns False if calls were blocked meanwhile.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 token = await self._tokens.get()
-                verdict = await self._send(revoked, token)
+                verdict = await self._send(session_id, session_type, token)
                 if verdict.refuses_token:
                     self._tokens.drop(token)
                     if may_retry():
-                        verdict = await self._send(revoked, await self._tokens.get())
+                        token = await self._tokens.get()
+                        verdict = await self._send(session_id, session_type, token)
                 return verdict
         except (TimeoutError, httpx.TimeoutException):
             return no_response("Timeout", f"no answer within {self._seconds:g} s")
@@ -99,11 +104,11 @@ class FaceClient:
         except Exception as error:  # broken HTTP, TLS, DNS, sockets: the outcome is unknown
             return no_response("ConnectionFailed", _one_line(f"{type(error).__name__}: {error}"))
 
-    async def _send(self, revoked: SessionRevoked, token: str) -> Verdict:
-        collection = self._collections[revoked.session_type]
+    async def _send(self, session_id: str, session_type: SessionType, token: str) -> Verdict:
+        collection = self._collections[session_type]
         # `target` replaces the URL's path: parsing a URL for each session would cost a quarter of the
         # CPU time of a message.
-        target = collection.raw_path + revoked.session_id.encode()
+        target = collection.raw_path + session_id.encode()
         response = await self._transport.handle_async_request(
             httpx.Request(
                 "DELETE",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import azure.functions as func
 
 from .clock import BrokerTime, Clock
-from .contract import Malformed, parse
+from .contract import Malformed, SessionType, parse
 from .decision import Attempt, DeadLetter, Decision, Done, RetryLater, RetryPolicy, decide
 from .face import FaceClient
 from .gate import Gate
@@ -76,9 +76,13 @@ class Handler:
         revocation.session_id = revoked.session_id
         if isinstance(revoked, Malformed):
             return DeadLetter("MalformedMessage", revoked.description)
-        revocation.revoked = revoked
+        revocation.session_type = revoked.session_type
+        types = list(revoked.types)
         while True:
-            decision = await self._attempt(revocation, until)
+            decision = await self._attempt(revocation, revoked.session_id, types[0], until)
+            if decision == Done("already_gone") and types[1:]:
+                del types[0]  # the type is not stated: it may be a session of the other one
+                continue
             if not isinstance(decision, RetryLater):
                 return decision
             delay = decision.delay_seconds
@@ -86,16 +90,17 @@ class Handler:
                 return decision
             await self.clock.sleep(delay)
 
-    async def _attempt(self, revocation: Revocation, until: float) -> Decision:
+    async def _attempt(
+        self, revocation: Revocation, session_id: str, session_type: SessionType, until: float
+    ) -> Decision:
         """Make one call if the gate permits it, and decide."""
         permit = await self.gate.acquire(within=until - self.clock.monotonic())
         verdict = None
         if permit is not None:
-            assert revocation.revoked is not None
             verdict = await self.face.delete(
-                revocation.revoked, lambda: self.gate.is_current(permit)
+                session_id, session_type, lambda: self.gate.is_current(permit)
             )
-            revocation.called(verdict, permit.acquired_at)
+            revocation.called(verdict, session_type, permit.acquired_at)
             self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
             self.gate.report(permit, verdict)
             self.faults.report(verdict)

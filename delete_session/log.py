@@ -43,13 +43,14 @@ def record(
         reason: dead-letter reason, or why the settlement failed.
         delay_seconds: until the retry copy is enqueued.
     """
-    delivery, revoked, verdict = revocation.delivery, revocation.revoked, revocation.verdict
+    delivery, verdict = revocation.delivery, revocation.verdict
     now = revocation.now
     facts: dict[str, object] = {
         "event": "revocation",
         "outcome": outcome,
         "session_id": revocation.session_id,
-        "session_type": revoked.session_type if revoked else None,
+        "session_type": revocation.session_type,
+        "asked": revocation.asked or None,
         "message_id": delivery.message_id,
         "root_id": delivery.history.root_id,
         "delivery_count": delivery.delivery_count,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from msgspec.structs import replace
 
-from .contract import SessionRevoked
-from .verdict import Verdict
+from .contract import SessionType
+from .verdict import Meaning, Verdict
 
 if TYPE_CHECKING:
     import azure.functions as func
@@ -202,7 +202,10 @@ class Revocation:
         self, delivery: Delivery, retry_deadline_hours: float, monotonic: Callable[[], float]
     ) -> None:
         self.delivery = delivery
-        self.revoked: SessionRevoked | None = None
+        self.session_type: SessionType | None = None
+        """The type that the message states, or under which the session was deleted."""
+        self.asked: list[SessionType] = []
+        """The types under which the Face API was asked in this delivery."""
         self.session_id: str | None = None
         """The session that the message names, even if the message is malformed otherwise."""
         self.verdict: Verdict | None = None
@@ -220,8 +223,12 @@ class Revocation:
             timedelta(hours=retry_deadline_hours)
         )
 
-    def called(self, verdict: Verdict, began: float) -> None:
+    def called(self, verdict: Verdict, session_type: SessionType, began: float) -> None:
         """Record a call that began at this monotonic time and ended now."""
+        if session_type not in self.asked:
+            self.asked.append(session_type)
+        if verdict.meaning is Meaning.DELETED:
+            self.session_type = session_type
         seconds = self._monotonic() - began
         self.verdict = verdict
         self.last_error = verdict.describe()

@@ -37,6 +37,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
     session_id: str | None = None
     session_type: SessionType | None = None
+    asked_types: tuple[SessionType, ...] = ()
     outcome: Literal["deleted", "already_gone", "dead_lettered"]
     reason: str | None = None
     code: str | None = None
@@ -144,11 +145,12 @@ class Receipts(NoReceipts):
 
     async def send(self, revocation: Revocation, decision: Done | DeadLetter, until: float) -> None:
         """Send the receipt for a decision; arguments and errors as in `ServiceBusQueue.send`."""
-        delivery, revoked, verdict = revocation.delivery, revocation.revoked, revocation.verdict
+        delivery, verdict = revocation.delivery, revocation.verdict
         failed = decision if isinstance(decision, DeadLetter) else None
         data = Data(
             session_id=revocation.session_id,
-            session_type=revoked.session_type if revoked else None,
+            session_type=revocation.session_type,
+            asked_types=tuple(revocation.asked),
             outcome=decision.outcome if isinstance(decision, Done) else "dead_lettered",
             reason=failed.reason if failed else None,
             code=verdict.code if failed and verdict else None,

@@ -18,7 +18,7 @@ class Body(msgspec.Struct, frozen=True, rename="camel"):
     """A liveness session was revoked upstream and has to be deleted at the Face API."""
 
     session_id: Annotated[str, msgspec.Meta(pattern=SESSION_ID)]
-    session_type: SessionType = "livenessWithVerify"
+    session_type: SessionType | None = None
     reason: str | None = None
     revoked_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
@@ -32,15 +32,18 @@ NAMES: dict[str, tuple[type[msgspec.Struct], str]] = {
 DESCRIPTIONS = {
     "session-revoked": {
         "sessionId": "The session's id, as the Face API returned it when it was created.",
-        "sessionType": "Which kind of session the id belongs to.",
+        "sessionType": "Which kind of session the id belongs to. If it is not stated, both are asked.",
         "reason": "Why it was revoked, for people. Never logged.",
         "revokedAt": "When it was revoked, RFC 3339 with an offset.",
     },
     "session-revocation-receipt": {
         "sessionId": "The session's id; left out if the message named none.",
-        "sessionType": "Which kind of session it is.",
-        "outcome": "deleted or already_gone if the revocation completed (already_gone: there was no "
-        "such session); dead_lettered if it failed: the session may live until it expires.",
+        "sessionType": "The type that was published, or under which the session was deleted; left "
+        "out if the publisher stated none and no session was found.",
+        "askedTypes": "The types under which the Face API was asked at the end.",
+        "outcome": "deleted: the Face API deleted the session for this revocation. already_gone: no "
+        "session with this id exists at the Face resource under the asked types. dead_lettered: the "
+        "revocation failed, and the session may live until it expires.",
         "reason": "Dead-letter reason, if the revocation failed.",
         "code": "FaceError code of the last answer, if the revocation failed; HTTP and the status if "
         "the answer had no code.",

@@ -1,7 +1,6 @@
 """Stand-ins for what surrounds the function, for unit tests only."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from azure.servicebus import ServiceBusMessage as SentMessage
 
 from delete_session.app import create_handler
 from delete_session.clock import Clock
-from delete_session.contract import SessionRevoked
+from delete_session.contract import SessionType
 from delete_session.decision import DeadLetter
 from delete_session.face import FaceClient
 from delete_session.message import Delivery, RetryCopy
@@ -21,6 +20,7 @@ from delete_session.settings import Settings
 from delete_session.verdict import Verdict, judge, no_response
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+BODY = b'{"sessionId":"s-1","sessionType":"livenessWithVerify"}'
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
 
@@ -78,7 +78,7 @@ def message(
         name: dict(properties or {}) for name in ("application_properties", "user_properties")
     }
     return ServiceBusMessage(
-        body=json.dumps({"sessionId": "s-1"}).encode() if body is None else body,
+        body=BODY if body is None else body,
         **{**values, **fields},
     )
 
@@ -123,10 +123,12 @@ class FakeFace:
 
     def __init__(self, *answers: Verdict) -> None:
         self.answers = list(answers)
-        self.calls: list[SessionRevoked] = []
+        self.calls: list[tuple[str, SessionType]] = []
 
-    async def delete(self, revoked: SessionRevoked, may_retry: Callable[[], bool]) -> Verdict:
-        self.calls.append(revoked)
+    async def delete(
+        self, session_id: str, session_type: SessionType, may_retry: Callable[[], bool]
+    ) -> Verdict:
+        self.calls.append((session_id, session_type))
         await asyncio.sleep(0)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 

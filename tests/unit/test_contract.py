@@ -37,8 +37,11 @@ def malformed(raw: bytes, content_type: str | None = None) -> str:
 
 
 def test_session_id_alone_is_enough() -> None:
-    """A message with nothing but a session id names a livenessWithVerify session."""
-    assert parse(body(sessionId="a-B_9"), None) == SessionRevoked("a-B_9", "livenessWithVerify")
+    """A message with nothing but a session id names a session of either type."""
+    revoked = parse(body(sessionId="a-B_9"), None)
+    assert revoked == SessionRevoked("a-B_9")
+    assert isinstance(revoked, SessionRevoked)
+    assert revoked.types == ("livenessWithVerify", "liveness")
 
 
 def test_session_type_is_read() -> None:
@@ -341,7 +344,7 @@ async def test_id_reaches_the_url_byte_for_byte_or_not_at_all(session_id: str) -
         valid = 1 <= len(session_id) <= 128 and set(session_id) <= set(ALLOWED)
         assert isinstance(result, SessionRevoked if valid else Malformed)
         if isinstance(result, SessionRevoked):
-            await face.delete(result)
+            await face.delete(result.session_id, result.types[0])
             path = b"/face/v1.2-preview.1/detectLivenessWithVerify/singleModal/sessions/"
             assert asked.pop() == path + session_id.encode()
     assert not asked

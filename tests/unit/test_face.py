@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from delete_session.contract import SessionRevoked
+from delete_session.contract import SessionType
 from delete_session.decision import Attempt, RetryLater, RetryPolicy, decide
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
@@ -21,7 +21,7 @@ from local.service import serve_http
 from .fakes import face_client
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-SESSION = SessionRevoked(session_id="s-1")
+SESSION: tuple[str, SessionType] = ("s-1", "livenessWithVerify")
 
 
 class FakeTokens:
@@ -81,7 +81,7 @@ async def served(
 
 async def ask(handler: Handler, **environment: str) -> Verdict:
     async with served(handler, None, **environment) as (client, _):
-        return await client.delete(SESSION)
+        return await client.delete(*SESSION)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,12 @@ async def ask(handler: Handler, **environment: str) -> Verdict:
         ("v1.3-preview.1", "livenessWithVerify", "detectLivenessWithVerify-sessions/s-1"),
     ],
 )
-async def test_path_follows_version_and_type(version: str, session_type: str, path: str) -> None:
+async def test_path_follows_version_and_type(
+    version: str, session_type: SessionType, path: str
+) -> None:
     """One setting moves to another API version, the message says which kind of session it is."""
     async with served(always(204), FACE_API_VERSION=version) as (client, server):
-        revoked = SessionRevoked(session_id="s-1", session_type=session_type)  # type: ignore[arg-type]
-        answer = await client.delete(revoked)
+        answer = await client.delete("s-1", session_type)
     assert answer.status == 204
     [request] = server.requests
     assert (request.method, request.path) == ("DELETE", f"/face/{version}/{path}")
@@ -126,7 +127,7 @@ async def test_connection_is_used_again() -> None:
 
     async with served(handler) as (client, server):
         for _ in range(3):
-            await client.delete(SESSION)
+            await client.delete(*SESSION)
     ports = {request._transport_peername for request in server.requests}
     assert len(ports) == 1
 
@@ -216,7 +217,7 @@ async def test_nothing_that_the_platform_answers_is_final() -> None:
 
     async with served(handler) as (client, _):
         for status, body, _ in given:
-            answer = await client.delete(SESSION, may_retry=lambda: False)
+            answer = await client.delete(*SESSION, may_retry=lambda: False)
             assert answer.status == status
             attempt = Attempt(verdict=answer, attempts=1, seconds_left=9999, jitter=0.5)
             decision = decide(attempt, policy)
@@ -265,7 +266,7 @@ async def test_request_id_and_wait_are_read() -> None:
 async def test_redirect_is_not_followed() -> None:
     """A token is never sent to where a redirect points."""
     async with served(always(307, location="/elsewhere")) as (client, server):
-        answer = await client.delete(SESSION)
+        answer = await client.delete(*SESSION)
     assert (answer.status, answer.code) == (307, "HTTP 307")
     assert len(server.requests) == 1
 
@@ -278,17 +279,17 @@ async def test_refused_token_is_replaced_and_tried_once_more() -> None:
         return web.Response(status=200 if fresh else 401)
 
     async with served(handler) as (client, server):
-        assert (await client.delete(SESSION)).status == 200
+        assert (await client.delete(*SESSION)).status == 200
         assert len(server.requests) == 2
     async with served(always(401)) as (client, server):
-        assert (await client.delete(SESSION)).status == 401
+        assert (await client.delete(*SESSION)).status == 401
         assert len(server.requests) == 2
 
 
 async def test_refused_token_is_not_tried_again_behind_an_open_circuit() -> None:
     """When others have opened the circuit meanwhile, the second call is not made."""
     async with served(always(401)) as (client, server):
-        assert (await client.delete(SESSION, lambda: False)).status == 401
+        assert (await client.delete(*SESSION, lambda: False)).status == 401
         assert len(server.requests) == 1
 
 
@@ -297,7 +298,7 @@ async def test_no_token_means_no_call() -> None:
     tokens = FakeTokens()
     tokens.error = TokenUnavailable("identity endpoint answered 500")
     async with served(always(), tokens) as (client, server):
-        answer = await client.delete(SESSION)
+        answer = await client.delete(*SESSION)
     assert (answer.status, answer.code) == (None, "TokenUnavailable")
     assert answer.message == "identity endpoint answered 500"
     assert not server.requests
@@ -335,7 +336,7 @@ async def raw(reply: bytes) -> Verdict:
     port = server.sockets[0].getsockname()[1]
     client = face_client(FakeTokens(), FACE_ENDPOINT=f"http://127.0.0.1:{port}")
     async with server:
-        answer = await client.delete(SESSION)
+        answer = await client.delete(*SESSION)
     await client.close()
     return answer
 
@@ -361,7 +362,7 @@ async def test_broken_http_is_a_failed_connection(reply: bytes) -> None:
 async def test_refused_connection_is_a_failed_connection() -> None:
     """Nobody listens: nothing is known."""
     client = face_client(FakeTokens(), FACE_ENDPOINT="http://127.0.0.1:9")
-    answer = await client.delete(SESSION)
+    answer = await client.delete(*SESSION)
     await client.close()
     assert (answer.status, answer.code) == (None, "ConnectionFailed")
     assert "token" not in answer.message

@@ -60,6 +60,41 @@ async def test_gone_session_completes_the_message(
     assert (line["session_id"], line["message_id"], line["attempts"]) == ("s-1", "m-1", 1)
 
 
+@pytest.mark.parametrize(
+    ("answers", "asked", "outcome", "found"),
+    [
+        ([DELETED], 1, "deleted", "livenessWithVerify"),
+        ([GONE, DELETED], 2, "deleted", "liveness"),
+        ([GONE, GONE], 2, "already_gone", None),
+        ([GONE, UNAVAILABLE, DELETED], 3, "deleted", "liveness"),
+    ],
+)
+async def test_session_of_unstated_type_is_looked_for_under_both(
+    answers: list[Verdict], asked: int, outcome: str, found: str | None, lines: Lines
+) -> None:
+    """Only if nothing is found under the first type, the other one is asked, too."""
+    bench = Bench(*answers)
+    await bench.handle(message(b'{"sessionId": "s-1"}'))
+    types = ["livenessWithVerify", "liveness"]
+    assert [each for _, each in bench.face.calls] == [types[min(n, 1)] for n in range(asked)]
+    [line] = lines(event="revocation")
+    assert line["outcome"] == outcome
+    assert line.get("session_type") == found
+    assert line["asked"] == types[: min(asked, 2)]
+
+
+async def test_both_types_are_asked_again_after_a_retry() -> None:
+    """A copy does not remember which type was asked: in between, a session may have been created."""
+    bench = Bench(GONE, throttled(60), GONE, GONE)
+    await bench.handle(message(b'{"sessionId": "s-1"}'))
+    [copy] = bench.queue.copies
+    bench.time.seconds += 61
+    await bench.handle(
+        message(b'{"sessionId": "s-1"}', copy.properties, message_id=copy.message_id)
+    )
+    assert [each for _, each in bench.face.calls] == ["livenessWithVerify", "liveness"] * 2
+
+
 async def test_rejected_request_is_dead_lettered_with_its_code(lines: Lines) -> None:
     """What can never work goes to the dead-letter queue, with the code as the reason."""
     bench = Bench(BAD)

@@ -71,6 +71,7 @@ async def test_gone_session_is_told_before_the_message_ends(answer: Verdict, out
         "data": {
             "sessionId": "s-1",
             "sessionType": "livenessWithVerify",
+            "askedTypes": ["livenessWithVerify"],
             "outcome": outcome,
             "attempts": 1,
             "publishedAt": "2026-01-02T03:04:05Z",
