@@ -74,7 +74,7 @@ class ServiceBusConnection:
         Raises:
             ValueError: the connection string cannot be used.
         """
-        # azure.servicebus takes as long to import as all else together: docs/decisions.md.
+        # Imported with the first use: docs/decisions/broker-operations.md.
         from azure.servicebus import TransportType
         from azure.servicebus.aio import ServiceBusClient
 

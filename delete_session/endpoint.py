@@ -39,7 +39,7 @@ def face_endpoint(text: str) -> str:
         # Entra tokens are refused there: facts of the Face API.
         raise ValueError(f"must be {right}; a regional endpoint does not take Entra tokens")
     if _FOUNDRY.fullmatch(host):
-        # docs/decisions.md, "Which endpoints".
+        # docs/decisions/endpoints.md
         raise ValueError(f"must be {right}; no Face API is documented at a Foundry endpoint")
     if _is_address(host) and not is_loopback(host):
         raise ValueError(f"must be {right}; an IP address has no custom subdomain")

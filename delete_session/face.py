@@ -68,7 +68,7 @@ class FaceClient:
             kind: httpx.URL(collection_url(endpoint, api_version, kind)) for kind in _PATH_SEGMENT
         }
         # A transport and no httpx.AsyncClient around it, whose redirects, cookies and merging of URLs
-        # and headers are of no use here: docs/decisions.md has what each would cost.
+        # and headers are of no use here: docs/decisions/http-client.md.
         self._transport = AiohttpTransport(
             verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )

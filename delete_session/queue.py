@@ -224,7 +224,7 @@ def _locked_message(lock_token: str, receiver: "ServiceBusReceiver") -> "Service
     """Return what the SDK needs in order to settle a message by its lock token alone.
 
     This is private use of azure-servicebus: a constructor that is not documented, and the message
-    class of its AMQP library. docs/decisions.md says how the tests would notice a change. "Deferred"
+    class of its AMQP library (docs/decisions/library-patches.md). "Deferred"
     makes the SDK go straight to the management link instead of to a delivery that this receiver
     never had.
     """
