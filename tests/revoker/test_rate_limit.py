@@ -438,22 +438,6 @@ def test_reckons_as_infra_does() -> None:
     assert Rates(8, None).instances == INSTANCES.parse(INSTANCES.default or "")
 
 
-def test_the_pages_say_what_the_doctor_says() -> None:
-    """The runbook's example is what the doctor prints; it explains each kind of sentence."""
-    runbook = (ROOT / "docs/operations.md").read_text()
-    assert f"ok  Face rate limit: {judge('my-face', Limit(10, 1), Rates(8, None))}\n" in runbook
-    rooms = ("account.py", "rate_limit.py")
-    code = "".join((ROOT / "revoker/doctor" / room).read_text() for room in rooms)
-    table = runbook.partition("| the doctor says")[2].partition("\n\n")[0]
-    quoted = set(re.findall(r"\*([^*]+)\*", table)) - {"ok", "warning", "skipped", "Reader"}
-    assert len(quoted) == 8
-    for words in quoted:
-        assert words.replace("2 instances leave", "{who}") in code, words
-    settings = (ROOT / "docs/settings.md").read_text()
-    for address in MANAGERS.values():
-        assert f"`{address.removeprefix('https://')}`" in settings
-
-
 def test_a_warning_is_no_failure(cloud: CloudThread, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command shows a warning with its remedy; the exit code is 0."""
     monkeypatch.setattr(rate_limit, "is_loopback", lambda _: False)
