@@ -9,12 +9,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
 from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
 from .pacing import RateLimiter
-from .verdict import Answer, Meaning, describe, meaning
+from .verdict import Meaning, Verdict
 
 # Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
 # own message only. A minute is the longest period of a documented limit (20 calls a minute, tier F0).
@@ -133,14 +131,14 @@ class Gate:
         """Return whether the circuit is still as it was when the permit was given."""
         return self._breaker.is_current(permit.generation)
 
-    def report(self, permit: Permit, answer: Answer) -> None:
+    def report(self, permit: Permit, verdict: Verdict) -> None:
         """Learn from the answer to the permitted call."""
         now, rate = self._clock.monotonic(), self._limiter.rate
-        what = meaning(answer)
-        asked_for = answer.retry_after
+        what = verdict.meaning
+        asked_for = verdict.retry_after
         if not what.endpoint_works:
             # Other messages are told of it, too, and the request id is of this one.
-            self.last_failure = describe(replace(answer, request_id=None))
+            self.last_failure = verdict.describe(request_id=False)
         elif what is Meaning.THROTTLED:
             pause = min(asked_for or 1.0, self._longest_pause)
             self._limiter.throttled(now, permit.acquired_at, pause)

@@ -4,12 +4,13 @@ import asyncio
 
 from delete_session.clock import Clock
 from delete_session.gate import Gate, Permit
-from delete_session.verdict import Answer
 from tests.unit.fakes import FakeTime
 
-DELETED = Answer(status=204, code="", request_id="r-1")
-THROTTLED = Answer(status=429, code="TooManyRequests", retry_after=30.0)
-NO_ANSWER = Answer(status=None, code="Timeout")
+from .fakes import verdict
+
+DELETED = verdict(204, "", request_id="r-1")
+THROTTLED = verdict(429, "TooManyRequests", retry_after=30.0)
+NO_ANSWER = verdict(None, "Timeout")
 
 
 class NeverEnds(FakeTime):
@@ -133,7 +134,7 @@ async def test_guaranteed_share_is_the_smaller_the_more_instances_there_may_be()
     async def rate(least: float | None, instances: int) -> float:
         line = gate(FakeTime().clock, least_calls=least, instances=instances)
         for _ in range(20):
-            line.report(await next_permit(line, within=1e6), Answer(status=429, code="429"))
+            line.report(await next_permit(line, within=1e6), verdict(429, "429"))
         return line.rate
 
     assert await rate(None, 20) == await rate(8 / 20 / 20, 20) < await rate(None, 1)

@@ -99,9 +99,8 @@ SCENARIOS = (
         play=drained_every_few_seconds,
         limit=240,
         settings=with_settings(
-            RETRY_IN_PLACE_MAX_SECONDS=COPIES,
+            RETRY_INITIAL_DELAY_SECONDS=COPIES,
             FACE_MAX_CALLS_PER_SECOND=500,  # a new process begins at a small part of it
-            MAXIMUM_INSTANCE_COUNT=HOSTS,
         ),
         options={"hosts": HOSTS},
         bars=drains_bars,
