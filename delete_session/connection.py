@@ -16,8 +16,6 @@ CONNECTION = "ServiceBusConnection"
 HOST_JSON = Path(__file__).parents[1] / "host.json"
 _TRANSPORT = "AzureFunctionsJobHost__extensions__serviceBus__transportType"
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_IDENTITY = rf"(?i)/subscriptions/{_GUID}/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity"
-_IDENTITY += "/userAssignedIdentities/[^/]+"
 _EXPECTED = (
     f"set {CONNECTION}__fullyQualifiedNamespace to <name>.servicebus.windows.net "
     f"(.usgovcloudapi.net, .chinacloudapi.cn), or {CONNECTION} to a connection string"
@@ -150,11 +148,6 @@ def _check_identity(values: Mapping[str, str]) -> None:
     if resource_id and "clientid" in values:
         raise ValueError(
             f"{CONNECTION}__clientId and {CONNECTION}__managedIdentityResourceId exclude each other"
-        )
-    if resource_id and not re.fullmatch(_IDENTITY, resource_id):
-        raise ValueError(
-            f"{CONNECTION}__managedIdentityResourceId must be the resource id of a user-assigned "
-            "identity, /subscriptions/…/userAssignedIdentities/<name>"
         )
     try:
         client_id(values.get("clientid", ""))

@@ -1,65 +1,31 @@
 """What a publisher sends: message bytes → SessionRevoked | Malformed.
 
-Plain JSON, or the same object as `data` of a CloudEvents 1.0 message in structured or binary mode
-(CloudEvents AMQP protocol binding 1.0.2). `Body` is the contract, docs/contract.md is its publisher's
-side. Reading is more lenient than the contract: only the session's id and type decide about a
-deletion; whatever else is wrong is an oddity.
+A JSON object, or a CloudEvent in structured mode around it (docs/contract.md). Only the session's id
+and type determine the deletion: nothing else in a message is checked.
 """
 
 import base64
-import contextlib
-import re
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec.structs import replace
-
-from .cloud_events import STRUCTURED_MODE, data, odd_attributes, odd_properties
-from .lenient_json import MISSING, Object, has_half_of_a_pair, kind, load, looks_like
 
 MAX_BODY_BYTES = 64 * 1024
 
 SessionType = Literal["livenessWithVerify", "liveness"]
 
-_SessionId = Annotated[
-    str,
-    msgspec.Meta(
-        # It goes into a URL path: nothing but unreserved characters, so nothing needs escaping.
-        # Not "$", which in Python also matches before a line feed at the end.
-        pattern=r"^[A-Za-z0-9_-]{1,128}(?![\s\S])",
-        description="The session's id, as the Face API returned it when it was created.",
-    ),
-]
-_SessionType = Annotated[
-    SessionType, msgspec.Meta(description="Which kind of session the id belongs to.")
-]
-
-
-class Body(msgspec.Struct, frozen=True, rename="camel"):
-    """A liveness session was revoked upstream and has to be deleted at the Face API."""
-
-    session_id: _SessionId
-    session_type: _SessionType = "livenessWithVerify"
-    reason: Annotated[
-        str | None,
-        msgspec.Meta(description="Why it was revoked, for people. Never logged."),
-    ] = None
-    revoked_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="When it was revoked, RFC 3339 with an offset."),
-    ] = None
+SESSION_ID = r"^[A-Za-z0-9_-]{1,128}(?![\s\S])"
+"""Only unreserved characters: the id goes into a URL path. Not "$", which in Python also matches before
+a line feed at the end."""
+_SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID)]
 
 
 class SessionRevoked(msgspec.Struct, frozen=True, rename="camel"):
-    """What of a message decides about a deletion, and what was odd about the rest."""
+    """The members of a message that determine the deletion."""
 
     session_id: _SessionId
-    session_type: _SessionType = "livenessWithVerify"
-    oddities: tuple[str, ...] = ()
-    """What does not keep to the contract: where, and what is wrong, never what stands there."""
+    session_type: SessionType = "livenessWithVerify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,178 +34,114 @@ class Malformed:
 
     description: str
     session_id: str | None = None
-    """What it names all the same, so that the session is found again; for people and the log."""
+    """The session, if only its type is wrong; for people and the log."""
 
 
-_body = msgspec.json.Decoder(Body)
-
-
-def parse(
-    body: bytes, content_type: str | None, properties: Mapping[str, object]
-) -> SessionRevoked | Malformed:
+def parse(body: bytes, content_type: str | None) -> SessionRevoked | Malformed:
     """Read one message.
 
     Args:
-        body: the message's bytes, UTF-8 JSON.
-        content_type: AMQP content type; `application/cloudevents+json` marks structured mode.
-        properties: AMQP application properties; those of a CloudEvent mark binary mode.
+        body: the message's bytes.
+        content_type: AMQP content type. An event with another one is known by its `specversion`.
     """
     if len(body) > MAX_BODY_BYTES:
         return Malformed(f"body: {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")
     media_type = (content_type or "").strip().lower()
-    is_event = media_type.startswith(STRUCTURED_MODE)
-    oddities = [] if is_event else odd_properties(media_type, properties)
-    problem: Exception | None = None
     try:
-        # A byte order mark is no error in RFC 8259, and .NET publishers write one by accident.
-        # The decoder itself passes over unknown members without looking at their encoding.
-        text = body.decode("utf-8-sig")
-        # Of members that stand there twice it takes the last one. A name may be written with escapes.
-        once = text.count('"sessionId"') < 2 and text.count('"sessionType"') < 2
-        # An event may name another session beside the one at the top.
-        once = once and (is_event or '"data_base64"' not in text)
-        if once and "\\u00" not in text and not oddities:
-            read = _body.decode(data(text) if is_event else text)
-            return SessionRevoked(read.session_id, read.session_type)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        problem = error
-    return _Lenient(problem, oddities).read(body, is_event=is_event)
+        found, path = _object(body, "body"), ""
+        is_event = "specversion" in found or media_type.startswith("application/cloudevents")
+        is_bare = "sessionId" in found and "data" not in found and "data_base64" not in found
+        if is_event and not is_bare:
+            found, path = _data(found)
+    except _Unreadable as error:
+        return Malformed(str(error))
+    except RecursionError:
+        return Malformed("body: nested too deeply")
+    try:
+        session_id = msgspec.convert(found.get("sessionId"), _SessionId)
+    except msgspec.ValidationError:
+        rule = "must be 1 to 128 characters of A–Z, a–z, 0–9, - and _"
+        return Malformed(f"{path}sessionId: {rule if 'sessionId' in found else 'is missing'}")
+    match found.get("sessionType"):
+        case None | "":  # what serializers write for a value that is not set
+            return SessionRevoked(session_id)
+        case "livenessWithVerify" | "liveness" as session_type:
+            return SessionRevoked(session_id, session_type)
+    return Malformed(f"{path}sessionType: must be livenessWithVerify or liveness", session_id)
 
 
-_TYPES = {name.lower(): name for name in get_args(SessionType)}
-_DECISIVE = ("sessionId", "sessionType")
-_FOR_INFORMATION = {"reason": "not text", "revokedAt": "not RFC 3339 with an offset"}
+class _Unreadable(Exception):
+    """No session can be found in the message; the text says where and why."""
 
 
-class _Lenient:
-    """Reads what the strict decoder refuses or might misread, for the session's id and type alone.
+_DECISIVE = ("sessionId", "sessionType", "data", "data_base64")
+_FORMATS: dict[str, bytes | tuple[bytes, ...]] = {
+    "gzip": b"\x1f\x8b",
+    "zlib": (b"x\x01", b"x\x9c", b"x\xda"),
+    "UTF-16 or UTF-32": (b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{", b"\0\0\0{"),
+    "XML": b"<?xml",
+    "binary XML of an old .NET client": b"@\x06string\x08",
+    "Base64": b"eyJ",
+    "Avro": b"Obj\x01",
+}
+"""First bytes that prove another format."""
 
-    Args:
-        problem: why the decoder refused the body, if it was asked.
-        oddities: what is odd so far.
+
+def _object(raw: bytes, where: str) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Bytes that are not UTF-8 are replaced: they can be no part of an id, and ASCII is read alike.
     """
+    try:
+        value = _decoder.decode(raw.decode("utf-8-sig", "replace"))
+    except json.JSONDecodeError as error:
+        if not raw.strip():
+            raise _Unreadable(f"{where}: empty, must be a JSON object") from None
+        for name, first_bytes in _FORMATS.items():
+            if raw.startswith(first_bytes):
+                raise _Unreadable(f"{where}: looks like {name}, must be JSON in UTF-8") from None
+        raise _Unreadable(f"{where}: not JSON in UTF-8: {error}") from None
+    return _checked(value, where)
 
-    def __init__(self, problem: Exception | None, oddities: list[str]) -> None:
-        self._problem = problem
-        self._oddities = oddities
-        self._session_id: str | None = None
 
-    def read(self, body: bytes, *, is_event: bool) -> SessionRevoked | Malformed:
-        """Read the body; `is_event` where the content type says that it is a CloudEvent."""
+def _checked(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Unreadable(f"{where}: must be a JSON object")
+    return value
+
+
+def _data(event: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the object in an event's `data` or `data_base64`, and the path of its members."""
+    data, encoded = event.get("data"), event.get("data_base64")
+    if encoded is None:
+        found, path = _checked(data, "data"), "data."
+    elif data is not None:
+        raise _Unreadable("data: must not stand beside data_base64")
+    else:
         try:
-            text = self._text(body, "body")
-            if not text.strip():
-                return Malformed("body: empty, expected a JSON object")
-            revoked = self._session(self._document(load(text), is_event))
-        except msgspec.ValidationError as error:
-            return Malformed(_without_values(str(error)), self._session_id)
-        except (ValueError, RecursionError) as error:
-            return Malformed(f"body: {looks_like(body) or self._reason(error)}")
-        if type(self._problem) is msgspec.DecodeError:
-            half = has_half_of_a_pair(text)
-            self._oddities.append(f"body: {'half of a surrogate pair' if half else self._problem}")
-        elif isinstance(self._problem, RecursionError):
-            self._oddities.append("body: nested deeply")
-        return replace(revoked, oddities=tuple(dict.fromkeys(self._oddities)))
-
-    def _reason(self, error: Exception) -> str:
-        """Return why the body is no JSON, in the decoder's words where it has found the same."""
-        problem = self._problem
-        if isinstance(problem, UnicodeDecodeError):
-            return f"not UTF-8 at byte {problem.start}"
-        if isinstance(error, RecursionError) or isinstance(problem, RecursionError):
-            return "JSON is nested too deeply"
-        return str(problem) if type(problem) is msgspec.DecodeError else str(error)
-
-    def _text(self, raw: bytes, where: str) -> str:
-        try:
-            return raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            # What is not ASCII can be no part of an id, and ASCII is read alike.
-            self._oddities.append(f"{where}: not UTF-8 at byte {error.start}")
-            return raw.decode("utf-8-sig", "replace")
-
-    def _document(self, value: object, is_event: bool) -> Object:
-        """Return the object that the contract describes, out of a CloudEvent if it is in one."""
-        document = self._object(value, "body")
-        names = {name for name, _ in document}
-        has_data = not names.isdisjoint(("data", "data_base64"))
-        is_bare = "sessionId" in names
-        if not is_event and "specversion" not in names:
-            return document
-        if is_bare and not has_data:
-            if is_event:
-                self._oddities.append("content type: CloudEvents, but the body is the bare object")
-            return document
-        if not is_event:
-            self._oddities.append("content type: not application/cloudevents+json")
-        self._oddities += odd_attributes(dict(document))
-        places = [*self._data(document), *([document] if is_bare else [])]
-        # Nobody knows which session is meant, and the other one would live on unseen.
-        ids = [dict(place).get("sessionId", MISSING) for place in places]
-        if any(each not in (MISSING, ids[0]) for each in ids):
-            raise msgspec.ValidationError("sessionId: in more places, with different values")
-        return places[0]
-
-    def _data(self, event: Object) -> list[Object]:
-        """Return what stands in `data`, or in `data_base64`, or in both."""
-        data, encoded = event.member("data"), event.member("data_base64")
-        if data is MISSING and encoded is MISSING:
-            raise msgspec.ValidationError("Object missing required field `data`")
-        if not isinstance(encoded, str):
-            return [self._object(encoded if data is MISSING else data, "data")]
-        alone = data is MISSING or data is None
-        self._oddities.append("data_base64: " + ("instead of data" if alone else "beside data"))
-        found = [] if alone else [self._object(data, "data")]
-        try:
-            # What is not of the alphabet is not passed over: it would make another text.
+            # Characters outside the alphabet are not skipped: that would make another text.
             raw = base64.b64decode(encoded, validate=True)
-            return [*found, self._object(load(self._text(raw, "data_base64")), "data_base64")]
-        except (ValueError, RecursionError):
-            if found:
-                return found
-            raise msgspec.ValidationError("data_base64: not JSON in Base64") from None
-
-    def _object(self, value: object, where: str) -> Object:
-        if isinstance(value, str):
-            with contextlib.suppress(ValueError, RecursionError):
-                if isinstance(inner := load(value), Object):
-                    self._oddities.append(f"{where}: the object is written into a JSON string")
-                    return inner
-        if not isinstance(value, Object):
-            raise msgspec.ValidationError(f"{where}: Expected `object`, got `{kind(value)}`")
-        return value
-
-    def _session(self, document: Object) -> SessionRevoked:
-        names = [name for name, _ in document]
-        found = {name: document.member(name) for name in _DECISIVE if name in names}
-        self._oddities += [f"{name}: more than once" for name in found if names.count(name) > 1]
-        with contextlib.suppress(msgspec.ValidationError):
-            self._session_id = msgspec.convert(found.get("sessionId", MISSING), _SessionId)
-        given = found.get("sessionType", MISSING)
-        if given is None or (isinstance(given, str) and not given.strip()):
-            del found["sessionType"]
-            self._oddities.append(f"sessionType: {'null' if given is None else 'empty'}")
-        elif isinstance(given, str) and given not in _TYPES.values():
-            found["sessionType"] = _TYPES.get(given.strip().lower(), "unknown")
-            self._oddities.append("sessionType: of another letter case, or with white space")
-        for name, value in document:
-            try:
-                if name in _FOR_INFORMATION:
-                    msgspec.convert({"sessionId": "-", name: value}, Body)
-            except (msgspec.ValidationError, UnicodeEncodeError):
-                self._oddities.append(f"{name}: {_FOR_INFORMATION[name]}")
-        return msgspec.convert(
-            {name: dict(v) if isinstance(v, Object) else v for name, v in found.items()},
-            SessionRevoked,
-        )
+        except (TypeError, ValueError):
+            raise _Unreadable("data_base64: not Base64") from None
+        found, path = _object(raw, "data_base64"), "data_base64."
+    for name in ("sessionId", "sessionType"):
+        # Deleting one of two sessions would silently leave the other.
+        if name in event and event[name] != found.get(name):
+            raise _Unreadable(f"{name}: differs from {path}{name}")
+    return found, path
 
 
-def _without_values(problem: str) -> str:
-    # The one message of msgspec that repeats what it read: Invalid enum value 'x' - at `$.y`.
-    return re.sub(
-        r"Invalid enum value .* - at ",
-        "Not one of the allowed values - at ",
-        problem,
-        flags=re.DOTALL,
-    )
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        for name, value in pairs:
+            if name in _DECISIVE and value != members[name]:
+                raise _Unreadable(f"{name}: more than once, with different values")
+    return members
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_members,
+    parse_int=float,  # int() refuses numbers of very many digits
+    strict=False,  # control characters within strings
+)

@@ -72,7 +72,7 @@ class Handler:
     async def _decide(self, revocation: Revocation, until: float) -> Decision:
         """Read the message and make calls, with short delays in place, until a decision stands."""
         delivery = revocation.delivery
-        revoked = parse(delivery.body, delivery.content_type, delivery.properties)
+        revoked = parse(delivery.body, delivery.content_type)
         revocation.session_id = revoked.session_id
         if isinstance(revoked, Malformed):
             return DeadLetter("MalformedMessage", revoked.description)
@@ -92,12 +92,11 @@ class Handler:
         verdict = None
         if permit is not None:
             assert revocation.revoked is not None
-            with self.telemetry.call():
-                verdict = await self.face.delete(
-                    revocation.revoked, lambda: self.gate.is_current(permit)
-                )
-                revocation.called(verdict, permit.acquired_at)
-                self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
+            verdict = await self.face.delete(
+                revocation.revoked, lambda: self.gate.is_current(permit)
+            )
+            revocation.called(verdict, permit.acquired_at)
+            self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
             self.gate.report(permit, verdict)
             self.faults.report(verdict)
         elif not revocation.last_error:

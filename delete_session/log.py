@@ -63,7 +63,6 @@ def record(
         "ms_since_enqueued": _milliseconds(delivery.enqueued_at, now),
         "ms_since_first_enqueued": _milliseconds(delivery.history.first_enqueued_at, now),
         "ms_in_call": round(revocation.seconds_in_call * 1000, 1),
-        "warnings": delivery.warnings + (revoked.oddities if revoked else ()) or None,
     }
     level = logging.INFO if outcome in ("deleted", "already_gone") else logging.WARNING
     _log(level, facts)

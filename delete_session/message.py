@@ -120,36 +120,25 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     enqueued_at: datetime
     expires_at: datetime | None
     history: History
-    warnings: tuple[str, ...] = ()
-    """Host metadata that is missing or implausible."""
 
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
-        """Read what the host hands over at the time `now`; never raises on bad metadata."""
-        warnings: list[str] = []
+        """Read what the host hands over at the time `now`; bad metadata counts as missing."""
         properties: object = message.application_properties
         if not properties and message.user_properties is not None:
             properties = message.user_properties
         if not isinstance(properties, dict):
-            warnings.append("ApplicationProperties: missing or unreadable")
             properties = {}
         enqueued_at = _utc(message.enqueued_time_utc)
         if enqueued_at is None or not _EARLIEST < enqueued_at < now + _MAX_AHEAD:
             # It must not set this process's clock, nor a retry deadline.
-            warnings.append("EnqueuedTimeUtc: missing, unreadable or impossible")
             enqueued_at = now
         expires_at = _utc(message.expires_at_utc)
-        if expires_at is None or expires_at <= enqueued_at:
-            warnings.append("ExpiresAtUtc: missing, unreadable or impossible")
-            expires_at = None
-        elif expires_at >= _NEVER:
+        if expires_at is None or expires_at <= enqueued_at or expires_at >= _NEVER:
             expires_at = None
         delivery_count = message.delivery_count
         if not isinstance(delivery_count, int) or not 1 <= delivery_count < 2**31:
-            warnings.append("DeliveryCount: missing, unreadable or impossible")
             delivery_count = 1
-        if not message.lock_token:
-            warnings.append("LockToken: missing or unreadable")
         message_id = message.message_id or _substitute_id(message)
         history = History.read(properties, message_id) or History(
             root_id=message_id, first_enqueued_at=enqueued_at
@@ -170,7 +159,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             enqueued_at=enqueued_at,
             expires_at=expires_at,
             history=history,
-            warnings=tuple(warnings),
         )
 
     def seconds_to_deadline(self, retry_deadline: timedelta) -> float:

@@ -1,6 +1,6 @@
 """The outcome event that a publisher receives: one CloudEvents 1.0 message for each revocation.
 
-`Data` is the contract; docs/contract.md explains it.
+`Data` is the contract; revoker/schema.py describes its members.
 """
 
 import json
@@ -28,56 +28,25 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
 _MAX_TEXT = 4096  # characters, as in the dead-letter queue
 
+
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The outcome of one revocation. Times are the broker's; what is unknown is left out."""
 
-    session_id: Annotated[
-        str | None,
-        msgspec.Meta(description="The session's id; left out if the message named none."),
-    ] = None
-    session_type: Annotated[
-        SessionType | None, msgspec.Meta(description="Which kind of session it is.")
-    ] = None
-    outcome: Annotated[
-        Literal["deleted", "already_gone", "dead_lettered"],
-        msgspec.Meta(
-            description="deleted or already_gone if the revocation completed (already_gone: there "
-            "was no such session); dead_lettered if it failed: the session may live until it expires."
-        ),
-    ]
-    reason: Annotated[
-        str | None, msgspec.Meta(description="Dead-letter reason, if the revocation failed.")
-    ] = None
-    code: Annotated[
-        str | None,
-        msgspec.Meta(
-            description="FaceError code of the last answer, if the revocation failed; "
-            "HTTP and the status if the answer had no code."
-        ),
-    ] = None
-    description: Annotated[str | None, msgspec.Meta(description="What went wrong, for people.")] = (
-        None
-    )
-    attempts: Annotated[int, msgspec.Meta(ge=0, description="Calls of the Face API.")]
-    published_at: Annotated[
-        _Time, msgspec.Meta(description="When the broker accepted the publisher's message.")
-    ]
-    first_attempt_at: Annotated[
-        _Time | None, msgspec.Meta(description="When the first call began.")
-    ] = None
-    last_attempt_at: Annotated[
-        _Time | None, msgspec.Meta(description="When the last call was answered.")
-    ] = None
-    face_request_id: Annotated[
-        str | None,
-        msgspec.Meta(description="Request id of the last call, as the Face API gave it."),
-    ] = None
-    root_message_id: Annotated[
-        str, msgspec.Meta(description="Message id under which the revocation was published.")
-    ]
+    session_id: str | None = None
+    session_type: SessionType | None = None
+    outcome: Literal["deleted", "already_gone", "dead_lettered"]
+    reason: str | None = None
+    code: str | None = None
+    description: str | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=0)]
+    published_at: _Time
+    first_attempt_at: _Time | None = None
+    last_attempt_at: _Time | None = None
+    face_request_id: str | None = None
+    root_message_id: str
 
     @property
     def kind(self) -> str:

@@ -6,7 +6,6 @@ units follow the semantic conventions for messaging and HTTP. No attribute holds
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
@@ -40,12 +39,6 @@ class Telemetry:
         )
         self._latency = meter.create_histogram(
             "revoker.revocation.duration", "s", "From the first enqueue until the session was gone"
-        )
-        self._attempts = meter.create_histogram(
-            "revoker.revocation.attempts", "{attempt}", "Calls made until the end of a revocation"
-        )
-        self._copies = meter.create_counter(
-            "revoker.retries.scheduled", "{message}", "Retry copies scheduled"
         )
         self._calls = meter.create_histogram(
             "http.client.request.duration", "s", "Calls of the Face API by status"
@@ -84,14 +77,6 @@ class Telemetry:
                 _propagator.inject(revocation.trace)
             yield
 
-    def call(self) -> AbstractContextManager[object]:
-        """Return a span for one call, inside the message's span."""
-        return self._tracer.start_as_current_span(
-            "DELETE",
-            kind=trace.SpanKind.CLIENT,
-            attributes={"http.request.method": "DELETE", "server.address": self._server},
-        )
-
     def called(self, verdict: Verdict, seconds: float) -> None:
         """Record a call that has ended."""
         attributes: dict[str, str | int] = {
@@ -103,27 +88,21 @@ class Telemetry:
         if verdict.meaning not in (Meaning.DELETED, Meaning.UNCONFIRMED):
             attributes["error.type"] = verdict.code
         self._calls.record(seconds, attributes)
-        span = trace.get_current_span()
-        span.set_attributes(attributes)
-        if "error.type" in attributes and verdict.meaning is not Meaning.ALREADY_GONE:
-            span.set_status(trace.StatusCode.ERROR)
 
     def ended(self, outcome: str, revocation: Revocation) -> None:
         """Record the outcome of one delivery."""
         verdict = revocation.verdict
-        succeeded = outcome in ("deleted", "already_gone")
         attributes = {"outcome": outcome}
-        if verdict is not None and not succeeded:
-            attributes["code"] = verdict.code
-        self._revocations.add(1, attributes)
-        trace.get_current_span().set_attributes(attributes)
-        if outcome == "retry_scheduled":
-            self._copies.add(1)
-        elif outcome != "settlement_failed":
-            self._attempts.record(revocation.attempts, {"outcome": outcome})
-        if succeeded:
+        if outcome in ("deleted", "already_gone"):
             since = revocation.now - revocation.delivery.history.first_enqueued_at
             self._latency.record(since.total_seconds(), attributes)
+        elif verdict is not None:
+            attributes["code"] = verdict.code
+        self._revocations.add(1, attributes)
+        span = trace.get_current_span()
+        span.set_attributes({**attributes, "attempts": revocation.attempts})
+        if outcome not in ("deleted", "already_gone"):
+            span.set_status(trace.StatusCode.ERROR)
 
 
 def _observer(

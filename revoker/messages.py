@@ -50,7 +50,7 @@ class Seen:
         properties = text_keys(message.application_properties)
         enqueued_at = _utc(message.enqueued_time_utc) or datetime.now(UTC)
         body = body_of(message)
-        revoked = parse(body, message.content_type, properties) if body is not None else None
+        revoked = parse(body, message.content_type) if body is not None else None
         known = revoked if isinstance(revoked, SessionRevoked) else None
         # AMQP allows a number, a UUID or bytes as an id, too.
         message_id = str(_decoded(message.message_id or ""))

@@ -50,7 +50,7 @@ def test_the_asyncapi_document_is_valid_and_says_what_the_code_reads(tmp_path: P
         msgspec.convert(example["payload"]["data"], Data)
     for example in result["examples"][:3]:
         sent = json.dumps(example["payload"]).encode()
-        assert isinstance(parse(sent, example["contentType"], {}), SessionRevoked), example
+        assert isinstance(parse(sent, example["contentType"]), SessionRevoked), example
 
     # The parser does find problems: a document with a mistake is not valid.
     broken = tmp_path / "asyncapi.yaml"

@@ -25,7 +25,7 @@ type Line = dict[str, Any]
 
 SETTINGS = {
     "CIRCUIT_BREAKER_BREAK_SECONDS": "0.5",
-    "RETRY_INITIAL_DELAY_SECONDS": "0.5",
+    "RETRY_INITIAL_DELAY_SECONDS": "0.05",
 }
 
 

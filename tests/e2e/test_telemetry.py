@@ -129,7 +129,14 @@ async def test_metrics_and_traces_tell_the_story(cloud: Cloud, exported: Exporte
     """A deletion, a retry and a dead-letter are told by counters, histograms and spans."""
     await cloud.ask(cloud.face, "POST", "/_local/sessions", {"ids": ["plain", "retried"]})
     faults = [
-        {"fault": "status", "status": 503, "code": "Busy", "session_id": "retried", "count": 2},
+        {
+            "fault": "status",
+            "status": 503,
+            "code": "Busy",
+            "retry_after": 1,
+            "session_id": "retried",
+            "count": 2,
+        },
         {"fault": "status", "status": 400, "code": "BadArgument", "session_id": "bad"},
     ]
     await cloud.ask(cloud.face, "POST", "/_local/faults", faults)

@@ -317,6 +317,6 @@ def test_the_callers_trace_goes_on() -> None:
 def test_what_is_published_is_what_the_contract_reads() -> None:
     """Ids are read as the function reads them."""
     assert read_ids([" a ", "a"], BytesIO(b"b\n# c\n\na\n")).valid == ["a", "b"]
-    assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json", {}) == (
+    assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json") == (
         SessionRevoked("a", "liveness")
     )

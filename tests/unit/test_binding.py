@@ -136,17 +136,6 @@ def decode(monkeypatch: pytest.MonkeyPatch) -> Any:
     return ServiceBusMessageInConverter.decode
 
 
-def test_unreadable_properties_are_told_from_none(decode: Any) -> None:
-    """What comes without properties is odd, and what comes with an empty set of them is not."""
-    names = ("ApplicationProperties", "UserProperties")
-    odd = "ApplicationProperties: missing or unreadable"
-    for value, oddities in ((Datum("{", "json"), [odd]), (Datum("{}", "json"), [])):
-        given = {**METADATA, **dict.fromkeys(names, value)}
-        message = decode(Datum(b"x", "bytes"), trigger_metadata=given)
-        found = Delivery.from_trigger(message, ENQUEUED).warnings
-        assert [each for each in found if each.startswith(names)] == oddities
-
-
 def test_what_the_binding_reads_is_its_own(decode: Any) -> None:
     """With usual metadata the message is the one that the library makes."""
     for read in (decode, own_decode):

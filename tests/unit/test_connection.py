@@ -43,10 +43,6 @@ RESOURCE_ID = (
             "ServiceBusConnection__managedIdentityObjectId is not supported",
         ),
         (
-            {**NAMESPACE, "ServiceBusConnection__managedIdentityResourceId": "id-revoker"},
-            "ServiceBusConnection__managedIdentityResourceId must be the resource id",
-        ),
-        (
             {
                 **NAMESPACE,
                 "ServiceBusConnection__managedIdentityResourceId": RESOURCE_ID,

@@ -396,17 +396,6 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert bench.queue.tries == 0
 
 
-async def test_bad_metadata_is_logged_and_keeps_nothing_back(lines: Lines) -> None:
-    """Bad host metadata is in the log line; without any there is no such field."""
-    bench = Bench()
-    await bench.handle(message(delivery_count=None))
-    await bench.handle()
-    [odd, usual] = lines()
-    assert odd["outcome"] == usual["outcome"] == "deleted"
-    assert odd["warnings"] == ["DeliveryCount: missing, unreadable or impossible"]
-    assert "warnings" not in usual
-
-
 async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
     """After a message from the end of time, the next one's retry is due as usual."""
     bench = Bench(UNAVAILABLE, in_place_max=0)

@@ -27,14 +27,10 @@ LAYERS = (
 )
 FOUNDATIONS = {
     *("pacing", "beliefs", "pair", "breaker", "transport", "identity", "clock"),
-    *("cloud_events", "lenient_json"),
     *("connection", "endpoint", "binding"),
 }
 """Know nothing of the layers; any of them may rest on these."""
-PURE = (
-    *("decision", "message", "verdict", "contract", "receipt"),
-    *("cloud_events", "lenient_json"),
-)
+PURE = ("decision", "message", "verdict", "contract", "receipt")
 """Do no input or output: nothing but the standard library and msgspec is loaded with them."""
 
 
