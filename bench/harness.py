@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 OURS = "this function"
 UNPATCHED = "this function, times not patched"
-"""With the binding's own parsing of times: see the private corners in docs/decisions.md."""
+"""Without the time patch: docs/decisions/library-patches.md."""
 PEERS = {
     "azure-ai-vision-face (aio)": "bench/peers/azure_sdk",
     "httpx, its own transport": "bench/peers/httpx_default",

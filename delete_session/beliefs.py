@@ -6,7 +6,7 @@ It knows how fast it called and whether it was refused, and learns from both by 
 import math
 
 # Found with bench/pacing.py, which simulates the limiter against rate limits of several kinds;
-# docs/decisions.md has the figures.
+# docs/decisions/rate-limiter.md has the figures.
 OWN_SHARE = 0.006
 """The limit of a process: the rate at which this share of its calls is refused because of the rate."""
 STEEPNESS = 6.8

@@ -59,7 +59,7 @@ param maximumInstanceCount int = 2
 
 // Whoever scales the app from none to one needs to see that messages wait, and sees little with the
 // right to receive: the first eleven messages of the queue, of which more than ten may be retries that
-// are scheduled for later. docs/decisions.md has the story.
+// are scheduled for later (docs/decisions/always-ready.md).
 @description('Instances that run and listen all the time. With 0, revocations wait until the platform notices them, at times for as long as the retries before them do.')
 @minValue(0)
 @maxValue(1000)

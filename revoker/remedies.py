@@ -30,16 +30,16 @@ _FINAL = (TABLE["face_codes_not_retryable"].default or "").split(",")
 REASONS = (
     Reason(
         ("MalformedMessage",),
-        "the publisher sent something else; the description names the member",
-        "have the publisher correct it and send it again under a new message id; then `discard "
-        "--reason MalformedMessage`. Resubmitting only brings it back",
+        "the message breaks the contract; the description names the member",
+        "have the publisher send a corrected message under a new message id; then `discard --reason "
+        "MalformedMessage`. Resubmitting cannot help",
     ),
     Reason(
         ("RetriesExhausted",),
-        "it was tried for 48 hours, or for nearly the message's whole time to live; the description "
-        "has the last error",
-        "correct what the last error says ([deployment fault](#deployment-fault)); after 48 hours "
-        "the sessions have expired, so that you resubmit only for the record",
+        "retried until the retry deadline (48 hours, or most of the message's time to live); the "
+        "description has the last error",
+        "fix the last error ([deployment fault](#deployment-fault)); after 48 hours the sessions "
+        "have expired, and resubmitting only serves the record",
     ),
     Reason(
         ("UnsupportedFeature",),
@@ -48,31 +48,29 @@ REASONS = (
     ),
     Reason(
         ("BadArgument", "InvalidRequestBody"),
-        "the Face API will never accept this request; the description has its message and the "
-        "request id",
+        "the Face API will never accept this request; the description has its message and request id",
         "compare `sessionType` and `FACE_API_VERSION` with the session; resubmit after a correction, "
-        "otherwise discard; Microsoft's support will ask for the request id",
-        others="or another code on the list [`FACE_CODES_NOT_RETRYABLE`](settings.md)",
+        "otherwise discard",
+        others="or another code in [`FACE_CODES_NOT_RETRYABLE`](settings.md)",
     ),
     Reason(
         ("MaxDeliveryCountExceeded",),
-        "twenty deliveries ended in a crash, a lost lock or a restart without an answer; or, if it "
-        "took only seconds, the publisher sent an AMQP value (a JMS `TextMessage`), which the "
-        "Functions host cannot read",
-        "look at `AppExceptions` and the memory of the instances (`instanceMemoryMB`); resubmit one "
-        "with `--session` and watch it, then the rest. `resubmit` turns an AMQP value of text into "
-        "the bytes it should have been; have the publisher send bytes",
+        "twenty deliveries ended in a crash, a lost lock or a restart; if that took only seconds, "
+        "the publisher sent an AMQP value (a JMS `TextMessage`), which the Functions host cannot read",
+        "check `AppExceptions` and `instanceMemoryMB`; resubmit one message with `--session`, watch "
+        "it, then resubmit the rest. `resubmit` turns an AMQP text value into bytes; have the "
+        "publisher send bytes",
     ),
     Reason(
         ("TTLExpiredException",),
-        "it waited in the queue for its whole time to live: the function was stopped, or too slow",
+        "it waited for its whole time to live: the function was stopped or too slow",
         "start the function, or raise the [capacity](#rate-and-capacity); then resubmit; sessions "
         "older than 48 hours have expired",
     ),
     Reason(
         (),
         "somebody dead-lettered it by hand",
-        "read the description, and ask whoever did it",
+        "read the description, and ask the person who did it",
         others="any other",
     ),
 )

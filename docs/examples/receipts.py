@@ -8,13 +8,13 @@ from azure.servicebus import ServiceBusClient
 
 
 def read_receipts(
-    client: ServiceBusClient, tell: Callable[[str | None, bool, dict[str, Any]], None]
+    client: ServiceBusClient, report: Callable[[str | None, bool, dict[str, Any]], None]
 ) -> None:
-    """Hand over what became of each revocation: by its correlation id, whether the session is gone."""
+    """Report each outcome: the correlation id, whether the session is gone, and the data."""
     with client.get_queue_receiver("session-outcomes", max_wait_time=5) as receiver:
         for message in receiver:
             event = json.loads(b"".join(message.body))
             gone = event["type"].endswith(".completed")
             # A receipt may come twice: make this harmless to repeat, or remember event["id"].
-            tell(message.correlation_id, gone, event["data"])
+            report(message.correlation_id, gone, event["data"])
             receiver.complete_message(message)

@@ -10,16 +10,16 @@ export interface Outcome {
   rootMessageId: string;
 }
 
-// Hands over what became of each revocation: by its correlation id, whether the session is gone.
+// Reports each outcome: the correlation id, whether the session is gone, and the data.
 export async function readReceipts(
   client: ServiceBusClient,
-  tell: (correlationId: string, gone: boolean, outcome: Outcome) => Promise<void>,
+  report: (correlationId: string, gone: boolean, outcome: Outcome) => Promise<void>,
 ): Promise<void> {
   const receiver = client.createReceiver("session-outcomes");
   for (const message of await receiver.receiveMessages(100, { maxWaitTimeInMs: 5000 })) {
     const gone = message.body.type.endsWith(".completed");
     // A receipt may come twice: make this harmless to repeat, or remember message.body.id.
-    await tell(String(message.correlationId), gone, message.body.data);
+    await report(String(message.correlationId), gone, message.body.data);
     await receiver.completeMessage(message);
   }
   await receiver.close();

@@ -15,6 +15,7 @@ PAGES = sorted(
         ROOT / "bench" / "README.md",
     ]
 )
+DECISIONS = [page for page in PAGES if page.parent.name == "decisions" and page.name != "README.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -48,9 +49,19 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-def test_the_index_names_every_page() -> None:
-    """Each page in docs/ is linked from docs/README.md."""
-    index = ROOT / "docs" / "README.md"
+@pytest.mark.parametrize("folder", ["docs", "docs/decisions"])
+def test_the_index_names_every_page(folder: str) -> None:
+    """Each page of the folder is linked from its README.md."""
+    index = ROOT / folder / "README.md"
     linked = set(LINK.findall(index.read_text()))
-    for page in (ROOT / "docs").glob("*.md"):
+    for page in (ROOT / folder).glob("*.md"):
         assert page == index or page.name in linked, page.name
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+def test_a_decision_record_is_short(page: Path) -> None:
+    """A record has a context, a decision and consequences in at most 400 words."""
+    text = page.read_text()
+    headings = set(re.findall(r"^## (.*)$", text, re.MULTILINE))
+    assert {"Context", "Decision", "Consequences"} <= headings
+    assert len(text.split()) <= 400

@@ -19,7 +19,7 @@ def test_the_runbook_has_the_same_remedies(reason: Reason) -> None:
 
 def test_the_runbook_has_no_other_reasons() -> None:
     """The runbook's table has as many rows as there are reasons."""
-    table = RUNBOOK.partition("\n## Dead letters\n")[2].partition("\n\n`resubmit`")[0]
+    table = RUNBOOK.partition("\n## Dead-letter messages\n")[2].partition("\n\n`resubmit`")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(REASONS)
 
