@@ -13,7 +13,7 @@ from .face import FaceClient
 from .gate import Gate
 from .handler import Handler
 from .identity import TokenSource
-from .log import FaultLog, record_circuit
+from .log import FaultLog, record_circuit, record_rate
 from .queue import ServiceBusQueue
 from .settings import Settings
 from .telemetry import telemetry_for
@@ -48,15 +48,15 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
     """Put together what one process holds."""
     clock = clock or Clock()
     gate = Gate(
-        most_calls=settings.max_calls_per_second,
-        least_calls=settings.min_calls_per_second,
-        instances=settings.maximum_instance_count,
+        max_rate=settings.max_calls_per_second,
+        min_rate=settings.min_calls_per_second,
         breaker_failures=settings.breaker_failures,
-        cool_down=settings.breaker_cool_down,
-        patience=settings.retry_in_place_max,
-        longest_wait=settings.backoff_cap,
+        break_duration=settings.breaker_cool_down,
+        max_wait=settings.retry_in_place_max,
+        max_delay=settings.backoff_cap,
         clock=clock,
         on_change=record_circuit,
+        on_rate=record_rate,
     )
     gauges = {
         "rate": lambda: gate.rate,

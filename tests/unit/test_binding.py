@@ -213,19 +213,13 @@ def test_no_metadata_keep_a_message_back(metadata: Any) -> None:
     assert Delivery.from_trigger(message, ENQUEUED).body == b"x"
 
 
-@pytest.mark.parametrize("count", [1, 20])
-async def test_limiter_is_told_how_many_instances_there_may_be(count: int) -> None:
-    """Where the guaranteed share is not set, it follows from MAXIMUM_INSTANCE_COUNT."""
-
-    async def rate(**environment: str) -> float:
-        time = FakeTime()
-        environment |= {"FACE_MAX_CALLS_PER_SECOND": "8", "MAXIMUM_INSTANCE_COUNT": str(count)}
-        gate = app.create_handler(settings_of(**environment), time.clock).gate
-        for _ in range(20):
-            permit = await gate.acquire(within=1e6)
-            assert permit is not None
-            gate.report(permit, throttled(1.0))
-        return gate.rate
-
-    assert await rate() == await rate(FACE_MIN_CALLS_PER_SECOND=str(8 / 20 / count))
-    assert await rate() < await rate(FACE_MIN_CALLS_PER_SECOND="2")
+@pytest.mark.parametrize(("minimum", "floor"), [("", 1.0), ("2", 2.0)])
+async def test_limiter_keeps_the_minimum_of_the_settings(minimum: str, floor: float) -> None:
+    """However many calls are throttled, the rate stays at the set minimum, or at its default."""
+    values = settings_of(FACE_MAX_CALLS_PER_SECOND="8", FACE_MIN_CALLS_PER_SECOND=minimum)
+    gate = app.create_handler(values, FakeTime().clock).gate
+    for _ in range(20):
+        permit = await gate.acquire(within=1e6)
+        assert permit is not None
+        gate.report(permit, throttled(1.0))
+    assert gate.rate == floor

@@ -26,7 +26,7 @@ LAYERS = (
     {"verdict", "contract"},
 )
 FOUNDATIONS = {
-    *("pacing", "beliefs", "pair", "breaker", "transport", "identity", "clock", "settings"),
+    *("limiter", "breaker", "transport", "identity", "clock", "settings"),
     *("cloud_events", "lenient_json"),
     *("connection", "endpoint", "proxy", "binding"),
 }
