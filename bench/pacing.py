@@ -8,7 +8,7 @@ ignores 429s, the most deletions per second for the same live throttle rate.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from multiprocessing import Pool
@@ -276,22 +276,24 @@ class Summary:
             if each.scenario.latency == LATENCIES[0]
         }
 
-    def missed(self) -> Iterator[str]:
+    def missed(self) -> list[str]:
         """List the thresholds that are missed."""
-        setup = self.setup
-        if self.held < setup.held:
-            yield f"{setup}: {self.held} scenarios held, threshold {setup.held}"
-        if self.live_throttle_rate > setup.live_throttle_rate:
-            yield (
-                f"{setup}: mean live throttle rate {self.live_throttle_rate:.1%}, "
-                f"threshold {setup.live_throttle_rate:.1%}"
-            )
-        if self.overload > setup.overload:
-            yield f"{setup}: overload {self.overload:.1%}, threshold {setup.overload:.1%}"
+        setup, count = self.setup, len(SCENARIOS)
+        figures = [
+            ("scenarios not held", count - self.held, count - setup.held),
+            ("mean live throttle rate", self.live_throttle_rate, setup.live_throttle_rate),
+            ("live throttle rate, overload", self.overload, setup.overload),
+        ]
         if setup.processes == 1:
-            for count, limit in FIRST_CALLS.items():
-                if round(self.first_calls[count], 1) > limit:
-                    yield f"first {count} calls: {self.first_calls[count]:.2f} s, threshold {limit}"
+            figures += [
+                (f"seconds of the first {calls} calls", round(self.first_calls[calls], 1), limit)
+                for calls, limit in FIRST_CALLS.items()
+            ]
+        return [
+            f"{setup}: {name} {value:.3g}, threshold {limit:.3g}"
+            for name, value, limit in figures
+            if value > limit
+        ]
 
 
 def summarise(setup: Setup, pool: PoolType, curves: Curves, seeds: int) -> Summary:

@@ -70,8 +70,8 @@ class Gate:
         )
         self._on_rate = on_rate
         self._at_ceiling = True  # as last reported
-        self._turn = asyncio.Lock()  # its waiters get permits in the order of asking
-        self._sooner: asyncio.Future[None] | None = None  # wakes the first waiter
+        self._first = asyncio.Lock()  # held by the first waiter; the others follow in order
+        self._woken: asyncio.Future[None] | None = None  # ends the first waiter's sleep
         self.last_failure = ""
         """The last answer that was not about its message; without a request id."""
         self.waiting = 0
@@ -99,12 +99,12 @@ class Gate:
             within: longest wait, in seconds.
         """
         deadline = self._clock.monotonic() + within
-        if not self._turn.locked() and not self.waiting:
-            async with self._turn:
+        if not self._first.locked() and not self.waiting:
+            async with self._first:
                 return await self._next_permit(deadline)
         self.waiting += 1
         try:
-            async with asyncio.timeout(max(0.0, within)), self._turn:
+            async with asyncio.timeout(max(0.0, within)), self._first:
                 return await self._next_permit(deadline)
         except TimeoutError:
             return None
@@ -128,16 +128,16 @@ class Gate:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but only until an answer blocks calls."""
-        self._sooner = asyncio.get_running_loop().create_future()
+        self._woken = asyncio.get_running_loop().create_future()
         sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
-            await asyncio.wait((sleeping, self._sooner), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sleeping, self._woken), return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeping.cancel()
 
     def _wake(self) -> None:
-        if self._sooner and not self._sooner.done():
-            self._sooner.set_result(None)
+        if self._woken and not self._woken.done():
+            self._woken.set_result(None)
 
     def is_current(self, permit: Permit) -> bool:
         """Return whether the circuit is still as it was when the permit was given."""
@@ -182,5 +182,5 @@ class Gate:
     def obstacle(self) -> str:
         """Return why no call was made, for people."""
         if self.circuit is BreakerState.CLOSED:
-            return "no call was made: the rate limit left no turn for it"
+            return "no call was made: the rate limit gave no permit in time"
         return f"no call was made: circuit open after {self.last_failure}"

@@ -51,7 +51,7 @@ class RateLimiter:
         min_rate: float | None = None,
     ) -> None:
         self._max_rate = max_rate
-        self._min_rate = min(max_rate, max_rate * FLOOR if min_rate is None else min_rate)
+        self._min_rate = max_rate * FLOOR if min_rate is None else min_rate
         self._rise = max_rate / max(RISE_SECONDS, RISE_CALLS / max_rate)  # per second
         self._random = random
         self._base_rate = max_rate  # the rate at the end of the last pause; it rises from there
