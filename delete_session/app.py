@@ -1,6 +1,4 @@
-"""Where the platform comes in: the Service Bus trigger, and the one Handler of this process."""
-
-from typing import TYPE_CHECKING
+"""The Service Bus trigger, and everything that one process holds."""
 
 import azure.functions as func
 
@@ -13,33 +11,37 @@ from .face import FaceClient
 from .gate import Gate
 from .handler import Handler
 from .identity import TokenSource
-from .log import FaultLog, record_circuit, record_rate
+from .log import FaultLog, record_circuit, record_event, record_rate
 from .queue import ServiceBusQueue
+from .receipt import NoReceipts, Receipts
 from .settings import Settings
-from .telemetry import telemetry_for
+from .telemetry import Telemetry
 
-if TYPE_CHECKING:
-    from .receipt import Receipts
+BREAKER_FAILURES = 10
+"""Failures in a row that open the circuit breaker: more than chance gives at 30 % faults."""
+IN_PLACE_DELAYS = 2.5
+"""A delay of up to this many initial delays (5 s) is waited out in the function, which is cheaper than
+a scheduled copy; the message stays locked meanwhile."""
 
 
 def create_blueprint(settings: Settings) -> func.Blueprint:
-    """Return the trigger, bound to the one Handler of this process."""
+    """Return the trigger, bound to the handler of this process."""
     patch_time_parsing()
     patch_decoding()
+    if settings.ignored:
+        record_event("settings_ignored", names=settings.ignored)
     blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
-    revoker = create_handler(settings)
-    if revoker.receipts is not None:
-        revoker.receipts.open_soon()
+    handler = create_handler(settings)
 
     @blueprint.service_bus_queue_trigger(
         arg_name="message",
         queue_name="%SESSION_REVOKED_QUEUE%",
         connection=CONNECTION,
-        # As text, the host would replace whatever is not UTF-8.
+        # As text, the host would replace bytes that are not UTF-8.
         data_type=func.DataType.BINARY,
     )
     async def delete_session(message: func.ServiceBusMessage) -> None:
-        await revoker.handle(message)
+        await handler.handle(message)
 
     return blueprint
 
@@ -47,63 +49,55 @@ def create_blueprint(settings: Settings) -> func.Blueprint:
 def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
     """Put together what one process holds."""
     clock = clock or Clock()
+    in_place_max = IN_PLACE_DELAYS * settings.initial_delay
+    # A token, or one operation of Service Bus, is only a part of what a call may wait for.
+    part_timeout = settings.call_timeout / 2
     gate = Gate(
-        max_rate=settings.max_calls_per_second,
-        min_rate=settings.min_calls_per_second,
-        breaker_failures=settings.breaker_failures,
-        break_duration=settings.breaker_cool_down,
-        max_wait=settings.retry_in_place_max,
-        max_delay=settings.backoff_cap,
+        max_rate=settings.max_rate,
+        min_rate=settings.min_rate,
+        breaker_failures=BREAKER_FAILURES,
+        break_duration=settings.break_duration,
+        max_wait=in_place_max,
+        max_delay=settings.max_delay,
         clock=clock,
         on_change=record_circuit,
         on_rate=record_rate,
     )
-    gauges = {
-        "rate": lambda: gate.rate,
-        "waiting": lambda: gate.waiting,
-        "circuit": lambda: list(BreakerState).index(gate.circuit),
-    }
+    face = FaceClient(
+        settings.face_endpoint,
+        settings.face_api_version,
+        TokenSource(settings.client_id, settings.face_token_scope, part_timeout),
+        timeout=settings.call_timeout,
+        not_retryable=settings.face_codes_not_retryable,
+        proxy=settings.face_proxy,
+    )
+
+    def open_queue(name: str) -> ServiceBusQueue:
+        return ServiceBusQueue(settings.service_bus, name, part_timeout, clock)
+
+    outcomes = settings.outcome_queue
     return Handler(
-        face=_face_client(settings),
+        face=face,
         gate=gate,
-        settlement=ServiceBusQueue(settings.service_bus, settings.queue, settings.settle_timeout),
-        receipts=_receipts(settings),
-        telemetry=telemetry_for(settings.queue, settings.face_endpoint, gauges),
-        policy=RetryPolicy(
-            backoff_base=settings.backoff_base,
-            backoff_cap=settings.backoff_cap,
-            return_spread=settings.breaker_cool_down,
+        queue=open_queue(settings.queue),
+        receipts=Receipts(settings.queue, open_queue(outcomes)) if outcomes else NoReceipts(),
+        telemetry=Telemetry(
+            settings.queue,
+            settings.face_endpoint,
+            {
+                "rate": lambda: gate.rate,
+                "waiting": lambda: gate.waiting,
+                "circuit": lambda: list(BreakerState).index(gate.circuit),
+            },
         ),
-        horizon_hours=settings.retry_horizon,
-        in_place_max=settings.retry_in_place_max,
+        policy=RetryPolicy(
+            initial_delay=settings.initial_delay,
+            max_delay=settings.max_delay,
+            return_spread=settings.break_duration,
+        ),
+        retry_deadline_hours=settings.retry_deadline,
+        in_place_max=in_place_max,
         clock=clock,
         time=BrokerTime(clock),
         faults=FaultLog(),
-    )
-
-
-def _receipts(settings: Settings) -> "Receipts | None":
-    if settings.outcome_queue is None:
-        return None
-    # Not loaded where nobody wants receipts. Where they are wanted, every message needs the library:
-    # loaded with the first ones, it would hold them for as long as a redelivery takes to hurt.
-    import azure.servicebus.aio  # noqa: F401
-
-    from .receipt import Receipts
-
-    outcomes = ServiceBusQueue(
-        settings.service_bus, settings.outcome_queue, settings.settle_timeout
-    )
-    return Receipts(settings.queue, outcomes)
-
-
-def _face_client(settings: Settings) -> FaceClient:
-    return FaceClient(
-        settings.face_endpoint,
-        settings.face_api_version,
-        TokenSource(settings.client_id, settings.face_token_scope, settings.token_timeout),
-        connect_timeout=settings.connect_timeout,
-        total_timeout=settings.total_timeout,
-        not_retryable=settings.face_codes_not_retryable,
-        proxy=settings.face_proxy,
     )

@@ -1,110 +1,74 @@
-"""The connection to Service Bus, read as the Functions host reads it and opened as the host does."""
+"""How Service Bus is reached: the connection settings that the Functions host documents."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from .proxy import Proxy, proxy_for
-
-if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
-    from azure.servicebus.aio import ServiceBusClient
+from .endpoint import proxy_for
 
 CONNECTION = "ServiceBusConnection"
 """Name of the trigger's connection; the function's own client reads the same settings."""
 
 HOST_JSON = Path(__file__).parents[1] / "host.json"
-"""Where it lies when the app is deployed: beside function_app.py."""
-
-_TRANSPORT = ("AzureFunctionsJobHost", "extensions", "serviceBus", "transportType")
-_NOT_FOLLOWED = (
-    "clientSecret",
-    "clientCertificate",
-    "managedIdentityClientId",
-    "managedIdentityObjectId",
-)
-"""Would have the host log in as somebody else than the function."""
-
-_SUFFIXES = "<name>.servicebus.windows.net (.usgovcloudapi.net, .chinacloudapi.cn)"
+_TRANSPORT = "AzureFunctionsJobHost__extensions__serviceBus__transportType"
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_RESOURCE_ID = re.compile(
-    rf"/subscriptions/{_GUID}/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity"
-    r"/userAssignedIdentities/[^/]+",
-    re.IGNORECASE,
+_IDENTITY = rf"(?i)/subscriptions/{_GUID}/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity"
+_IDENTITY += "/userAssignedIdentities/[^/]+"
+_EXPECTED = (
+    f"set {CONNECTION}__fullyQualifiedNamespace to <name>.servicebus.windows.net "
+    f"(.usgovcloudapi.net, .chinacloudapi.cn), or {CONNECTION} to a connection string"
 )
+_SUPPORTED = ("fullyQualifiedNamespace", "credential", "clientId", "managedIdentityResourceId")
 
 
 class WrongConnection(ValueError):
-    """The connection is missing or wrong: a sentence for each setting that is."""
+    """The connection is missing or wrong; `problems` has a sentence for each setting."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("; ".join(problems))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceBusConnection:
     """How to reach Service Bus: a connection string, or a namespace and an Entra identity."""
 
-    connection_string: str | None
-    fully_qualified_namespace: str | None
-    client_id: str | None
+    connection_string: str | None = field(default=None, repr=False)
+    fully_qualified_namespace: str | None = None
+    client_id: str | None = None
+    """Client id of a user-assigned identity."""
     resource_id: str | None = None
-    """Of a user-assigned identity, instead of its client id."""
+    """Resource id of a user-assigned identity, instead of its client id."""
     websockets: bool = False
     """AMQP over WebSockets (port 443) instead of AMQP (port 5671)."""
-    proxy: Proxy | None = None
-    """Of the WebSockets; AMQP itself goes through none."""
-
-    def __repr__(self) -> str:
-        # The connection string may hold a key: it must not reach a log through a traceback.
-        return f"ServiceBusConnection({self.fully_qualified_namespace or 'connection string'})"
+    proxy: str | None = field(default=None, repr=False)
+    """URL of the proxy for WebSockets; AMQP has no proxy support."""
 
     @property
-    def is_for_one_queue(self) -> bool:
-        """Whether the connection string has an EntityPath."""
-        return bool(re.search(r"(?i);\s*EntityPath=", self.connection_string or ""))
-
-    def open(self, retry_total: int) -> "tuple[ServiceBusClient, AsyncTokenCredential | None]":
-        """Return a client, and the credential to be closed after it.
-
-        Raises:
-            ValueError: the connection string cannot be used.
-        """
-        # azure.servicebus takes as long to import as all else together: docs/decisions.md.
-        from azure.servicebus import TransportType
-        from azure.servicebus.aio import ServiceBusClient
-
-        options: dict[str, Any] = {"retry_total": retry_total}
-        if self.websockets:
-            options["transport_type"] = TransportType.AmqpOverWebsocket
-            options["http_proxy"] = _as_options(self.proxy)
-        if self.connection_string:
-            return ServiceBusClient.from_connection_string(self.connection_string, **options), None
-        from .identity import credential
-
-        assert self.fully_qualified_namespace is not None
-        login = credential(self.client_id, resource_id=self.resource_id)
-        return ServiceBusClient(self.fully_qualified_namespace, login, **options), login
-
-
-def _as_options(proxy: Proxy | None) -> dict[str, Any] | None:
-    if proxy is None:
-        return None
-    # Host and port as azure-servicebus puts them together again, into a URL for aiohttp.
-    host, _, port = proxy.url.rpartition(":")
-    login = {} if proxy.user is None else {"username": proxy.user, "password": proxy.password}
-    return {"proxy_hostname": host, "proxy_port": int(port), **login}
+    def proxy_options(self) -> dict[str, Any] | None:
+        """The proxy as azure.servicebus expects it."""
+        if self.proxy is None:
+            return None
+        url = urlsplit(self.proxy)
+        host = url.hostname or ""
+        found = {
+            "proxy_hostname": f"[{host}]" if ":" in host else host,
+            "proxy_port": url.port,
+            "username": unquote(url.username or ""),
+            "password": unquote(url.password or ""),
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 def client_id(text: str) -> str | None:
     """Return the client id of a user-assigned identity; None if the text is empty.
 
     Raises:
-        ValueError: it is no client id.
+        ValueError: the text is not a client id.
     """
     if text and not re.fullmatch(_GUID, text):
         raise ValueError("must be the client id (a GUID) of a user-assigned identity, or empty")
@@ -112,130 +76,109 @@ def client_id(text: str) -> str | None:
 
 
 def service_bus_connection(
-    environment: Mapping[str, str], queue: str | None = None, host_json: Path = HOST_JSON
+    environment: Mapping[str, str], host_json: Path = HOST_JSON
 ) -> ServiceBusConnection:
-    """Read how to reach Service Bus: names without regard to case, `:` for `__` as well.
+    """Read how to reach Service Bus. Names and values may be in any letter case, as for the host.
 
     Args:
         environment: the app settings.
-        queue: that a connection string with EntityPath must name.
         host_json: the host's configuration.
 
     Raises:
-        WrongConnection: it is missing or wrong.
+        WrongConnection: the connection is missing or wrong.
     """
-    values = _section(environment, CONNECTION)
     problems: list[str] = []
+    values: dict[str, str] = {}
+    for name, value in environment.items():
+        head, separator, part = name.partition("__")
+        if head.lower() != CONNECTION.lower() or not value.strip():
+            continue
+        values[part.lower()] = value.strip()
+        if separator and part.lower() not in map(str.lower, _SUPPORTED):
+            supported = ", ".join(f"__{each}" for each in _SUPPORTED)
+            problems.append(f"{CONNECTION}__{part} is not supported (supported: {supported})")
 
-    def read[T](reader: Callable[[], T], otherwise: T) -> T:
+    def read[T](reader: Callable[[], T], default: T) -> T:
         try:
             return reader()
         except ValueError as error:
             problems.append(str(error))
-            return otherwise
+            return default
 
-    host = read(lambda: _host(values, queue), "")
-    nobody: tuple[str | None, str | None] = (None, None)
-    identity = read(lambda: _identity(values), nobody)
-    websockets = read(lambda: _over_websockets(environment, host_json), False)
+    host = read(lambda: _host(values), "")
+    read(lambda: _check_identity(values), None)
+    websockets = read(lambda: _uses_websockets(environment, host_json), False)
     proxy = read(lambda: proxy_for(host, environment), None) if websockets and host else None
     if problems:
         raise WrongConnection(problems)
     connection_string = values.get("")
     return ServiceBusConnection(
-        connection_string, None if connection_string else host, *identity, websockets, proxy
+        connection_string=connection_string,
+        fully_qualified_namespace=None if connection_string else host,
+        client_id=values.get("clientid"),
+        resource_id=values.get("managedidentityresourceid"),
+        websockets=websockets,
+        proxy=proxy,
     )
 
 
-def _host(values: Mapping[str, str], queue: str | None) -> str:
-    """Return the host of the namespace."""
+def _host(values: Mapping[str, str]) -> str:
+    """Return the host name of the namespace."""
     connection_string, namespace = values.get(""), values.get("fullyqualifiednamespace")
-    right = (
-        f"set {CONNECTION}__fullyQualifiedNamespace to {_SUFFIXES}, "
-        f"or {CONNECTION} to a connection string"
-    )
     if connection_string and namespace:
         raise ValueError(
             f"{CONNECTION} and {CONNECTION}__fullyQualifiedNamespace exclude each other"
         )
     if connection_string:
-        return _host_of(connection_string, queue)
+        endpoint = re.search(r"(?i)(?:^|;)\s*Endpoint=sb://([^/:;]+)", connection_string)
+        if not endpoint:
+            raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
+        if re.search(r"(?i);\s*EntityPath=", connection_string):
+            raise ValueError(f"{CONNECTION} must be for the namespace, without EntityPath")
+        return endpoint[1]
     if not namespace:
-        raise ValueError(f"{CONNECTION} is not set: {right}")
+        raise ValueError(f"{CONNECTION} is not set: {_EXPECTED}")
     if not re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9.-]+", namespace):
-        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {right}")
+        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
     return namespace
 
 
-def _host_of(connection_string: str, queue: str | None) -> str:
-    endpoint = re.search(r"(?i)(?:^|;)\s*Endpoint=sb://([^/:;]+)", connection_string)
-    if not endpoint:
-        raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
-    entity = re.search(r"(?i);\s*EntityPath=([^;]*)", connection_string)
-    if entity and queue is not None and entity[1].strip() != queue:
-        raise ValueError(
-            f"{CONNECTION} is for the queue {entity[1].strip()} (EntityPath), and "
-            f"SESSION_REVOKED_QUEUE is {queue}: they must be the same, in letter case, too"
-        )
-    return endpoint[1]
-
-
-def _section(environment: Mapping[str, str], name: str) -> dict[str, str]:
-    """Return the values of a section of .NET's configuration, by their path in small letters."""
-    root = name.replace("__", ":").lower()
-    found = {}
-    for key, value in environment.items():
-        path = key.replace("__", ":").lower()
-        if value.strip() and (path == root or path.startswith(f"{root}:")):
-            found[path[len(root) + 1 :]] = value.strip()
-    return found
-
-
-def _identity(values: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return client id and resource id of the user-assigned identity; at most one is given."""
+def _check_identity(values: Mapping[str, str]) -> None:
     if values.get("credential", "managedidentity").lower() != "managedidentity":
         raise ValueError(f"{CONNECTION}__credential must be managedidentity or not set")
-    for name in _NOT_FOLLOWED:
-        if name.lower() in values:
-            raise ValueError(
-                f"{CONNECTION}__{name} is not supported: name a managed identity by "
-                f"{CONNECTION}__clientId or __managedIdentityResourceId"
-            )
     resource_id = values.get("managedidentityresourceid")
     if resource_id and "clientid" in values:
         raise ValueError(
             f"{CONNECTION}__clientId and {CONNECTION}__managedIdentityResourceId exclude each other"
         )
-    if resource_id and not _RESOURCE_ID.fullmatch(resource_id):
+    if resource_id and not re.fullmatch(_IDENTITY, resource_id):
         raise ValueError(
             f"{CONNECTION}__managedIdentityResourceId must be the resource id of a user-assigned "
             "identity, /subscriptions/…/userAssignedIdentities/<name>"
         )
     try:
-        return client_id(values.get("clientid", "")), resource_id
+        client_id(values.get("clientid", ""))
     except ValueError as error:
         raise ValueError(f"{CONNECTION}__clientId {error}") from None
 
 
-def _over_websockets(environment: Mapping[str, str], host_json: Path) -> bool:
-    """Return whether the host's own connection goes over WebSockets."""
-    where = "__".join(_TRANSPORT)
-    value: Any = _section(environment, where).get("")
-    if value is None:
-        where = f"{'.'.join(_TRANSPORT[1:])} in host.json"
+def _uses_websockets(environment: Mapping[str, str], host_json: Path) -> bool:
+    """Return whether the host's own connection uses WebSockets: an app setting, or host.json."""
+    names = [name for name in environment if name.lower() == _TRANSPORT.lower()]
+    value: Any = environment[names[0]].strip() if names else ""
+    if not value and host_json.exists():  # not on an operator's machine, where no host runs
         try:
             value = json.loads(host_json.read_text("utf-8-sig"))
-        except OSError:  # as on an operator's machine, where there is no host
-            return False
         except ValueError:
             raise ValueError("host.json must be JSON without comments") from None
-        for part in _TRANSPORT[1:]:
-            members = value.items() if isinstance(value, dict) else ()
-            value = next((found for name, found in members if name.lower() == part.lower()), None)
+        for part in ("extensions", "serviceBus", "transportType"):
+            value = value.get(part) if isinstance(value, dict) else None
     match str(value or "amqpTcp").lower():
         case "amqptcp":
             return False
         case "amqpwebsockets":
             return True
         case _:
-            raise ValueError(f"{where} must be amqpTcp or amqpWebSockets")
+            raise ValueError(
+                f"{_TRANSPORT} (or transportType in host.json) must be amqpTcp or amqpWebSockets"
+            )

@@ -1,7 +1,6 @@
-"""What becomes of a message: a pure function of one attempt.
+"""What happens to a message after an attempt: a pure function, without I/O, clock or randomness.
 
-There is no input or output, no clock and no chance in here: all are passed in. Nobody overrides
-what `decide` returns. docs/failures.md shows the same table for people.
+docs/failures.md shows the same table for people.
 """
 
 from dataclasses import dataclass
@@ -9,40 +8,40 @@ from typing import Literal
 
 import msgspec
 
-from .verdict import Answer, Meaning, describe, meaning
+from .verdict import Meaning, Verdict
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a decision rests on."""
+    """Everything that a decision depends on."""
 
-    answer: Answer | None
-    """What came of the call; None when no call was made because calls are blocked."""
+    verdict: Verdict | None
+    """On the call; None if no call was made because calls are blocked."""
     attempts: int
-    """Calls made for this revocation so far, this one included."""
+    """Calls made for this revocation so far, including this one."""
     seconds_left: float
-    """Until the effort for this message ends; zero or less: it has ended."""
+    """Until the retry deadline; zero or less: it has passed."""
     blocked_for: float = 0.0
-    """Seconds for which no call will be made; 0 when calls are made."""
+    """Seconds for which no call will be made; 0 if calls are made."""
     last_error: str = ""
-    """What stood in the way when no call was made."""
-    chance: float
-    """Uniform in [0, 1), for the jitter."""
+    """The last error of this revocation, for people."""
+    jitter: float
+    """Uniform in [0, 1)."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait between attempts, in seconds."""
+    """Delays between attempts, in seconds."""
 
-    backoff_base: float
-    """The first wait is drawn from 0 to this; every further one from twice as much."""
-    backoff_cap: float
-    """No wait is drawn longer than this, and no answer may ask for more."""
+    initial_delay: float
+    """Upper bound of the first delay; it doubles with each attempt (full jitter)."""
+    max_delay: float
+    """Upper bound of every delay and of every Retry-After."""
     return_spread: float
-    """Messages that wait for calls to be made again come back within this time after it."""
+    """After calls were blocked, the messages that waited return spread over this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The session is gone: complete the message."""
+    """Complete the message: the session is gone."""
 
     outcome: Literal["deleted", "already_gone"]
 
@@ -56,7 +55,7 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Give the message up, with the reason and description that the dead-letter queue shows."""
+    """Dead-letter the message with this reason and description."""
 
     reason: str
     description: str
@@ -66,34 +65,34 @@ type Decision = Done | RetryLater | DeadLetter
 
 
 def decide(attempt: Attempt, policy: RetryPolicy) -> Decision:
-    """Decide what becomes of the message after an attempt, made or blocked."""
-    answer = attempt.answer
-    match meaning(answer) if answer is not None else None:
+    """Decide what happens to the message after an attempt, made or blocked."""
+    verdict = attempt.verdict
+    match verdict.meaning if verdict is not None else None:
         case Meaning.DELETED:
             return Done("deleted")
         case Meaning.ALREADY_GONE:
             return Done("already_gone")
-        case Meaning.REJECTED if answer is not None:
-            return DeadLetter(answer.code, describe(answer))
+        case Meaning.REJECTED if verdict is not None:
+            return DeadLetter(verdict.code, verdict.describe())
     if attempt.seconds_left <= 0:
-        last = describe(answer) if answer is not None else attempt.last_error
         return DeadLetter(
-            "RetriesExhausted", f"after {attempt.attempts} attempts, the last: {last}"
+            "RetriesExhausted",
+            f"after {attempt.attempts} attempts, the last: {attempt.last_error}",
         )
-    # The last attempt is made when the effort ends, not skipped because of a long wait.
+    # A last attempt is made at the retry deadline, however long the delay would be.
     return RetryLater(min(retry_delay(attempt, policy), attempt.seconds_left))
 
 
 def retry_delay(attempt: Attempt, policy: RetryPolicy) -> float:
-    """Return the seconds to wait, never fewer than the answer asks for within the cap.
+    """Return the seconds until the next attempt: exponential with full jitter, at least Retry-After.
 
-    While calls are blocked, messages wait until they are made again, and come back spread over
-    some time. Otherwise waits grow exponentially with full jitter.
+    While calls are blocked, messages wait for the end of the block and return spread over some time.
     """
-    asked_for = (attempt.answer.retry_after if attempt.answer is not None else None) or 0.0
-    asked_for = min(asked_for, policy.backoff_cap)  # a whole day has been asked for
-    if attempt.answer is None or attempt.blocked_for > 0:
-        return max(attempt.blocked_for + attempt.chance * policy.return_spread, asked_for)
-    doublings = min(attempt.attempts - 1, 64)
-    window = min(policy.backoff_cap, policy.backoff_base * 2.0**doublings)
-    return max(attempt.chance * window, asked_for)
+    asked_for = (attempt.verdict.retry_after if attempt.verdict is not None else None) or 0.0
+    asked_for = min(asked_for, policy.max_delay)  # a whole day has been asked for
+    if attempt.verdict is None or attempt.blocked_for > 0:
+        delay = attempt.blocked_for + attempt.jitter * policy.return_spread
+    else:
+        doublings = min(attempt.attempts - 1, 64)
+        delay = attempt.jitter * min(policy.max_delay, policy.initial_delay * 2.0**doublings)
+    return max(delay, asked_for)

@@ -1,24 +1,26 @@
-"""FACE_ENDPOINT: which hosts take Entra tokens for the Face API, and the scope of those tokens."""
+"""How the Face API is reached: endpoint, token scope and proxy."""
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
-"""Of tokens for the public cloud, and for a Face API on this machine."""
+"""Token scope of the public cloud, and of a Face API on this machine."""
 
-# The clouds by their suffix: public, US Government, China (21Vianet). The custom subdomain is one
-# label: <name>.privatelink.cognitiveservices.azure.com, for instance, has no certificate.
+# Clouds by suffix: public, US Government, China (21Vianet). A custom subdomain is one label:
+# <name>.privatelink.cognitiveservices.azure.com, for example, has no certificate.
 _CUSTOM_SUBDOMAIN = re.compile(r"[a-z0-9-]+\.cognitiveservices\.azure\.(com|us|cn)")
 _REGIONAL = re.compile(r"(.+\.)?api\.cognitive\.(microsoft\.com|microsoft\.us|azure\.cn)")
 _FOUNDRY = re.compile(r".+\.services\.ai\.azure\.(com|us|cn)")
 
 
 def face_endpoint(text: str) -> str:
-    """Return FACE_ENDPOINT without a slash at its end.
+    """Return FACE_ENDPOINT without a trailing slash.
 
     Raises:
-        ValueError: it is no endpoint that takes Entra tokens; the text says what would be right.
+        ValueError: the endpoint does not accept Entra tokens; the text says what would be right.
     """
     right = (
         "the account's custom-subdomain endpoint, https://<name>.cognitiveservices.azure.com "
@@ -36,10 +38,8 @@ def face_endpoint(text: str) -> str:
     if url.scheme != "https" or not host:
         raise ValueError(f"must be {right}")
     if _REGIONAL.fullmatch(host):
-        # Entra tokens are refused there: facts of the Face API.
         raise ValueError(f"must be {right}; a regional endpoint does not take Entra tokens")
     if _FOUNDRY.fullmatch(host):
-        # docs/decisions.md, "Which endpoints".
         raise ValueError(f"must be {right}; no Face API is documented at a Foundry endpoint")
     if _is_address(host) and not is_loopback(host):
         raise ValueError(f"must be {right}; an IP address has no custom subdomain")
@@ -50,7 +50,7 @@ def token_scope(text: str) -> str:
     """Return FACE_TOKEN_SCOPE, which may be empty.
 
     Raises:
-        ValueError: it is no scope.
+        ValueError: the text is not a scope.
     """
     if text and not re.fullmatch(r"[^\s/][^\s]*/\.default", text):
         raise ValueError("must be a scope that ends with /.default, e.g. " + SCOPE)
@@ -58,14 +58,14 @@ def token_scope(text: str) -> str:
 
 
 def face_scope(endpoint: str, given: str = "") -> str:
-    """Return the scope of the tokens that an endpoint takes.
+    """Return the scope of the tokens that an endpoint accepts.
 
     Args:
         endpoint: FACE_ENDPOINT.
-        given: FACE_TOKEN_SCOPE, which is used as it is.
+        given: FACE_TOKEN_SCOPE; empty: the scope follows from the endpoint's suffix.
 
     Raises:
-        ValueError: none is given, and the endpoint is in no cloud that is known here.
+        ValueError: no scope is given and the suffix is unknown.
     """
     host = urlsplit(endpoint).hostname or ""
     if given:
@@ -75,10 +75,33 @@ def face_scope(endpoint: str, given: str = "") -> str:
     if cloud := _CUSTOM_SUBDOMAIN.fullmatch(host):
         return f"https://cognitiveservices.azure.{cloud[1]}/.default"
     raise ValueError(
-        "FACE_ENDPOINT is no custom subdomain of an Azure cloud that is known here "
+        "FACE_ENDPOINT is not a custom subdomain of a known Azure cloud "
         "(<name>.cognitiveservices.azure.com, .us or .cn): correct it, or set FACE_TOKEN_SCOPE to "
-        "the scope of the tokens that it takes"
+        "the scope of the tokens that it accepts"
     )
+
+
+def proxy_for(host: str, environment: Mapping[str, str]) -> str | None:
+    """Return the URL of the proxy that HTTPS_PROXY and NO_PROXY (in either case) name for a host.
+
+    Loopback addresses are always reached directly.
+
+    Raises:
+        ValueError: HTTPS_PROXY is not the URL of an HTTP proxy.
+    """
+    proxy = (environment.get("https_proxy") or environment.get("HTTPS_PROXY") or "").strip()
+    exceptions = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if not proxy or is_loopback(host) or proxy_bypass(host, {"no": exceptions}):
+        return None
+    try:
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        valid = url.scheme == "http" and url.hostname and url.port is not None
+    except ValueError:
+        valid = False
+    if not valid:
+        # The text itself may hold a password.
+        raise ValueError("HTTPS_PROXY must be the address of an HTTP proxy, http://<host>:<port>")
+    return url.geturl()
 
 
 def is_loopback(host: str) -> bool:

@@ -1,10 +1,10 @@
-"""The Face API: one call, typed answer."""
+"""One call of the Face API, and the verdict on its answer."""
 
 import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from functools import lru_cache
 
 import httpx
@@ -12,16 +12,16 @@ import httpx
 from . import __version__
 from .contract import SessionRevoked
 from .identity import TokenSource, TokenUnavailable
-from .proxy import Proxy
 from .transport import AiohttpTransport
-from .verdict import Answer, refuses_token, repeats_status, retry_after_seconds
+from .verdict import Verdict, judge, no_response, retry_after_seconds
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGE_CHARACTERS = 1000
+CONNECT_SECONDS = 5  # no healthy endpoint takes longer; the call's timeout may be shorter
 _MAX_LEVELS = 4  # of errors within errors
 
-# By API version, facts from azure-rest-api-specs (specification/ai/data-plane/Face): the previews up
-# to v1.2-preview.1 nest the sessions, v1.2 and what came after flattened the path.
+# Paths by API version (azure-rest-api-specs, specification/ai/data-plane/Face): previews up to
+# v1.2-preview.1 are nested, v1.2 and later are flat.
 _NESTED = "{type}/singleModal/sessions"
 _FLAT = "{type}-sessions"
 _NESTED_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1")
@@ -32,7 +32,7 @@ _PATH_SEGMENT = {"livenessWithVerify": "detectLivenessWithVerify", "liveness": "
 
 
 def collection_url(endpoint: str, api_version: str, session_type: str) -> str:
-    """Return the address that a session's id is appended to."""
+    """Return the URL that a session's id is appended to."""
     shape = _NESTED if api_version in _NESTED_VERSIONS else _FLAT
     return f"{endpoint}/face/{api_version}/{shape.format(type=_PATH_SEGMENT[session_type])}/"
 
@@ -44,10 +44,9 @@ class FaceClient:
         endpoint: `https://<name>.cognitiveservices.azure.com`.
         api_version: of the Face API.
         tokens: where the bearer token comes from.
-        connect_timeout: seconds for a connection.
-        total_timeout: seconds for one call, with its token and all.
-        not_retryable: FaceError codes that no retry can change.
-        proxy: that calls go through.
+        timeout: seconds for one call, its token included.
+        not_retryable: FaceError codes that dead-letter a message.
+        proxy: URL of an HTTP proxy; None for a direct connection.
     """
 
     def __init__(
@@ -56,58 +55,54 @@ class FaceClient:
         api_version: str,
         tokens: TokenSource,
         *,
-        connect_timeout: float,
-        total_timeout: float,
+        timeout: float,
         not_retryable: frozenset[str],
-        proxy: Proxy | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._tokens = tokens
-        self._total_timeout = total_timeout
+        self._seconds = timeout
         self._not_retryable = not_retryable
         self._collections = {
             kind: httpx.URL(collection_url(endpoint, api_version, kind)) for kind in _PATH_SEGMENT
         }
-        # A transport and no httpx.AsyncClient around it, whose redirects, cookies and merging of URLs
-        # and headers are of no use here: docs/decisions.md has what each would cost.
+        # The transport alone: httpx.AsyncClient's redirects, cookies and merging of URLs and headers
+        # cost CPU time and are not needed.
         self._transport = AiohttpTransport(
             verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )
-        self._timeout = {"connect": connect_timeout}
+        self._timeout = {"connect": CONNECT_SECONDS}
 
     async def delete(
         self, revoked: SessionRevoked, may_retry: Callable[[], bool] = lambda: True
-    ) -> Answer:
-        """Delete the session; never raises, whatever comes back or does not.
+    ) -> Verdict:
+        """Delete the session; never raises, whatever is answered or not.
 
-        A 401 drops the token and asks once more with a new one: keys roll over, caches lag.
+        A 401 drops the token and asks once more with a new one, because signing keys roll over.
 
         Args:
             revoked: the session.
-            may_retry: asked after a 401; no where the circuit has opened meanwhile.
+            may_retry: asked after a 401; returns False if calls were blocked meanwhile.
         """
         try:
-            async with asyncio.timeout(self._total_timeout):
+            async with asyncio.timeout(self._seconds):
                 token = await self._tokens.get()
-                answer = await self._send(revoked, token)
-                if refuses_token(answer):
+                verdict = await self._send(revoked, token)
+                if verdict.refuses_token:
                     self._tokens.drop(token)
-                if refuses_token(answer) and may_retry():
-                    answer = await self._send(revoked, await self._tokens.get())
-                return answer
+                    if may_retry():
+                        verdict = await self._send(revoked, await self._tokens.get())
+                return verdict
         except (TimeoutError, httpx.TimeoutException):
-            return Answer(
-                status=None, code="Timeout", message=f"no answer within {self._total_timeout:g} s"
-            )
+            return no_response("Timeout", f"no answer within {self._seconds:g} s")
         except TokenUnavailable as error:
-            return Answer(status=None, code="TokenUnavailable", message=str(error))
-        except Exception as error:  # broken HTTP, TLS, DNS, sockets: all mean that nothing is known
-            message = _one_line(f"{type(error).__name__}: {error}")
-            return Answer(status=None, code="ConnectionFailed", message=message)
+            return no_response("TokenUnavailable", str(error))
+        except Exception as error:  # broken HTTP, TLS, DNS, sockets: the outcome is unknown
+            return no_response("ConnectionFailed", _one_line(f"{type(error).__name__}: {error}"))
 
-    async def _send(self, revoked: SessionRevoked, token: str) -> Answer:
+    async def _send(self, revoked: SessionRevoked, token: str) -> Verdict:
         collection = self._collections[revoked.session_type]
-        # The id goes into `target`, which stands for the URL's path: parsing another URL for each
-        # session would take a quarter of all the CPU time of a message.
+        # `target` replaces the URL's path: parsing a URL for each session would cost a quarter of the
+        # CPU time of a message.
         target = collection.raw_path + revoked.session_id.encode()
         response = await self._transport.handle_async_request(
             httpx.Request(
@@ -118,9 +113,9 @@ class FaceClient:
                 extensions={"target": target, "timeout": self._timeout},
             )
         )
-        # Not response.read(), which would inflate a compressed one.
+        # Not response.read(), which would decompress the body.
         assert isinstance(response.stream, httpx.ByteStream)
-        return read_answer(response, b"".join(response.stream), self._not_retryable)
+        return read_response(response, b"".join(response.stream), self._not_retryable)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -139,32 +134,29 @@ def _headers(token: str) -> httpx.Headers:
     )
 
 
-def read_answer(response: httpx.Response, body: bytes, not_retryable: Set[str]) -> Answer:
-    """Return what a response says.
+def read_response(response: httpx.Response, body: bytes, not_retryable: frozenset[str]) -> Verdict:
+    """Judge a response.
 
     Args:
         response: its status and headers.
         body: at most `MAX_ANSWER_BYTES` of it.
-        not_retryable: FaceError codes that no retry can change.
+        not_retryable: FaceError codes that dead-letter a message.
     """
     status, headers = response.status_code, response.headers
     request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
     request_id = _one_line(request_id) or None
-    if response.is_success and not body:  # as after every deletion: there is nothing more to read
-        said = "" if request_id else "a success without the request id that the Face API gives"
-        return Answer(status=status, code=f"HTTP {status}", message=said, request_id=request_id)
+    if response.is_success and not body:  # every deletion: there is nothing more to read
+        message = "" if request_id else "a success without the request id that the Face API gives"
+        return judge(status, [], message, request_id=request_id, has_body=False)
     codes, message = _error(body)
     if not codes and (code := _one_line(headers.get("x-ms-error-code", ""))):
         codes = [code]
-    judged = not_retryable | {"SessionNotFound", "PermissionDenied"}
-    return Answer(
-        status=status,
-        # The operation's own code may stand below a code of the platform's.
-        code=next((code for code in codes if code in judged), None)
-        or next((code for code in codes if not repeats_status(code, status)), None)
-        or next(iter(codes), f"HTTP {status}"),
-        message=message,
+    return judge(
+        status,
+        codes,
+        message,
         request_id=request_id,
+        has_body=bool(body),
         path=response.request.url.path,
         retry_after=retry_after_seconds(
             headers.get("retry-after"),
@@ -172,8 +164,7 @@ def read_answer(response: httpx.Response, body: bytes, not_retryable: Set[str]) 
             message,
             time.time(),
         ),
-        has_body=bool(body),
-        rejected=any(code in not_retryable for code in codes),
+        not_retryable=not_retryable,
     )
 
 

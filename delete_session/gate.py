@@ -10,12 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from msgspec.structs import replace
-
 from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
 from .limiter import RateCause, RateLimiter
-from .verdict import Answer, Meaning, describe, meaning
+from .verdict import Meaning, Verdict
 
 # Seconds for which one answer may pause or block all calls; a longer Retry-After delays only its own
 # message. A minute is the longest period of a documented limit (20 calls a minute, tier F0).
@@ -143,14 +141,14 @@ class Gate:
         """Return whether the circuit is still as it was when the permit was given."""
         return self._breaker.is_current(permit.generation)
 
-    def report(self, permit: Permit, answer: Answer) -> None:
+    def report(self, permit: Permit, verdict: Verdict) -> None:
         """Record the answer to the permitted call."""
         now = self._clock.monotonic()
-        what = meaning(answer)
-        retry_after = min(answer.retry_after or 0.0, self._max_pause)
+        what = verdict.meaning
+        retry_after = min(verdict.retry_after or 0.0, self._max_pause)
         if not what.endpoint_works:
             # It goes into other messages' lines, too, and the request id belongs to this one.
-            self.last_failure = describe(replace(answer, request_id=None))
+            self.last_failure = verdict.describe(request_id=False)
         elif what is Meaning.THROTTLED:
             retry_after = retry_after or min(1.0, self._max_pause)
             if self._limiter.throttled(now, permit.acquired_at, retry_after):

@@ -1,4 +1,4 @@
-"""The one log line per message, and the few about the deployment: JSON, one object a line.
+"""The log: one line for each message, and a few about the deployment, each a JSON object.
 
 They never hold tokens, message bodies or connection strings.
 """
@@ -8,23 +8,22 @@ import logging
 from datetime import datetime
 
 import msgspec
-from msgspec.structs import replace
 
 from .breaker import BreakerState
 from .message import Revocation
-from .verdict import Answer, Meaning, describe, meaning, remedy
+from .verdict import Meaning, Verdict
 
 _logger = logging.getLogger("delete_session")
-# The audit lines must pass whatever the root logger lets through.
+# The audit lines must pass at any level of the root logger.
 _logger.setLevel(logging.INFO)
-_MOST_UNKNOWN = 100  # codes to remember: the server may make up any number
-_JUDGE_IT = (
-    "Messages with this code are retried until the retry horizon. If the request can never succeed, "
+_MAX_CODES = 100  # unknown codes to remember: the server may invent any number
+_MAX_TEXT = 1000  # characters of one text: Application Insights accepts lines of 32 KiB
+_UNKNOWN_CODE_REMEDY = (
+    "Messages with this code are retried until the retry deadline. If the request can never succeed, "
     "add the code to FACE_CODES_NOT_RETRYABLE, and they are dead-lettered with it at once."
 )
 
-# Their INFO lines name every request, with its URL, and every settlement. One line per message is
-# enough, and it is ours.
+# The INFO lines of these libraries name every request and settlement; one line per message is enough.
 for _name in ("httpx", "azure.core", "azure.identity", "azure.servicebus"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -36,15 +35,15 @@ def record(
     reason: str | None = None,
     delay_seconds: float | None = None,
 ) -> None:
-    """Log what became of one delivered message.
+    """Log the outcome of one delivered message.
 
     Args:
         outcome: deleted, already_gone, dead_lettered, retry_scheduled or settlement_failed.
         revocation: the message, and what was done for it.
-        reason: of a dead-lettering or of a failed settlement.
+        reason: dead-letter reason, or why the settlement failed.
         delay_seconds: until the retry copy is enqueued.
     """
-    delivery, revoked, answer = revocation.delivery, revocation.revoked, revocation.answer
+    delivery, revoked, verdict = revocation.delivery, revocation.revoked, revocation.verdict
     now = revocation.now
     facts: dict[str, object] = {
         "event": "revocation",
@@ -55,16 +54,16 @@ def record(
         "root_id": delivery.history.root_id,
         "delivery_count": delivery.delivery_count,
         "attempts": revocation.attempts,
-        "code": answer.code if answer and answer.status not in (200, 204) else None,
-        "status": answer.status if answer else None,
-        "request_id": answer.request_id if answer else None,
-        "path": answer.path if answer else None,
+        "code": verdict.code if verdict and verdict.meaning is not Meaning.DELETED else None,
+        "status": verdict.status if verdict else None,
+        "request_id": verdict.request_id if verdict else None,
+        "path": verdict.path if verdict else None,
         "reason": reason,
         "delay_seconds": None if delay_seconds is None else round(delay_seconds, 3),
         "ms_since_enqueued": _milliseconds(delivery.enqueued_at, now),
         "ms_since_first_enqueued": _milliseconds(delivery.history.first_enqueued_at, now),
         "ms_in_call": round(revocation.seconds_in_call * 1000, 1),
-        "oddities": revocation.oddities or None,
+        "warnings": delivery.warnings + (revoked.oddities if revoked else ()) or None,
     }
     level = logging.INFO if outcome in ("deleted", "already_gone") else logging.WARNING
     _log(level, facts)
@@ -96,29 +95,29 @@ def record_rate(rate: float, cause: str, retry_after: float | None) -> None:
 
 
 class FaultLog:
-    """Logs each fault of the deployment, and each unknown code, the first time that it shows."""
+    """Logs each misconfiguration and each unknown code once, when it first appears."""
 
     def __init__(self) -> None:
-        self._faults: set[str] = set()
-        self._unknown: set[str] = set()
+        self._remedies: set[str] = set()
+        self._codes: set[str] = set()
 
-    def report(self, answer: Answer) -> None:
-        """Take note of an answer; a deletion ends the faults so far."""
-        match meaning(answer):
+    def report(self, verdict: Verdict) -> None:
+        """Record a verdict; a success ends the misconfigurations so far."""
+        match verdict.meaning:
             case Meaning.DELETED | Meaning.ALREADY_GONE:
-                self._faults.clear()
-            case Meaning.MISCONFIGURED if (known := remedy(answer)) and known not in self._faults:
-                self._faults.add(known)
-                self._record("deployment_fault", answer, known)
-            case Meaning.UNKNOWN_CODE if answer.code not in self._unknown:
-                if len(self._unknown) < _MOST_UNKNOWN:
-                    self._unknown.add(answer.code)
-                self._record("unknown_code", answer, _JUDGE_IT)
+                self._remedies.clear()
+            case Meaning.MISCONFIGURED if verdict.remedy and verdict.remedy not in self._remedies:
+                self._remedies.add(verdict.remedy)
+                self._record("deployment_fault", verdict, verdict.remedy)
+            case Meaning.UNKNOWN_CODE if verdict.code not in self._codes:
+                if len(self._codes) < _MAX_CODES:
+                    self._codes.add(verdict.code)
+                self._record("unknown_code", verdict, _UNKNOWN_CODE_REMEDY)
 
-    def _record(self, event: str, answer: Answer, known: str) -> None:
-        # It stands for all messages: without the request id, which is of this one.
-        failure = describe(replace(answer, request_id=None))
-        record_event(event, code=answer.code, failure=failure, remedy=known)
+    def _record(self, event: str, verdict: Verdict, remedy: str) -> None:
+        # It concerns all messages, and the request id belongs to this one.
+        failure = verdict.describe(request_id=False)
+        record_event(event, code=verdict.code, failure=failure, remedy=remedy)
 
 
 def _milliseconds(since: datetime, now: datetime) -> float:
@@ -126,12 +125,16 @@ def _milliseconds(since: datetime, now: datetime) -> float:
 
 
 def _log(level: int, record: dict[str, object]) -> None:
-    present = {name: value for name, value in record.items() if value is not None}
+    present = {
+        name: value[:_MAX_TEXT] if isinstance(value, str) else value
+        for name, value in record.items()
+        if value is not None
+    }
     _logger.log(level, "%s", _line(present))
 
 
 def _line(record: dict[str, object]) -> str:
-    """Return JSON in ASCII, so that no reader takes a character of a message id for a line's end."""
+    """Return JSON in ASCII, so that no character of a message id can end a line."""
     try:
         line = msgspec.json.encode(record)  # a sixth of the time that the standard library takes
         if line.isascii():

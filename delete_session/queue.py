@@ -1,207 +1,179 @@
-"""What the host cannot do for us: dead-letter a message, and schedule a copy of it for later.
+"""What the host cannot do for a Python function: dead-letter, schedule a copy, send a receipt.
 
-The host completes a message when the function returns and abandons it when the function raises,
-nothing else. These operations go to the queue over a connection of the function's own: a
-message that one receiver locked can be settled by another one with nothing but its lock token
-(com.microsoft:update-disposition on the queue's management link), on queues without sessions.
+The host completes a message when the function returns, and abandons it when the function raises.
+Everything else goes over a separate connection. A message that one receiver locked can be settled by
+another one with its lock token alone (com.microsoft:update-disposition on the queue's management
+link), on queues without sessions.
 """
 
 import asyncio
 import contextlib
-import logging
+import json
 from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, TransportType
+from azure.servicebus._pyamqp.message import Message
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
+
+from .clock import Clock
 from .connection import ServiceBusConnection
 from .decision import DeadLetter
 from .message import Delivery, RetryCopy
 
-# azure.servicebus takes as long to import as all else together and most messages never need it:
-# it is imported with the first dead-letter or retry.
-if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
-    from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
-    from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
-
 MAX_TEXT = 4096
-"""Characters that Service Bus allows in a dead-letter reason and in its description."""
-
+"""Maximum characters of a dead-letter reason and of a description (Service Bus)."""
 _CLOSE_SECONDS = 2
-_WAITS = 4  # times the time that one operation may take
-_logger = logging.getLogger(__name__)
+_MAX_PAUSE = 30.0  # seconds between two tries
+_UNSENDABLE = (TypeError, ValueError, OverflowError, MessageSizeExceededError)
 
 
 class LockLost(Exception):
-    """The lock token is not valid any more: the message has been or will be delivered anew."""
+    """The lock token is no longer valid: the message has been or will be delivered again."""
 
 
 class SettlementFailed(Exception):
-    """The broker did not carry out what it was asked for; the message is where it was."""
+    """The broker did not carry out the operation; the message is where it was."""
 
 
-class Unsendable(Exception):
-    """The SDK cannot encode the copy, or the broker refuses its size: trying again is of no use."""
-
-
-async def hold_until_settled(
-    operation: Callable[[], Awaitable[None]],
-    seconds_left: Callable[[], float],
-    sleep: Callable[[float], Awaitable[None]],
-) -> None:
-    """Carry out a settlement, and hold the message while the broker refuses.
-
-    To raise at once would have the message redelivered at once, time after time, and
-    dead-lettered. A lost lock and what cannot be sent are raised at once all the same.
-
-    Args:
-        operation: the settlement; it may be repeated.
-        seconds_left: for which the message may still be held; the last failure is raised then.
-        sleep: waits for that many seconds.
-    """
-    pause = 1.0
-    while True:
-        try:
-            return await operation()
-        except (LockLost, Unsendable):
-            raise
-        except Exception:
-            if pause > seconds_left():
-                raise
-        await sleep(pause)
-        pause = min(2 * pause, 30.0)
+class Unsendable(SettlementFailed):
+    """The SDK cannot encode the message, or it is too large for the broker: retrying is useless."""
 
 
 class ServiceBusQueue:
-    """Settles on a connection of its own, opened at first use and reopened after a loss.
+    """Settles and sends on a connection that opens at first use and reopens after a failure.
 
     Args:
         connection: how to reach Service Bus.
-        queue: name of the queue.
-        timeout: seconds that one operation may take.
+        name: name of the queue, or of a topic to send to.
+        timeout: seconds for one try of one operation.
+        clock: monotonic time and sleep.
     """
 
-    def __init__(self, connection: ServiceBusConnection, queue: str, timeout: float) -> None:
+    def __init__(
+        self, connection: ServiceBusConnection, name: str, timeout: float, clock: Clock
+    ) -> None:
         self._connection = connection
-        self._queue = queue
+        self._name = name
         self._timeout = timeout
-        # Clients, senders and receivers of azure-servicebus are not coroutine-safe.
+        self._clock = clock
+        # Clients, senders and receivers of azure.servicebus are not coroutine-safe.
         self._lock = asyncio.Lock()
         self._credential: AsyncTokenCredential | None = None
         self._client: ServiceBusClient | None = None
         self._receiver: ServiceBusReceiver | None = None
         self._sender: ServiceBusSender | None = None
 
-    async def dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
+    async def dead_letter(self, delivery: Delivery, decision: DeadLetter, until: float) -> None:
         """Move the delivered message to the dead-letter queue.
 
+        Args:
+            delivery: the message.
+            decision: reason and description.
+            until: monotonic time of the last try.
+
         Raises:
-            LockLost: the message is no longer locked by the host of this function.
+            LockLost: the host of this function no longer holds the lock.
             SettlementFailed: the broker refused, or cannot be reached.
         """
-        if not delivery.lock_token:
-            raise SettlementFailed("the host handed over no lock token")
+        try:
+            lock_token = UUID(delivery.lock_token)
+        except ValueError:
+            raise SettlementFailed("the host handed over no lock token") from None
 
         async def operation() -> None:
             if self._receiver is None:
-                # It attaches without link credit: it takes no message away from the host.
-                self._receiver = (await self._open()).get_queue_receiver(self._queue)
+                # It attaches without link credit, so it takes no message away from the host.
+                self._receiver = self._opened().get_queue_receiver(self._name)
                 await self._receiver.__aenter__()
+            # Private use of azure.servicebus (docs/decisions): "deferred" makes the SDK settle over the
+            # management link.
+            locked = ServiceBusReceivedMessage(
+                Message(),
+                lock_token=lock_token,
+                is_deferred_message=True,
+                receiver=self._receiver,
+            )
             await self._receiver.dead_letter_message(
-                _locked_message(delivery.lock_token, self._receiver),
+                locked,
                 reason=decision.reason[:MAX_TEXT],
                 error_description=decision.description[:MAX_TEXT],
             )
 
-        await self._run(operation)
+        await self._run(operation, until)
 
-    async def schedule_copy(self, copy: RetryCopy) -> None:
-        """Put a copy of a message into the queue, to be enqueued later.
+    async def schedule(self, copy: RetryCopy, until: float) -> None:
+        """Put a copy into the queue for a later time; arguments and errors as in `send`."""
+        await self.send(lambda: _as_message(copy), until, at=copy.enqueue_at)
 
-        Repeating it is harmless: the broker drops what has the message id of an earlier one.
+    async def send(
+        self, make: Callable[[], ServiceBusMessage], until: float, at: datetime | None = None
+    ) -> None:
+        """Send a message. Repeating it is harmless: the broker drops a message id that it has seen.
+
+        Args:
+            make: makes the message anew for each try.
+            until: monotonic time of the last try.
+            at: when it will be enqueued; None: now.
 
         Raises:
             SettlementFailed: the broker refused, or cannot be reached.
-            Unsendable: the copy cannot be sent as it is.
+            Unsendable: the message cannot be sent as it is.
         """
-        from .outgoing import as_message
-
-        await self.send(lambda: as_message(copy), copy.enqueue_at)
-
-    async def send(
-        self, make: "Callable[[], ServiceBusMessage]", at: datetime | None = None
-    ) -> None:
-        """Send what `make` returns, or have it enqueued at a later time; raises as above."""
 
         async def operation() -> None:
-            sender = await self._opened_sender()
+            if self._sender is None:
+                self._sender = self._opened().get_queue_sender(self._name)
+                await self._sender.__aenter__()
             if at is None:
-                await sender.send_messages(make())
+                await self._sender.send_messages(make())
             else:
-                await sender.schedule_messages(make(), at)
+                await self._sender.schedule_messages(make(), at)
 
-        await self._run(operation)
+        await self._run(operation, until)
 
-    async def open_sender(self) -> None:
-        """Open the connection for sending ahead of the first send, if it is not open.
+    async def _run(self, operation: Callable[[], Awaitable[None]], until: float) -> None:
+        """Try an operation until it succeeds; at once after the first failure, then with pauses.
 
-        Raises:
-            Exception: it could not be opened; the next send tries again.
+        The broker closes connections that were idle for some minutes, so a failure is often the first
+        sign of that. The message is held meanwhile: if the function raised instead, the message would
+        be redelivered at once, time after time, until the broker dead-letters it.
         """
-        async with self._lock:
-            await self._try(self._opened_sender)
+        pause = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout), self._lock:
+                    return await self._try(operation)
+            except MessageLockLostError as error:
+                raise LockLost("MessageLockLost") from error
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                # On the second connection, so that it was not the connection's fault.
+                if pause and isinstance(error, _UNSENDABLE):
+                    raise Unsendable(text) from error
+                if pause and self._clock.monotonic() + pause > until:
+                    raise SettlementFailed(text) from error
+            await self._clock.sleep(pause)
+            pause = min(max(1.0, 2 * pause), _MAX_PAUSE)
 
-    async def _opened_sender(self) -> "ServiceBusSender":
-        if self._sender is None:
-            self._sender = (await self._open()).get_queue_sender(self._queue)
-            await self._sender.__aenter__()
-        return self._sender
-
-    async def _run(self, operation: Callable[[], Awaitable[None]]) -> None:
-        """Carry out the operation; if that fails, try once more on a new connection.
-
-        The broker closes what was idle for some minutes, so that a failure is often the first sign
-        of a connection long gone. Both operations may be repeated: see above.
-        """
-        from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
-
-        permanent = (TypeError, ValueError, OverflowError, MessageSizeExceededError)
+    async def _try(self, operation: Callable[[], Awaitable[None]]) -> None:
         try:
-            # For the wait, too: a broker that hangs must not hold back one message after another.
-            async with asyncio.timeout(_WAITS * self._timeout), self._lock:
-                try:
-                    await self._try(operation)
-                except MessageLockLostError:
-                    raise
-                except Exception as error:
-                    _logger.info("reopening Service Bus after %s", type(error).__name__)
-                    await self._try(operation)
-        except MessageLockLostError as error:
-            raise LockLost("MessageLockLost") from error
-        except permanent as error:  # on a new connection, so that it is not the connection's fault
-            raise Unsendable(f"{type(error).__name__}: {error}") from error
-        except Exception as error:
-            raise SettlementFailed(f"{type(error).__name__}: {error}") from error
-
-    async def _try(self, operation: Callable[[], Awaitable[object]]) -> None:
-        from azure.servicebus.exceptions import MessageLockLostError
-
-        try:
-            async with asyncio.timeout(self._timeout):
-                await operation()
+            await operation()
         except MessageLockLostError:
-            # An answer like any other. Opening anew takes a second, for which other messages would
-            # wait, and lose their locks in turn.
-            raise
+            raise  # an answer; a new connection would take a second, and other messages would wait
         except BaseException:
-            # Also when cancelled: a request cut short leaves its link in an unknown state.
-            await self._close()
+            await (
+                self._close()
+            )  # also if cancelled: an interrupted request leaves its link unusable
             raise
 
-    async def _open(self) -> "ServiceBusClient":
+    def _opened(self) -> ServiceBusClient:
         if self._client is None:
-            self._client, self._credential = self._connection.open(retry_total=0)
+            self._client, self._credential = open_client(self._connection)
         return self._client
 
     async def close(self) -> None:
@@ -214,23 +186,62 @@ class ServiceBusQueue:
         self._receiver = self._sender = self._client = self._credential = None
         for resource in held:
             if resource is not None:
-                # What cannot be closed is as good as closed: the broker forgets it by itself.
+                # Ignore errors: the broker cleans up abandoned connections.
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(_CLOSE_SECONDS):
                         await resource.close()
 
 
-def _locked_message(lock_token: str, receiver: "ServiceBusReceiver") -> "ServiceBusReceivedMessage":
-    """Return what the SDK needs in order to settle a message by its lock token alone.
+def open_client(
+    connection: ServiceBusConnection, retry_total: int = 0
+) -> tuple[ServiceBusClient, AsyncTokenCredential | None]:
+    """Return a client, and the credential to close after it.
 
-    This is private use of azure-servicebus: a constructor that is not documented, and the message
-    class of its AMQP library. docs/decisions.md says how the tests would notice a change. "Deferred"
-    makes the SDK go straight to the management link instead of to a delivery that this receiver
-    never had.
+    Raises:
+        ValueError: the connection string is not usable.
     """
-    from azure.servicebus import ServiceBusReceivedMessage
-    from azure.servicebus._pyamqp.message import Message
+    options: dict[str, Any] = {"retry_total": retry_total}
+    if connection.websockets:
+        options["transport_type"] = TransportType.AmqpOverWebsocket
+        options["http_proxy"] = connection.proxy_options
+    if connection.connection_string:
+        return ServiceBusClient.from_connection_string(
+            connection.connection_string, **options
+        ), None
+    from .identity import credential  # the command publishes without it: a quarter of a second
 
-    return ServiceBusReceivedMessage(
-        Message(), lock_token=UUID(lock_token), is_deferred_message=True, receiver=receiver
+    assert connection.fully_qualified_namespace is not None
+    login = credential(connection.client_id, resource_id=connection.resource_id)
+    return ServiceBusClient(connection.fully_qualified_namespace, login, **options), login
+
+
+def _as_message(copy: RetryCopy) -> ServiceBusMessage:
+    live = None
+    if copy.expires_at is not None:  # a scheduled message begins to live when it is enqueued
+        live = max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
+    return ServiceBusMessage(
+        copy.body,
+        message_id=copy.message_id,
+        content_type=copy.content_type,
+        correlation_id=copy.correlation_id,
+        subject=copy.subject,
+        application_properties={
+            name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
+            for name, value in copy.properties.items()
+        },
+        time_to_live=live,
     )
+
+
+def _as_amqp(value: object) -> str | int | float | bool | None:
+    """Return a property that came through the host's JSON as the SDK can send it.
+
+    The SDK sends every int with 32 bits: a larger one, e.g. Unix milliseconds, is sent as text.
+    """
+    match value:
+        case int() if not -(2**31) <= value < 2**31:
+            return str(value)
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return json.dumps(value, default=str)

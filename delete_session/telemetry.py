@@ -1,89 +1,39 @@
-"""Metrics and traces by OpenTelemetry: vendor-neutral, and nothing at all where nobody listens.
+"""Metrics and traces by the OpenTelemetry API, a no-op unless the worker has set up a provider.
 
-The platform's Python worker sets OpenTelemetry up before it loads the app, if one of its two app
-settings says so (SWITCHES). Without them nothing of it is imported. Names and units follow the
-OpenTelemetry semantic conventions for messaging and HTTP; no attribute holds a session id.
+The platform's Python worker does so if PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY is true. Names and
+units follow the semantic conventions for messaging and HTTP. No attribute holds a session id.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from . import __version__
 from .message import Revocation
-from .verdict import Answer
+from .verdict import Meaning, Verdict
 
-if TYPE_CHECKING:
-    from opentelemetry.context import Context
-    from opentelemetry.metrics import CallbackOptions, Observation
-
-SWITCHES = ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "PYTHON_ENABLE_OPENTELEMETRY")
-"""App settings of the platform's worker; `true` or `1` switches OpenTelemetry on."""
-
-type Gauges = Mapping[str, Callable[[], float]]
-"""What is observed now: `rate` in calls per second, `waiting` calls, and the `circuit`'s state."""
+_propagator = TraceContextTextMapPropagator()
 
 
-class Telemetry(Protocol):
-    """What is told of the revocation."""
+class Telemetry:
+    """Instruments and spans of one process.
 
-    def message(self, revocation: Revocation) -> AbstractContextManager[object]:
-        """Span the handling of one message."""
+    Args:
+        queue: name of the queue.
+        face_endpoint: endpoint of the Face API.
+        gauges: observed values: `rate` in calls per second, `waiting` calls, `circuit` state.
+    """
 
-    def call(self) -> AbstractContextManager[object]:
-        """Span one call of the Face API, inside `message`."""
-
-    def called(self, answer: Answer, seconds: float) -> None:
-        """Record a call that has ended."""
-
-    def ended(self, outcome: str, revocation: Revocation) -> None:
-        """Record what became of the message."""
-
-
-class NoTelemetry:
-    """What is used when nobody listens; it does nothing."""
-
-    _nothing = contextlib.nullcontext()
-
-    def message(self, revocation: Revocation) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Do nothing."""
-        return self._nothing
-
-    def call(self) -> AbstractContextManager[object]:
-        """Do nothing."""
-        return self._nothing
-
-    def called(self, answer: Answer, seconds: float) -> None:
-        """Do nothing."""
-
-    def ended(self, outcome: str, revocation: Revocation) -> None:
-        """Do nothing."""
-
-
-def telemetry_for(
-    queue: str, face_endpoint: str, gauges: Gauges, environment: Mapping[str, str] = os.environ
-) -> Telemetry:
-    """Return the telemetry that the platform's switches ask for."""
-    if any(environment.get(name, "").strip().lower() in ("1", "true") for name in SWITCHES):
-        return OpenTelemetry(queue, face_endpoint, gauges)
-    return NoTelemetry()
-
-
-class OpenTelemetry:
-    """Instruments and spans, through whatever provider the worker has set up."""
-
-    def __init__(self, queue: str, face_endpoint: str, gauges: Gauges) -> None:
-        # Imported here: a process that nobody listens to starts without it.
-        from opentelemetry import metrics, trace
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        self._trace = trace
-        self._propagator = TraceContextTextMapPropagator()
-        self._tracer = trace.get_tracer("delete_session", __version__)
+    def __init__(
+        self, queue: str, face_endpoint: str, gauges: Mapping[str, Callable[[], float]]
+    ) -> None:
         self._queue = queue
         self._server = face_endpoint.partition("://")[2].partition(":")[0]
+        self._tracer = trace.get_tracer("delete_session", __version__)
         meter = metrics.get_meter("delete_session", __version__)
         self._revocations = meter.create_counter(
             "revoker.revocations", "{revocation}", "Delivered messages by outcome and code"
@@ -100,96 +50,73 @@ class OpenTelemetry:
         self._calls = meter.create_histogram(
             "http.client.request.duration", "s", "Calls of the Face API by status"
         )
+        for name, gauge, unit, description in (
+            ("revoker.face.rate", "rate", "{call}/s", "Calls per second allowed now"),
+            ("revoker.face.waiting", "waiting", "{call}", "Calls waiting for a permit"),
+            ("revoker.circuit.state", "circuit", "1", "0 closed, 1 half-open, 2 open"),
+        ):
+            meter.create_observable_gauge(name, [_observer(gauges[gauge])], unit, description)
 
-        def observe(name: str) -> "Callable[[CallbackOptions], Iterator[Observation]]":
-            return lambda _: iter([metrics.Observation(gauges[name]())])
+    @contextlib.contextmanager
+    def message(self, revocation: Revocation) -> Iterator[None]:
+        """Open a span for one message: in the publisher's trace if there is one, else in the host's.
 
-        meter.create_observable_gauge(
-            "revoker.face.rate", [observe("rate")], "{call}/s", "Calls per second allowed now"
-        )
-        meter.create_observable_gauge(
-            "revoker.face.waiting", [observe("waiting")], "{call}", "Calls waiting for their turn"
-        )
-        meter.create_observable_gauge(
-            "revoker.circuit.state", [observe("circuit")], "1", "0 closed, 1 half-open, 2 open"
-        )
-
-    def message(self, revocation: Revocation) -> AbstractContextManager[object]:
-        """Open a span in the publisher's trace; in the host's one if the publisher began none.
-
-        Retry copies carry the trace on: in the publisher's property, or in one set here.
+        Retry copies continue the trace, in the publisher's property or in one set here.
         """
         delivery = revocation.delivery
-        published = self._published(delivery.properties)
-        here = self._trace.get_current_span().get_span_context()
-        links = [self._trace.Link(here)] if published is not None and here.is_valid else []
-
-        @contextlib.contextmanager
-        def span() -> Iterator[None]:
-            with self._tracer.start_as_current_span(
-                f"process {self._queue}",
-                context=published,
-                kind=self._trace.SpanKind.CONSUMER,
-                links=links,
-                attributes={
-                    "messaging.system": "servicebus",
-                    "messaging.operation.type": "process",
-                    "messaging.operation.name": "process",
-                    "messaging.destination.name": self._queue,
-                    "messaging.message.id": delivery.message_id,
-                    "messaging.servicebus.message.delivery_count": delivery.delivery_count,
-                },
-            ):
-                if published is None:
-                    self._propagator.inject(revocation.trace)
-                yield
-
-        return span()
-
-    def _published(self, properties: Mapping[str, object]) -> "Context | None":
-        """Return the trace context that a publisher's SDK has put into the application properties."""
-        parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
-        if not isinstance(parent, str):
-            return None
-        state = properties.get("tracestate")
-        carrier = {"traceparent": parent, "tracestate": state if isinstance(state, str) else ""}
-        context = self._propagator.extract(carrier)
-        span = self._trace.get_current_span(context)
-        return context if span.get_span_context().is_valid else None
+        published = _published_context(delivery.properties)
+        here = trace.get_current_span().get_span_context()
+        with self._tracer.start_as_current_span(
+            f"process {self._queue}",
+            context=published,
+            kind=trace.SpanKind.CONSUMER,
+            links=[trace.Link(here)] if published is not None and here.is_valid else [],
+            attributes={
+                "messaging.system": "servicebus",
+                "messaging.operation.type": "process",
+                "messaging.operation.name": "process",
+                "messaging.destination.name": self._queue,
+                "messaging.message.id": delivery.message_id,
+                "messaging.servicebus.message.delivery_count": delivery.delivery_count,
+            },
+        ):
+            if published is None:
+                _propagator.inject(revocation.trace)
+            yield
 
     def call(self) -> AbstractContextManager[object]:
         """Return a span for one call, inside the message's span."""
         return self._tracer.start_as_current_span(
             "DELETE",
-            kind=self._trace.SpanKind.CLIENT,
+            kind=trace.SpanKind.CLIENT,
             attributes={"http.request.method": "DELETE", "server.address": self._server},
         )
 
-    def called(self, answer: Answer, seconds: float) -> None:
-        """Record how long a call took and how it was answered."""
+    def called(self, verdict: Verdict, seconds: float) -> None:
+        """Record a call that has ended."""
         attributes: dict[str, str | int] = {
             "http.request.method": "DELETE",
             "server.address": self._server,
         }
-        if answer.status is not None:
-            attributes["http.response.status_code"] = answer.status
-        if answer.status not in (200, 204):
-            attributes["error.type"] = answer.code
+        if verdict.status is not None:
+            attributes["http.response.status_code"] = verdict.status
+        if verdict.meaning not in (Meaning.DELETED, Meaning.UNCONFIRMED):
+            attributes["error.type"] = verdict.code
         self._calls.record(seconds, attributes)
-        span = self._trace.get_current_span()
+        span = trace.get_current_span()
         span.set_attributes(attributes)
-        if "error.type" in attributes and answer.code != "SessionNotFound":
-            span.set_status(self._trace.StatusCode.ERROR)
+        if "error.type" in attributes and verdict.meaning is not Meaning.ALREADY_GONE:
+            span.set_status(trace.StatusCode.ERROR)
 
     def ended(self, outcome: str, revocation: Revocation) -> None:
-        """Count the outcome, and how long the revocation took."""
-        answer = revocation.answer
+        """Record the outcome of one delivery."""
+        verdict = revocation.verdict
         succeeded = outcome in ("deleted", "already_gone")
         attributes = {"outcome": outcome}
-        if answer is not None and not succeeded:
-            attributes["code"] = answer.code
+        if verdict is not None and not succeeded:
+            attributes["code"] = verdict.code
         self._revocations.add(1, attributes)
-        self._trace.get_current_span().set_attributes(attributes)
+        trace.get_current_span().set_attributes(attributes)
         if outcome == "retry_scheduled":
             self._copies.add(1)
         elif outcome != "settlement_failed":
@@ -197,3 +124,22 @@ class OpenTelemetry:
         if succeeded:
             since = revocation.now - revocation.delivery.history.first_enqueued_at
             self._latency.record(since.total_seconds(), attributes)
+
+
+def _observer(
+    gauge: Callable[[], float],
+) -> Callable[[metrics.CallbackOptions], Iterator[metrics.Observation]]:
+    return lambda _: iter([metrics.Observation(gauge())])
+
+
+def _published_context(properties: Mapping[str, object]) -> Context | None:
+    """Return the trace context that the publisher's SDK put into the application properties."""
+    parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
+    if not isinstance(parent, str):
+        return None
+    state = properties.get("tracestate")
+    context = _propagator.extract(
+        {"traceparent": parent, "tracestate": state if isinstance(state, str) else ""}
+    )
+    valid = trace.get_current_span(context).get_span_context().is_valid
+    return context if valid else None

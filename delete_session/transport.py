@@ -1,13 +1,12 @@
-"""httpx's requests over aiohttp's connections, with nothing between the two that costs time."""
+"""httpx's requests over aiohttp's connections."""
 
+from base64 import b64encode
 from functools import lru_cache
 from typing import Any
 
 import aiohttp
 import httpx
 from yarl import URL
-
-from .proxy import Proxy
 
 # Idle connections are dropped before Azure's load balancers forget them (240 s).
 _KEEP_ALIVE_SECONDS = 60
@@ -24,31 +23,35 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends requests without a body and reads answers up to a bound.
+    """Sends requests without a body and reads a bounded part of the answer.
 
-    Of the request's extensions (python-httpx.org/advanced/extensions) it heeds `target` and the
-    `connect` and `read` times of `timeout`. How many calls are under way is the caller's to bound.
+    Supports the request extensions (python-httpx.org/advanced/extensions) `target` and `timeout`
+    (`connect` and `read`). Concurrency is limited by the caller.
 
     Args:
-        verify: whether there are certificates to check, that is, whether https is spoken.
-        max_bytes: of an answer's body, as it comes over the wire; what is beyond is not read.
-        proxy: that requests go through; aiohttp is not to look for one itself, which it would do for
-            each request anew, on a thread, and read ~/.netrc besides.
+        verify: whether to check certificates, that is, whether the scheme is https.
+        max_bytes: maximum size of an answer's body on the wire; the rest is not read.
+        proxy: URL of an HTTP proxy. aiohttp's own search for one costs a thread per request.
     """
 
-    def __init__(self, *, verify: bool, max_bytes: int, proxy: Proxy | None = None) -> None:
+    def __init__(self, *, verify: bool, max_bytes: int, proxy: str | None = None) -> None:
         self._verify = verify
         self._max_bytes = max_bytes
-        self._proxy: dict[str, Any] = (
-            {"proxy": proxy.url, "proxy_headers": proxy.headers} if proxy else {}
-        )
+        self._proxy: dict[str, Any] = {}
+        if proxy is not None:
+            url = URL(proxy)
+            # Without the login, which aiohttp's errors would repeat.
+            self._proxy["proxy"] = url.with_user(None)
+            if url.user is not None:
+                login = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+                self._proxy["proxy_headers"] = {"Proxy-Authorization": f"Basic {login}"}
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the answer's stream is in memory.
+        """Send a request and read the answer into memory.
 
         Raises:
-            httpx.TransportError: there was no answer, or only a part of one.
+            httpx.TransportError: there was no complete answer.
         """
         url, extensions = request.url, request.extensions
         target: bytes = extensions.get("target") or url.raw_path
@@ -56,7 +59,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             async with (self._session or self._open()).request(
                 request.method,
-                # As it is: httpx has encoded its URL, and whoever gives a target has encoded that.
+                # httpx has encoded its URL, and the caller has encoded the target.
                 URL(f"{url.scheme}://{url.netloc.decode()}{target.decode()}", encoded=True),
                 headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
                 allow_redirects=False,
@@ -80,7 +83,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        # Made by the first call: aiohttp wants the event loop to run.
+        # Made by the first call, because aiohttp needs a running event loop.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,

@@ -12,6 +12,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 
 from delete_session.connection import CONNECTION, ServiceBusConnection, service_bus_connection
 from delete_session.endpoint import face_scope as scope_of
+from delete_session.queue import open_client
 from delete_session.settings import TABLE, receipts_problem
 from revoker.failure import Exit, Failure
 from revoker.service_bus_errors import QUEUE_NAMED_BY, explain
@@ -107,7 +108,7 @@ class QueueAddress:
         """
         queue = setting("queue", environment)
         try:
-            connection = service_bus_connection(environment, queue)
+            connection = service_bus_connection(environment)
         except ValueError as error:
             raise Failure(
                 f"{error}.", "Set it, or use --namespace (and log in with 'az login').", Exit.USAGE
@@ -123,7 +124,7 @@ class QueueAddress:
         row = TABLE["outcome_queue"]
         try:
             name: str | None = row.parse(environment.get(row.name, "").strip())
-            problem = receipts_problem(name, self.queue, self.connection)
+            problem = receipts_problem(name, self.queue)
         except ValueError as error:
             name, problem = None, f"{row.name} {error}"
         if problem:
@@ -147,7 +148,7 @@ class QueueAddress:
         """Open a client that logs in as the function does."""
         async with AsyncExitStack() as stack:
             try:
-                client, login = self.connection.open(RETRIES)
+                client, login = open_client(self.connection, RETRIES)
             except ValueError:  # its text might repeat some of the connection string
                 raise Failure(
                     f"{CONNECTION} is not a usable connection string.",

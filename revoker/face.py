@@ -18,12 +18,12 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from delete_session import __version__
 from delete_session.contract import SessionType
-from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_answer
+from delete_session.endpoint import proxy_for
+from delete_session.face import MAX_ANSWER_BYTES, collection_url, read_response
 from delete_session.identity import credential
-from delete_session.proxy import proxy_for
 from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
-from delete_session.verdict import Answer, Meaning, describe, meaning, remedy
+from delete_session.verdict import PERMISSION_DENIED, Meaning, Verdict
 from revoker.failure import Exit, Failure, first_line
 
 CALL_SECONDS = 15.0
@@ -62,16 +62,16 @@ async def token(scope: str, client_id: str | None, resource_id: str | None = Non
 class Reply:
     """An answer, and what else its response showed."""
 
-    answer: Answer
+    verdict: Verdict
     clock_skew_seconds: float | None
     """Seconds by which this machine's clock is ahead of the server's; None if it sent no time."""
 
 
-def remedy_for(answer: Answer) -> str:
-    """Return what to do about an answer: the function's own remedy wherever it has one."""
-    if shared := remedy(answer):
-        return shared
-    match answer.status, answer.code:
+def remedy_for(verdict: Verdict) -> str:
+    """Return what to do about a verdict: the function's own remedy wherever it has one."""
+    if verdict.remedy:
+        return verdict.remedy
+    match verdict.status, verdict.code:
         case 403, "UnsupportedFeature":
             return "Apply for limited access to Face liveness for this subscription and resource."
         case 429, _:
@@ -139,7 +139,7 @@ class Face:
             ) from error
         middle = (before + time.time()) / 2
         return Reply(
-            read_answer(response, response.content, NOT_RETRYABLE), _skew(response, middle)
+            read_response(response, response.content, NOT_RETRYABLE), _skew(response, middle)
         )
 
 
@@ -187,20 +187,20 @@ async def session(
     async with Face.open(endpoint, bearer) as face:
         for each in types:
             reply = await face.call("GET", api_version, each, session_id)
-            if reply.answer.status == 200:
+            if reply.verdict.status == 200:
                 return Finding(Existence.EXISTS, each, datetime.now().astimezone())
-            if meaning(reply.answer) is not Meaning.ALREADY_GONE:
+            if reply.verdict.meaning is not Meaning.ALREADY_GONE:
                 raise Failure(
-                    f"Cannot tell: {describe(reply.answer)}.", _remedy_for_reading(reply.answer)
+                    f"Cannot tell: {reply.verdict.describe()}.", _remedy_for_reading(reply.verdict)
                 )
     return Finding(Existence.GONE, None, datetime.now().astimezone())
 
 
-def _remedy_for_reading(answer: Answer) -> str:
-    if answer.code == "PermissionDenied":
+def _remedy_for_reading(verdict: Verdict) -> str:
+    if verdict.code == PERMISSION_DENIED:
         # The function's remedy would be the role to delete, which does not help a reader.
         return (
             "Your login may not read sessions, and the function's own role can only delete them: "
             "search the log instead, as 'What happened to session X' in docs/operations.md says."
         )
-    return remedy_for(answer)
+    return remedy_for(verdict)

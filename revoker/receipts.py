@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from azure.servicebus import ServiceBusReceivedMessage
 
 from delete_session.message import History
-from delete_session.receipt import Data, Receipt, published_id
+from delete_session.receipt import Data, Receipt, make_receipt, published_id
 from revoker.connection import QueueAddress
 from revoker.messages import Seen, peek, text_keys
 
@@ -43,7 +43,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> Receipt:
         last_attempt_at=history.last_attempt_at,
         root_message_id=published_id(history),
     )
-    return Receipt.of(
+    return make_receipt(
         data,
         history=history,
         correlation_id=message.correlation_id,

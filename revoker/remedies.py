@@ -1,14 +1,14 @@
 """What to do about each dead-letter reason, and about what a message met last.
 
 The table of docs/operations.md has the same rows; a test keeps the two equal. What is to be done about
-a fault of the deployment, the function itself says (`delete_session.verdict.remedy`).
+a fault of the deployment, the function itself says (`delete_session.verdict`).
 """
 
 import re
 from dataclasses import dataclass
 
 from delete_session.settings import TABLE
-from delete_session.verdict import Answer, remedy
+from delete_session.verdict import judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ REASONS = (
 _ANY_OTHER = REASONS[-1]
 _OTHER_FINAL_CODE = next(each for each in REASONS if "BadArgument" in each.names)
 
-# As delete_session.verdict.describe writes it, also where it stands within a longer text.
+# As Verdict.describe writes it, also where it stands within a longer text.
 _SAID = re.compile(r"HTTP (?P<status>\d{3})(?: (?P<code>[\w.]+))?(?:: (?P<message>.*))?", re.DOTALL)
 
 
@@ -102,10 +102,8 @@ def for_error(text: str | None) -> str | None:
     if said is None:
         return None
     status = int(said["status"])
-    code = said["code"] or f"HTTP {status}"
-    return remedy(
-        Answer(status=status, code=code, message=said["message"] or "", rejected=code in _FINAL)
-    )
+    codes = [said["code"]] if said["code"] else []
+    return judge(status, codes, said["message"] or "", not_retryable=frozenset(_FINAL)).remedy
 
 
 def plain(markdown: str) -> str:

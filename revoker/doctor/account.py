@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from delete_session import __version__
-from delete_session.proxy import proxy_for
+from delete_session.endpoint import proxy_for
 from delete_session.transport import AiohttpTransport
 from revoker.doctor.runner import Skipped
 from revoker.failure import first_line

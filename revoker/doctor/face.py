@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from delete_session.verdict import Answer, Meaning, describe, meaning
+from delete_session.verdict import PERMISSION_DENIED, SESSION_NOT_FOUND, Meaning, Verdict
 from revoker.connection import face_scope, setting
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
@@ -36,7 +36,7 @@ class _Probes:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._bearer: str | None = None  # by the check of the token, for that of the version
-        self._answer: Answer | None = None  # by the check of the version, for that of the right
+        self._verdict: Verdict | None = None  # by the check of the version, for that of the right
 
     def _setting(self, field: str) -> str:
         try:
@@ -73,17 +73,17 @@ class _Probes:
     async def version(self) -> str:
         version = self._setting("face_api_version")
         async with Face.open(self._endpoint, self._bearer) as face:
-            self._answer = (await _delete_nothing(face, version)).answer
-            if not _is_unknown_path(self._answer):
+            self._verdict = (await _delete_nothing(face, version)).verdict
+            if not _is_unknown_path(self._verdict):
                 return f"{version} is not refused as unknown"
             others = [each for each in API_VERSIONS if each != version]
             replies = await asyncio.gather(*(_delete_nothing(face, each) for each in others))
         known = [
             each
             for each, reply in zip(others, replies, strict=True)
-            if not _is_unknown_path(reply.answer)
+            if not _is_unknown_path(reply.verdict)
         ]
-        said, remedy = describe(self._answer), remedy_for(self._answer)
+        said, remedy = self._verdict.describe(), remedy_for(self._verdict)
         if known:
             raise Failure(
                 f"The resource does not know the API version {version}: {said}",
@@ -95,8 +95,8 @@ class _Probes:
         )
 
     async def right(self) -> str:
-        assert self._answer is not None
-        return read_right(self._answer)
+        assert self._verdict is not None
+        return read_right(self._verdict)
 
     async def clock(self) -> str:
         # Without a token: a clock that is wrong is a reason for which there may be none.
@@ -110,20 +110,20 @@ async def _delete_nothing(face: Face, api_version: str) -> Reply:
     return await face.call("DELETE", api_version, "livenessWithVerify", str(uuid.uuid4()))
 
 
-def _is_unknown_path(answer: Answer) -> bool:
-    return answer.status == 404 and meaning(answer) is not Meaning.ALREADY_GONE
+def _is_unknown_path(verdict: Verdict) -> bool:
+    return verdict.status == 404 and verdict.meaning is not Meaning.ALREADY_GONE
 
 
-def read_right(answer: Answer) -> str:
+def read_right(verdict: Verdict) -> str:
     """Say what the answer to deleting a session that cannot exist shows.
 
     Raises:
         Failure: it is not SessionNotFound.
     """
-    match answer.status, answer.code:
-        case 404, "SessionNotFound":
-            return "deleting a session that cannot exist was answered with SessionNotFound"
-        case 401 | 403, "PermissionDenied":
+    if verdict.meaning is Meaning.ALREADY_GONE:
+        return f"deleting a session that cannot exist was answered with {SESSION_NOT_FOUND}"
+    match verdict.status, verdict.code:
+        case 401 | 403, code if code == PERMISSION_DENIED:
             cause = "The right to delete sessions is missing"
         case 401, _:
             cause = "The token was not accepted"
@@ -137,7 +137,7 @@ def read_right(answer: Answer) -> str:
             cause = "The answer was a redirect"
         case _:
             cause = "The answer was unexpected"
-    raise Failure(f"{cause}: {describe(answer)}", remedy_for(answer))
+    raise Failure(f"{cause}: {verdict.describe()}", remedy_for(verdict))
 
 
 def read_skew(seconds: float | None) -> str:

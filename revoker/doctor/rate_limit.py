@@ -25,8 +25,8 @@ LOOKUP_SECONDS = 10.0
 PERCENT_OF_LIMIT = 80
 """Of the account's limit, for each instance."""
 
-MOST, LEAST = TABLE["max_calls_per_second"], TABLE["min_calls_per_second"]
-INSTANCES = TABLE["maximum_instance_count"]
+MOST, LEAST = TABLE["max_rate"], TABLE["min_rate"]
+INSTANCES = TABLE["max_rate"]
 
 
 def checks(environment: Mapping[str, str]) -> list[Check]:

@@ -24,10 +24,8 @@ from tests.infra.project import ROOT, Project, at
 type Line = dict[str, Any]
 
 SETTINGS = {
-    "CIRCUIT_BREAKER_FAILURES": "3",
-    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "0.5",
-    "RETRY_BACKOFF_BASE_SECONDS": "0.5",
-    "RETRY_IN_PLACE_MAX_SECONDS": "0.01",
+    "CIRCUIT_BREAKER_BREAK_SECONDS": "0.5",
+    "RETRY_INITIAL_DELAY_SECONDS": "0.5",
 }
 
 

@@ -72,9 +72,7 @@ async def run(messages: list[Planned], **options: Any) -> tuple[dict[str, Any], 
     settings = {
         **FAST_SETTINGS,
         "FACE_MAX_CALLS_PER_SECOND": "1000",
-        "RETRY_BACKOFF_BASE_SECONDS": "2",
-        "RETRY_IN_PLACE_MAX_SECONDS": "0.3",
-        "CIRCUIT_BREAKER_FAILURES": "1000",
+        "RETRY_INITIAL_DELAY_SECONDS": "2",
     }
     async with Cloud(Options(settings=settings, **options)) as cloud:
         checked = Run(cloud, messages, 0)
@@ -96,7 +94,7 @@ async def test_host_data_keep_no_revocation_back() -> None:
     for name, (_, oddities) in ODD_METADATA.items():
         of_this = [line for line in lines if line.get("root_id", "").partition(":")[0] == name]
         assert of_this, name
-        assert all(line.get("oddities", []) == oddities for line in of_this), of_this
+        assert all(line.get("warnings", []) == oddities for line in of_this), of_this
     # A stamp that cannot be true is not taken for the time: retries come when they are due.
     delays = [line["delay_seconds"] for line in lines if line.get("outcome") == "retry_scheduled"]
     assert delays
@@ -112,7 +110,7 @@ async def test_odd_documents_are_deleted_and_what_is_odd_is_logged() -> None:
     assert result["outcomes"]["deleted"] == len(messages)
     by_id = {line["message_id"]: line for line in lines if line.get("outcome") == "deleted"}
     for each in messages:
-        assert by_id[each.message_id]["oddities"], each.kind
+        assert by_id[each.message_id]["warnings"], each.kind
     logged = json.dumps(lines)
     assert "2026-01-02T03:04:05" not in logged
     assert "gel" not in logged

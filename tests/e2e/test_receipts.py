@@ -15,10 +15,11 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient as AsyncClient
 
+from delete_session.clock import Clock
 from delete_session.decision import Done
 from delete_session.message import Delivery, Revocation
 from delete_session.queue import ServiceBusQueue, SettlementFailed
-from delete_session.receipt import Data, Receipt, Receipts
+from delete_session.receipt import Data, Receipts
 from local.cloud import Cloud, Options
 from tests.local.broker_process import BrokerProcess
 from tests.node import installed, run
@@ -127,24 +128,24 @@ async def test_receipts_survive_what_happens_to_connections(tmp_path: Path) -> N
         )
     )
     with BrokerProcess.running(["--config", str(config)]) as broker:
-        values = {"ServiceBusConnection": broker.connection_string, "SETTLE_TIMEOUT_SECONDS": "3"}
+        values = {"ServiceBusConnection": broker.connection_string, "CALL_TIMEOUT_SECONDS": "6"}
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        outcomes = ServiceBusQueue(read.service_bus, OUTCOMES, read.settle_timeout)
+        outcomes = ServiceBusQueue(read.service_bus, OUTCOMES, read.call_timeout / 2, Clock())
         receipts = Receipts(read.queue, outcomes)
 
-        def receipt(message_id: str) -> Receipt:
+        async def send(message_id: str) -> None:
             delivery = Delivery.from_trigger(message(message_id=message_id), datetime.now(UTC))
-            return receipts.receipt(Revocation(delivery, 48, lambda: 0.0), Done("deleted"))
+            revocation = Revocation(delivery, 48, time.monotonic)
+            await receipts.send(revocation, Done("deleted"), until=time.monotonic())
 
         try:
-            receipts.open_soon()
-            await asyncio.gather(*(receipts.send(receipt(f"m-{n}")) for n in range(8)))
+            await asyncio.gather(*(send(f"m-{n}") for n in range(8)))
             assert broker.control("POST", "/disconnect") == {"connections": 1}
-            await receipts.send(receipt("m-0"))
+            await send("m-0")
             broker.control("POST", "/faults", {"operation": "send", "count": 2})
             with pytest.raises(SettlementFailed):
-                await receipts.send(receipt("m-8"))
-            await receipts.send(receipt("m-8"))
+                await send("m-8")
+            await send("m-8")
             assert broker.counts(OUTCOMES)["active"] == 9
             events = [each["event"] for each in broker.events(OUTCOMES)]
             assert events.count("duplicate_dropped") == 1

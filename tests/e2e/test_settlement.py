@@ -1,6 +1,7 @@
 """Dead-lettering by lock token and scheduling copies, against the real broker process."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
+from delete_session.clock import Clock
 from delete_session.decision import DeadLetter
-from delete_session.message import Delivery, Revocation
+from delete_session.message import Delivery, RetryCopy, Revocation
 from delete_session.queue import LockLost, ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import OwnQueue
-from tests.unit.fakes import message, settings
+from tests.unit.fakes import UNAVAILABLE, message, settings
 
 REASON = DeadLetter("BadArgument", "HTTP 400 BadArgument: no")
 
@@ -30,10 +32,18 @@ class Desk:
         values = {
             "ServiceBusConnection": queue.broker.connection_string,
             "SESSION_REVOKED_QUEUE": queue.name,
-            "SETTLE_TIMEOUT_SECONDS": "3",
+            "CALL_TIMEOUT_SECONDS": "6",
         }
         read = settings(**values, ServiceBusConnection__fullyQualifiedNamespace="")
-        self.settlement = ServiceBusQueue(read.service_bus, read.queue, read.settle_timeout)
+        self.connection = ServiceBusQueue(
+            read.service_bus, read.queue, read.call_timeout / 2, Clock()
+        )
+
+    async def dead_letter(self, delivery: Delivery, decision: DeadLetter = REASON) -> None:
+        await self.connection.dead_letter(delivery, decision, until=time.monotonic())
+
+    async def schedule(self, copy: RetryCopy) -> None:
+        await self.connection.schedule(copy, until=time.monotonic())
 
     def letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.broker.control(
@@ -63,13 +73,13 @@ async def desk(own_queue: OwnQueue) -> AsyncIterator[Desk]:
     ):
         made = Desk(own_queue, client, receiver)
         yield made
-        await made.settlement.close()
+        await made.connection.close()
 
 
 async def test_dead_letter_arrives_with_reason_and_description(desk: Desk) -> None:
     """A message that another receiver locked is dead-lettered with nothing but its lock token."""
     _, delivery = await desk.deliver(message_id="m-1")
-    await desk.settlement.dead_letter(delivery, REASON)
+    await desk.dead_letter(delivery)
     [letter] = desk.letters()
     assert (letter["message_id"], letter["reason"]) == ("m-1", "BadArgument")
     assert letter["description"] == "HTTP 400 BadArgument: no"
@@ -78,7 +88,7 @@ async def test_dead_letter_arrives_with_reason_and_description(desk: Desk) -> No
 async def test_long_reason_is_cut_to_what_the_broker_takes(desk: Desk) -> None:
     """However long the text, the message is dead-lettered."""
     _, delivery = await desk.deliver()
-    await desk.settlement.dead_letter(delivery, DeadLetter("r" * 9000, "d" * 9000))
+    await desk.dead_letter(delivery, DeadLetter("r" * 9000, "d" * 9000))
     [letter] = desk.letters()
     assert len(letter["reason"]) == len(letter["description"]) == 4096
 
@@ -86,7 +96,7 @@ async def test_long_reason_is_cut_to_what_the_broker_takes(desk: Desk) -> None:
 async def test_many_at_once_are_all_settled(desk: Desk) -> None:
     """Concurrent invocations share the one connection without stepping on each other."""
     deliveries = [(await desk.deliver())[1] for _ in range(8)]
-    await asyncio.gather(*(desk.settlement.dead_letter(each, REASON) for each in deliveries))
+    await asyncio.gather(*(desk.dead_letter(each) for each in deliveries))
     assert len(desk.letters()) == 8
 
 
@@ -95,21 +105,21 @@ async def test_lost_lock_is_told(desk: Desk) -> None:
     received, delivery = await desk.deliver()
     await desk.receiver.complete_message(received)
     with pytest.raises(LockLost):
-        await desk.settlement.dead_letter(delivery, REASON)
+        await desk.dead_letter(delivery)
     _, another = await desk.deliver()
-    await desk.settlement.dead_letter(another, REASON)  # the connection is as good as before
+    await desk.dead_letter(another)  # the connection is as good as before
 
 
 @pytest.mark.parametrize("how", ["/disconnect", "/detach"])
 async def test_lost_connection_is_opened_anew(desk: Desk, how: str) -> None:
     """After the broker has closed what was idle, the next operation simply works."""
     _, first = await desk.deliver()
-    await desk.settlement.dead_letter(first, REASON)
+    await desk.dead_letter(first)
     _, second = await desk.deliver()
-    await desk.settlement.schedule_copy(Revocation(second, 48, lambda: 0.0).copy(60, "e"))
+    await desk.schedule(Revocation(second, 48, lambda: 0.0).copy(60))
     desk.broker.control("POST", how)
-    await desk.settlement.dead_letter(second, REASON)
-    await desk.settlement.schedule_copy(Revocation(second, 48, lambda: 0.0).copy(60, "e"))
+    await desk.dead_letter(second)
+    await desk.schedule(Revocation(second, 48, lambda: 0.0).copy(60))
     assert len(desk.letters()) == 2
 
 
@@ -121,9 +131,9 @@ async def test_refusal_is_told_and_loses_nothing(desk: Desk, operation: str) -> 
 
     async def operate() -> None:
         if operation == "schedule-message":
-            await desk.settlement.schedule_copy(revocation.copy(60, "e"))
+            await desk.schedule(revocation.copy(60))
         else:
-            await desk.settlement.dead_letter(delivery, REASON)
+            await desk.dead_letter(delivery)
 
     desk.broker.control("POST", "/faults", {"operation": operation, "count": 2})
     with pytest.raises(SettlementFailed):
@@ -138,7 +148,7 @@ async def test_silent_broker_ends_in_time(desk: Desk) -> None:
         "POST", "/faults", {"operation": "update-disposition", "drop": True, "count": None}
     )
     with pytest.raises(SettlementFailed):
-        await desk.settlement.dead_letter(delivery, REASON)
+        await desk.dead_letter(delivery)
 
 
 async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
@@ -147,12 +157,13 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
         message_id="m-1", content_type="application/json", time_to_live=timedelta(hours=1)
     )
     revocation = Revocation(delivery, 48, lambda: 0.0)
+    revocation.called(UNAVAILABLE, 0.0)
     for _ in range(2):
-        await desk.settlement.schedule_copy(revocation.copy(0.3, "HTTP 503"))
+        await desk.schedule(revocation.copy(0.3))
     await desk.receiver.complete_message(received)
     [copy] = await desk.receiver.receive_messages(max_message_count=2, max_wait_time=3)
     assert b"".join(copy.body) == delivery.body
-    assert copy.message_id == delivery.history.next(0, "").copy_id
+    assert copy.message_id == revocation.copy(0).message_id
     assert (copy.content_type, copy.correlation_id) == ("application/json", "c-1")
     properties = copy.application_properties or {}
     assert properties[b"tenant"] == b"blue"
@@ -160,7 +171,7 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
     assert properties[b"at"] == str(2**63).encode()  # the SDK sends no int beyond 32 bits
     assert properties[b"tags"] == b'["a"]'
     assert properties[b"revoker-root-id"] == b"m-1"
-    assert properties[b"revoker-last-error"] == b"HTTP 503"
+    assert properties[b"revoker-last-error"] == UNAVAILABLE.describe().encode()
     assert copy.expires_at_utc is not None
     assert received.expires_at_utc is not None
     assert abs((copy.expires_at_utc - received.expires_at_utc).total_seconds()) < 2

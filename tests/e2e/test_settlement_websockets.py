@@ -1,5 +1,6 @@
 """Settling over WebSockets, directly and through a proxy, against the real broker process."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,10 +9,10 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
+from delete_session.clock import Clock
 from delete_session.connection import ServiceBusConnection, service_bus_connection
 from delete_session.decision import DeadLetter
 from delete_session.message import Delivery, Revocation
-from delete_session.proxy import Proxy
 from delete_session.queue import ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import BrokerProcess
 from tests.unit.fakes import message
@@ -34,18 +35,18 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerProcess]:
 
 @pytest.fixture
 def connection() -> ServiceBusConnection:
-    """To port 443 of this machine, as the app settings make it, with a key for the queue alone."""
-    login = f"SharedAccessKeyName=k;SharedAccessKey=c2Vj;EntityPath={QUEUE}"
+    """To port 443 of this machine, as the app settings make it, with a key."""
+    login = "SharedAccessKeyName=k;SharedAccessKey=c2Vj"
     environment = {
         "ServiceBusConnection": f"Endpoint=sb://127.0.0.1/;{login}",
         "AzureFunctionsJobHost__extensions__serviceBus__transportType": "amqpWebSockets",
     }
-    return service_bus_connection(environment, QUEUE)
+    return service_bus_connection(environment)
 
 
 async def settle(broker: BrokerProcess, connection: ServiceBusConnection) -> None:
     """Dead-letter a message and schedule a copy of it, both over the connection."""
-    settlement = ServiceBusQueue(connection, QUEUE, 3)
+    queue = ServiceBusQueue(connection, QUEUE, 3, Clock())
     async with (
         ServiceBusClient.from_connection_string(broker.connection_string) as client,
         client.get_queue_sender(QUEUE) as sender,
@@ -60,10 +61,11 @@ async def settle(broker: BrokerProcess, connection: ServiceBusConnection) -> Non
         )
         delivery = Delivery.from_trigger(given, datetime.now(UTC))
         try:
-            await settlement.schedule_copy(Revocation(delivery, 48, lambda: 0.0).copy(60, "e"))
-            await settlement.dead_letter(delivery, REASON)
+            now = time.monotonic()
+            await queue.schedule(Revocation(delivery, 48, lambda: 0.0).copy(60), now)
+            await queue.dead_letter(delivery, REASON, now)
         finally:
-            await settlement.close()
+            await queue.close()
 
 
 def assert_settled(broker: BrokerProcess) -> None:
@@ -87,7 +89,7 @@ async def test_websockets_go_through_the_proxy(
 ) -> None:
     """The proxy is told where to and who asks; TLS goes through it to the broker."""
     async with RecordingProxy(broker.facts["websocket_port"]).running() as proxy:
-        there = Proxy("127.0.0.1", proxy.port, "me", "p@ss")
+        there = f"http://me:p%40ss@127.0.0.1:{proxy.port}"
         await settle(broker, replace(connection, proxy=there))
     assert_settled(broker)
     assert set(proxy.asked_for) == {"127.0.0.1:443"}
@@ -100,7 +102,7 @@ async def test_refusing_proxy_is_told_without_its_password(
 ) -> None:
     """Nothing is settled, the message stays, and the error repeats no password."""
     async with RecordingProxy(leads_to=None).running() as proxy:
-        there = Proxy("127.0.0.1", proxy.port, "me", "hidden")
+        there = f"http://me:hidden@127.0.0.1:{proxy.port}"
         with pytest.raises(SettlementFailed) as raised:
             await settle(broker, replace(connection, proxy=there))
     assert "hidden" not in str(raised.value)

@@ -52,9 +52,9 @@ async def test_session_is_deleted_through_the_proxy_with_a_token_of_its_cloud(
         for name in ("HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         settings = Settings.from_environment({**SETTINGS, "HTTPS_PROXY": proxy.url})
-        revoker = create_handler(settings)
-        await revoker.handle(message(b'{"sessionId":"s-1"}'))
-        await revoker.face.close()
+        handler = create_handler(settings)
+        await handler.handle(message(b'{"sessionId":"s-1"}'))
+        await handler.face.close()
     assert resources == ["https://cognitiveservices.azure.us"]
     [(path, authorization)] = deleted
     assert path.endswith("/sessions/s-1")

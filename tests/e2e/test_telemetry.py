@@ -19,14 +19,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from delete_session.telemetry import SWITCHES, NoTelemetry, OpenTelemetry, telemetry_for
-from delete_session.verdict import Answer
 from local.cloud import Cloud, Options
 from local.host import worker
 from local.host.configuration import read_host_json
 from local.host.listener import Listener
 from local.host.trigger import read_trigger
-from tests.unit.fakes import Bench
+from tests.unit.fakes import Bench, verdict
 
 ROOT = Path(__file__).parents[2]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -84,20 +82,18 @@ def exported() -> Exported:
 
 
 @pytest.fixture
-def switched_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(SWITCHES[1], "true")
+def fresh_app() -> Iterator[None]:
     yield
     for name in [name for name in sys.modules if name == "function_app"]:
         del sys.modules[name]
 
 
 @pytest.fixture
-async def cloud(monkeypatch: pytest.MonkeyPatch, switched_on: None) -> AsyncIterator[Cloud]:
+async def cloud(monkeypatch: pytest.MonkeyPatch, fresh_app: None) -> AsyncIterator[Cloud]:
     """The local cloud with its Functions host in this process, where the exporter is."""
     fast = {
         "FACE_MAX_CALLS_PER_SECOND": "1000",
-        "RETRY_BACKOFF_BASE_SECONDS": "0.2",
-        "RETRY_IN_PLACE_MAX_SECONDS": "0",
+        "RETRY_INITIAL_DELAY_SECONDS": "0.2",
     }
     async with Cloud(Options(hosts=0, settings=fast)) as made:
         for name, value in made.environment.items():
@@ -180,12 +176,12 @@ async def test_metrics_and_traces_tell_the_story(cloud: Cloud, exported: Exporte
 
 
 async def test_copies_stay_in_the_trace_even_if_the_publisher_began_none(
-    exported: Exported, switched_on: None
+    exported: Exported,
 ) -> None:
     """Without a trace context of the publisher's, a copy carries that of the first handling."""
-    bench = Bench(Answer(status=503, code="x"), RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(verdict(503, "x"), in_place_max=0)
     await bench.handle()
-    [copy] = bench.settlement.copies
+    [copy] = bench.queue.copies
     span = exported.named("process session-revoked")[-1]
     assert span.context is not None
     assert f"{span.context.trace_id:032x}" in str(copy.properties["traceparent"])
@@ -193,7 +189,7 @@ async def test_copies_stay_in_the_trace_even_if_the_publisher_began_none(
 
 @pytest.mark.parametrize("wrong", ["", "garbage", "00-0-0-00", 7, None])
 async def test_garbage_for_a_trace_context_is_passed_over(
-    exported: Exported, switched_on: None, wrong: object
+    exported: Exported, wrong: object
 ) -> None:
     """What a publisher writes there breaks nothing."""
     from tests.unit.fakes import message
@@ -201,16 +197,3 @@ async def test_garbage_for_a_trace_context_is_passed_over(
     bench = Bench()
     await bench.handle(message(properties={"traceparent": wrong}))
     assert len(bench.face.calls) == 1
-
-
-def test_nobody_listens_by_default() -> None:
-    """Without the platform's switch there is no telemetry, and nothing of it is imported."""
-    assert isinstance(telemetry_for("q", "https://f", {}, {}), NoTelemetry)
-    assert isinstance(telemetry_for("q", "https://f", {}, {SWITCHES[0]: "false"}), NoTelemetry)
-
-
-@pytest.mark.parametrize("name", SWITCHES)
-def test_platforms_switch_turns_it_on(name: str) -> None:
-    """Either of the worker's own app settings will do."""
-    gauges = {"rate": lambda: 1.0, "waiting": lambda: 0.0, "circuit": lambda: 0.0}
-    assert isinstance(telemetry_for("q", "https://f", gauges, {name: "True"}), OpenTelemetry)

@@ -137,22 +137,17 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("traffic past it", SITE, "properties.virtualNetworkSubnetId", None, way="private"),
     ],
     "settings_are_the_same_everywhere": [
-        Written("one without documentation", "docs/settings.md", "| `TOKEN_TIMEOUT_SECONDS`", "| T"),
-        Made("a missing setting", SITE, f"{SETTINGS}.RETRY_HORIZON_HOURS.name", "RETRY_HORIZON"),
-        Made("another default", SITE, f"{SETTINGS}.CIRCUIT_BREAKER_FAILURES.value", "1000"),
+        Written("one without documentation", "docs/settings.md", "| `CALL_TIMEOUT_SECONDS`", "| T"),
+        Made("a missing setting", SITE, f"{SETTINGS}.RETRY_DEADLINE_HOURS.name", "RETRY_DEADLINE"),
+        Made("another default", SITE, f"{SETTINGS}.CIRCUIT_BREAKER_BREAK_SECONDS.value", "1000"),
         Made("no identity", SITE, f"{SETTINGS}.AZURE_CLIENT_ID.value", ""),
-        Written("a misspelt one in the sample", "local.settings.sample.json", "HORIZON_HOURS", "H"),
-        Written("one that nobody can change", SHARED, "  RETRY_HORIZON_HOURS: string?\n", ""),
-        Written("one that can be set apart from the platform's", SHARED,
-                "  RETRY_HORIZON_HOURS: string?\n",
-                "  RETRY_HORIZON_HOURS: string?\n  MAXIMUM_INSTANCE_COUNT: string?\n"),
+        Written("a misspelt one in the sample", "local.settings.sample.json", "DEADLINE_HOURS", "H"),
+        Written("one that nobody can change", SHARED, "  RETRY_DEADLINE_HOURS: string?\n", ""),
     ],
     "function_app_is_flex_consumption": [
         Made("one that the plan refuses", SITE, f"{SETTINGS}.", [
             {"name": "FUNCTIONS_WORKER_RUNTIME", "value": "python"}]),
         Made("a parameter that does nothing", SITE, MOST, 2, way="large"),
-        Made("another number for the function than for the platform", SITE,
-             f"{SETTINGS}.MAXIMUM_INSTANCE_COUNT.value", "2", way="large"),
     ],
     "readme_lists_the_parameters": [
         Written("an unknown parameter", README, "| `ALERT_EMAIL` |", "| `ALERT_MAIL` |"),

@@ -9,7 +9,6 @@ import pytest
 from aiohttp import web
 
 from delete_session.endpoint import SCOPE
-from delete_session.verdict import Answer, remedy
 from local.certificates import self_signed
 from revoker.doctor import tokens
 from revoker.doctor.face import read_right
@@ -17,6 +16,7 @@ from revoker.failure import Failure
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import LONG_LOCKS, OneQueue, Ran, revoker
 from tests.revoker.servers import serving
+from tests.unit.fakes import verdict
 
 
 def examined(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -108,7 +108,7 @@ def test_names_the_role_that_is_missing(cloud: CloudThread) -> None:
         name, detail, action = the_fault(cloud.cloud.environment)
     assert name == "Face right to delete"
     assert "right to delete sessions is missing" in detail
-    assert action == remedy(Answer(status=403, code="PermissionDenied"))
+    assert action == verdict(403, "PermissionDenied").remedy
 
 
 def test_names_a_resource_that_is_not_approved(cloud: CloudThread) -> None:
@@ -262,10 +262,10 @@ def test_a_token_that_cannot_be_read_is_not_a_fault() -> None:
 )
 def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     """If the function's log names a remedy for an answer, the doctor names the same one."""
-    answer = Answer(status=status, code=code)
+    answer = verdict(status, code)
     with pytest.raises(Failure) as failed:
         read_right(answer)
-    assert failed.value.remedy == remedy(answer)
+    assert failed.value.remedy == answer.remedy
 
 
 @pytest.mark.parametrize(
@@ -279,8 +279,8 @@ def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
 )
 def test_has_a_remedy_where_the_function_has_none(status: int, code: str, action: str) -> None:
     """Answers for which the deployment is not to blame have remedies of the doctor's own."""
-    answer = Answer(status=status, code=code)
-    assert remedy(answer) is None
+    answer = verdict(status, code)
+    assert answer.remedy is None
     with pytest.raises(Failure) as failed:
         read_right(answer)
     assert action in failed.value.remedy
@@ -308,6 +308,6 @@ def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
     assert "may not read sessions" in unknown.err
     wrong_version = ask(cloud, "a-session", "--api-version", "v9.9", "--json")
     assert wrong_version.code == 3
-    assert wrong_version.json["remedy"] == remedy(Answer(status=404, code="404"))
+    assert wrong_version.json["remedy"] == verdict(404, "404").remedy
     assert ask(cloud, "a/b").code == 2
     assert revoker({}, "session", "a").code == 2

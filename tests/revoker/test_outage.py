@@ -20,12 +20,11 @@ DEADLINE_SECONDS = 30 + MESSAGES / 10
 SETTINGS = {
     # A new process starts with a small part of its rate, and raises it with successes only.
     "FACE_MAX_CALLS_PER_SECOND": "10000",
-    "CIRCUIT_BREAKER_FAILURES": "1000",
     # Much shorter than the horizon, or what is resubmitted would be given up before it closes.
-    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "0.1",
-    "RETRY_HORIZON_HOURS": "0.0002",  # 0.7 s: the outage outlasts it
-    "RETRY_BACKOFF_BASE_SECONDS": "0.05",
-    "RETRY_BACKOFF_CAP_SECONDS": "0.2",
+    "CIRCUIT_BREAKER_BREAK_SECONDS": "0.1",
+    "RETRY_DEADLINE_HOURS": "0.0002",  # 0.7 s: the outage outlasts it
+    "RETRY_INITIAL_DELAY_SECONDS": "0.05",
+    "RETRY_MAX_DELAY_SECONDS": "0.2",
 }
 
 

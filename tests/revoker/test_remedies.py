@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from delete_session.verdict import Answer, describe, remedy
 from revoker.remedies import REASONS, Reason, for_error, for_reason, plain
+from tests.unit.fakes import verdict
 
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 
@@ -52,9 +52,9 @@ def test_every_reason_has_a_remedy(name: str, cause: str) -> None:
 )
 def test_an_error_has_the_functions_own_remedy(status: int, code: str, message: str) -> None:
     """Read back from what the function wrote, an error has the remedy that the function logs."""
-    answer = Answer(status=status, code=code, message=message, request_id="r-1")
-    for text in (describe(answer), f"after 7 attempts, the last: {describe(answer)}"):
-        assert for_error(text) == remedy(answer)
+    answer = verdict(status, code, message=message, request_id="r-1")
+    for text in (answer.describe(), f"after 7 attempts, the last: {answer.describe()}"):
+        assert for_error(text) == answer.remedy
 
 
 @pytest.mark.parametrize("text", [None, "", "Timeout: no answer", "<script>HTTP</script>"])

@@ -18,20 +18,33 @@ from delete_session.face import FaceClient
 from delete_session.message import Delivery, RetryCopy
 from delete_session.receipt import Receipts
 from delete_session.settings import Settings
-from delete_session.verdict import Answer
+from delete_session.verdict import Verdict, judge, no_response
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = "11111111-2222-3333-4444-555555555555"
 
-DELETED = Answer(status=200, code="HTTP 200", request_id="r-0")
-GONE = Answer(status=404, code="SessionNotFound")
-UNAVAILABLE = Answer(status=503, code="ServiceUnavailable", message="try later")
-DENIED = Answer(status=403, code="PermissionDenied")
-BAD = Answer(status=400, code="BadArgument", message="no", request_id="r-1", rejected=True)
+
+def verdict(
+    status: int | None, code: str = "", message: str = "", *, listed: bool = False, **fields: Any
+) -> Verdict:
+    """The verdict on an answer; `listed`: its code is on FACE_CODES_NOT_RETRYABLE."""
+    if status is None:
+        return no_response(code, message)
+    not_retryable = frozenset([code]) if listed else frozenset()
+    fields.setdefault("has_body", status not in (200, 204))
+    codes = [code] if code else []
+    return judge(status, codes, message, not_retryable=not_retryable, **fields)
 
 
-def throttled(seconds: float) -> Answer:
-    return Answer(status=429, code="429", retry_after=seconds)
+DELETED = verdict(200, request_id="r-0")
+GONE = verdict(404, "SessionNotFound")
+UNAVAILABLE = verdict(503, "ServiceUnavailable", "try later")
+DENIED = verdict(403, "PermissionDenied")
+BAD = verdict(400, "BadArgument", "no", request_id="r-1", listed=True)
+
+
+def throttled(seconds: float) -> Verdict:
+    return verdict(429, "429", retry_after=seconds)
 
 
 def settings(**values: str) -> Settings:
@@ -106,20 +119,20 @@ class FakeTime:
 
 
 class FakeFace:
-    """Answers in turn; the last answer for ever."""
+    """Verdicts in turn; the last answer for ever."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Verdict) -> None:
         self.answers = list(answers)
         self.calls: list[SessionRevoked] = []
 
-    async def delete(self, revoked: SessionRevoked, may_retry: Callable[[], bool]) -> Answer:
+    async def delete(self, revoked: SessionRevoked, may_retry: Callable[[], bool]) -> Verdict:
         self.calls.append(revoked)
         await asyncio.sleep(0)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-class FakeSettlement:
-    """Takes down what it is asked for; raises the given errors first.
+class FakeQueue:
+    """Records what it is asked to do; raises the given errors first.
 
     Args:
         errors: to be raised.
@@ -133,8 +146,6 @@ class FakeSettlement:
         self.dead_letters: list[tuple[Delivery, DeadLetter]] = []
         self.copies: list[RetryCopy] = []
         self.tries = 0
-        self.opened = 0
-        self.opening_error: Exception | None = None
 
     def _try(self, step: str, carry_out: Callable[[], None]) -> None:
         self.steps.append(step)
@@ -143,19 +154,13 @@ class FakeSettlement:
             raise self.errors.pop(0)
         carry_out()
 
-    async def dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
+    async def dead_letter(self, delivery: Delivery, decision: DeadLetter, until: float) -> None:
         self._try("dead-letter", lambda: self.dead_letters.append((delivery, decision)))
 
-    async def schedule_copy(self, copy: RetryCopy) -> None:
+    async def schedule(self, copy: RetryCopy, until: float) -> None:
         self._try("schedule", lambda: self.copies.append(copy))
 
-    async def open_sender(self) -> None:
-        """Take down that it was asked to; raise the given error."""
-        self.opened += 1
-        if self.opening_error is not None:
-            raise self.opening_error
-
-    async def send(self, make: Callable[[], SentMessage]) -> None:
+    async def send(self, make: Callable[[], SentMessage], until: float) -> None:
         self._try("send", lambda: self.sent.append(make()))
 
 
@@ -166,33 +171,38 @@ def face_client(tokens: object, **environment: str) -> FaceClient:
         values.face_endpoint,
         values.face_api_version,
         tokens,  # type: ignore[arg-type]
-        connect_timeout=values.connect_timeout,
-        total_timeout=values.total_timeout,
+        timeout=values.call_timeout,
         not_retryable=values.face_codes_not_retryable,
     )
 
 
 class Bench:
-    """A Handler with everything around it faked."""
+    """A handler with everything around it faked."""
 
     def __init__(
         self,
-        *answers: Answer,
+        *answers: Verdict,
         errors: tuple[Exception, ...] = (),
         receipt_errors: tuple[Exception, ...] = (),
         time: FakeTime | None = None,
+        in_place_max: float | None = None,
+        breaker_failures: int | None = None,
         **environment: str,
     ) -> None:
         self.time = time or FakeTime()
         self.face = FakeFace(*(answers or (DELETED,)))
         self.steps: list[str] = []
-        self.settlement = FakeSettlement(*errors, steps=self.steps)
-        self.outcomes = FakeSettlement(*receipt_errors, steps=self.steps)
-        self.revoker = create_handler(settings(**environment), self.time.clock)
-        self.revoker.face = self.face  # type: ignore[assignment]
-        self.revoker.settlement = self.settlement  # type: ignore[assignment]
-        if self.revoker.receipts is not None:
-            self.revoker.receipts = Receipts("session-revoked", self.outcomes)  # type: ignore[arg-type]
+        self.queue = FakeQueue(*errors, steps=self.steps)
+        self.outcomes = FakeQueue(*receipt_errors, steps=self.steps)
+        self.handler = create_handler(settings(**environment), self.time.clock)
+        self.handler.face = self.face  # type: ignore[assignment]
+        self.handler.queue = self.queue  # type: ignore[assignment]
+        if in_place_max is not None:
+            self.handler.in_place_max = self.handler.gate._max_wait = in_place_max
+        if breaker_failures is not None:
+            self.handler.gate._breaker._failures = breaker_failures
+        if isinstance(self.handler.receipts, Receipts):
+            self.handler.receipts = Receipts("session-revoked", self.outcomes)  # type: ignore[arg-type]
 
     async def handle(self, given: func.ServiceBusMessage | None = None) -> None:
-        await self.revoker.handle(given or message())
+        await self.handler.handle(given or message())

@@ -11,11 +11,10 @@ from azure.functions.servicebus import ServiceBusMessage, ServiceBusMessageInCon
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session import app, binding
+from delete_session import binding
 from delete_session.message import Delivery
 
-from .fakes import ENQUEUED, FakeTime, throttled
-from .fakes import settings as settings_of
+from .fakes import ENQUEUED
 
 own = meta._BaseConverter._parse_datetime
 own_decode = ServiceBusMessageInConverter.decode
@@ -144,7 +143,7 @@ def test_unreadable_properties_are_told_from_none(decode: Any) -> None:
     for value, oddities in ((Datum("{", "json"), [odd]), (Datum("{}", "json"), [])):
         given = {**METADATA, **dict.fromkeys(names, value)}
         message = decode(Datum(b"x", "bytes"), trigger_metadata=given)
-        found = Delivery.from_trigger(message, ENQUEUED).oddities
+        found = Delivery.from_trigger(message, ENQUEUED).warnings
         assert [each for each in found if each.startswith(names)] == oddities
 
 
@@ -211,15 +210,3 @@ def test_no_metadata_keep_a_message_back(metadata: Any) -> None:
     decode: Any = binding.despite_odd_metadata(own_decode)
     message = decode(Datum(b"x", "bytes"), trigger_metadata=metadata)
     assert Delivery.from_trigger(message, ENQUEUED).body == b"x"
-
-
-@pytest.mark.parametrize(("minimum", "floor"), [("", 1.0), ("2", 2.0)])
-async def test_limiter_keeps_the_minimum_of_the_settings(minimum: str, floor: float) -> None:
-    """However many calls are throttled, the rate stays at the set minimum, or at its default."""
-    values = settings_of(FACE_MAX_CALLS_PER_SECOND="8", FACE_MIN_CALLS_PER_SECOND=minimum)
-    gate = app.create_handler(values, FakeTime().clock).gate
-    for _ in range(20):
-        permit = await gate.acquire(within=1e6)
-        assert permit is not None
-        gate.report(permit, throttled(1.0))
-    assert gate.rate == floor

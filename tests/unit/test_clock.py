@@ -10,7 +10,9 @@ from delete_session.app import create_handler
 from delete_session.clock import Clock
 from delete_session.message import RetryCopy
 from delete_session.settings import Settings
-from delete_session.verdict import Answer
+from delete_session.verdict import Verdict
+
+from .fakes import verdict
 
 TRUE_START = datetime(2026, 1, 1, tzinfo=UTC)
 ENVIRONMENT = {
@@ -64,22 +66,22 @@ async def enqueue_delays(
         monotonic=lambda: 1000 + minutes * 60,
         random=lambda: 0.5,
     )
-    revoker = create_handler(Settings.from_environment(ENVIRONMENT), clock)
+    handler = create_handler(Settings.from_environment(ENVIRONMENT), clock)
     copies: list[RetryCopy] = []
 
-    async def delete(*_: object) -> Answer:
-        return Answer(status=409, code="ConcurrentOperationConflict", retry_after=60)
+    async def delete(*_: object) -> Verdict:
+        return verdict(409, "ConcurrentOperationConflict", retry_after=60)
 
-    async def schedule_copy(copy: RetryCopy) -> None:
+    async def schedule(copy: RetryCopy, until: float) -> None:
         copies.append(copy)
 
-    monkeypatch.setattr(revoker.face, "delete", delete)
-    monkeypatch.setattr(revoker.settlement, "schedule_copy", schedule_copy)
+    monkeypatch.setattr(handler.face, "delete", delete)
+    monkeypatch.setattr(handler.queue, "schedule", schedule)
     delays = []
     for minutes, ahead in steps:  # noqa: B007 (the clock reads it)
-        await revoker.handle(Message(true_time() - timedelta(seconds=waited)))
+        await handler.handle(Message(true_time() - timedelta(seconds=waited)))
         delays.append((copies[-1].enqueue_at - true_time()).total_seconds())
-    await revoker.face.close()
+    await handler.face.close()
     return delays
 
 

@@ -14,17 +14,15 @@ from delete_session.decision import (
     decide,
     retry_delay,
 )
-from delete_session.verdict import Answer, Meaning, meaning
+from delete_session.verdict import Meaning, Verdict
 
-POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+from .fakes import verdict
 
-
-def answer(status: int | None, code: str = "", **fields: object) -> Answer:
-    return Answer(status=status, code=code or f"HTTP {status}", **fields)  # type: ignore[arg-type]
+POLICY = RetryPolicy(initial_delay=2, max_delay=900, return_spread=30)
 
 
 def attempt(
-    given_answer: Answer | None,
+    given_verdict: Verdict | None,
     *,
     attempts: int = 1,
     seconds_left: float = 1000,
@@ -32,34 +30,34 @@ def attempt(
     blocked_for: float = 0,
 ) -> Attempt:
     return Attempt(
-        answer=given_answer,
+        verdict=given_verdict,
         attempts=attempts,
         seconds_left=seconds_left,
         blocked_for=blocked_for,
-        last_error="no call was made",
-        chance=chance,
+        last_error="no call was made" if given_verdict is None else given_verdict.describe(),
+        jitter=chance,
     )
 
 
-def decided(given_answer: Answer, **fields: float) -> Decision:
-    return decide(attempt(given_answer, **fields), POLICY)  # type: ignore[arg-type]
+def decided(given_verdict: Verdict, **fields: float) -> Decision:
+    return decide(attempt(given_verdict, **fields), POLICY)  # type: ignore[arg-type]
 
 
 def delay(attempts: int, floor: float | None, chance: float) -> float:
     """Of an attempt that was answered while calls are not blocked."""
-    given_answer = answer(503, "x", retry_after=floor)
-    return retry_delay(attempt(given_answer, attempts=attempts, chance=chance), POLICY)
+    given_verdict = verdict(503, "x", retry_after=floor)
+    return retry_delay(attempt(given_verdict, attempts=attempts, chance=chance), POLICY)
 
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_success_is_done(status: int) -> None:
     """An empty success that the API has signed means that the session was deleted."""
-    assert decided(answer(status, request_id="r")) == Done("deleted")
+    assert decided(verdict(status, request_id="r")) == Done("deleted")
 
 
 def test_unknown_session_is_done() -> None:
     """SessionNotFound means that the goal is reached."""
-    assert decided(answer(404, "SessionNotFound")) == Done("already_gone")
+    assert decided(verdict(404, "SessionNotFound")) == Done("already_gone")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def test_unknown_session_is_done() -> None:
 )
 def test_what_is_on_the_list_is_dead_lettered_with_its_code(status: int, code: str) -> None:
     """The reason is the FaceError code; the description has status, message and request id."""
-    listed = answer(status, code, message="because", request_id="r-1", rejected=True)
+    listed = verdict(status, code, message="because", request_id="r-1", listed=True)
     decision = decided(listed)
     assert isinstance(decision, DeadLetter)
     assert decision.reason == code
@@ -121,41 +119,41 @@ def test_what_is_on_the_list_is_dead_lettered_with_its_code(status: int, code: s
 )
 def test_anything_else_is_retried(status: int | None, code: str, what: Meaning) -> None:
     """What is not about the message is retried, whoever is at fault."""
-    assert meaning(answer(status, code)) is what
-    assert isinstance(decided(answer(status, code)), RetryLater)
+    assert verdict(status, code).meaning is what
+    assert isinstance(decided(verdict(status, code)), RetryLater)
 
 
 def test_success_with_a_page_in_it_is_not_believed() -> None:
     """A 200 with a body did not come from the Face API, and the message is not completed."""
-    assert isinstance(decided(answer(200, has_body=True)), RetryLater)
+    assert isinstance(decided(verdict(200, has_body=True)), RetryLater)
 
 
 @pytest.mark.parametrize(
-    "given_answer",
+    "given_verdict",
     [
-        *(answer(503, "x"), answer(401, "401"), answer(429, "429"), answer(None, "Timeout")),
-        *(answer(403, "403"), answer(400, "Brandnew")),
+        *(verdict(503, "x"), verdict(401, "401"), verdict(429, "429"), verdict(None, "Timeout")),
+        *(verdict(403, "403"), verdict(400, "Brandnew")),
     ],
 )
-def test_effort_that_has_ended_is_dead_lettered(given_answer: Answer) -> None:
+def test_effort_that_has_ended_is_dead_lettered(given_verdict: Verdict) -> None:
     """At the horizon the message is given up, with the last code and the number of attempts."""
-    decision = decided(given_answer, seconds_left=0, attempts=7)
+    decision = decided(given_verdict, seconds_left=0, attempts=7)
     assert isinstance(decision, DeadLetter)
     assert decision.reason == "RetriesExhausted"
     assert "7 attempts" in decision.description
-    assert given_answer.code in decision.description
+    assert given_verdict.code in decision.description
 
 
 @pytest.mark.parametrize(
-    "given_answer", [answer(200, request_id="r"), answer(404, "SessionNotFound")]
+    "given_verdict", [verdict(200, request_id="r"), verdict(404, "SessionNotFound")]
 )
-def test_success_counts_even_after_the_end(given_answer: Answer) -> None:
+def test_success_counts_even_after_the_end(given_verdict: Verdict) -> None:
     """A session that is gone is gone, however late."""
-    assert isinstance(decided(given_answer, seconds_left=-1), Done)
+    assert isinstance(decided(given_verdict, seconds_left=-1), Done)
 
 
 answers = st.builds(
-    answer,
+    verdict,
     st.none() | st.integers(100, 599),
     st.sampled_from(["", "SessionNotFound", "PermissionDenied", "UnsupportedFeature", "x"]),
     retry_after=st.none() | st.floats(0, 1e9),
@@ -172,7 +170,7 @@ chances = st.floats(0, 1, exclude_max=True)
     st.just(0.0) | st.floats(0, 1e6),
 )
 def test_no_wait_is_negative_or_ends_after_the_effort(
-    given_answer: Answer | None,
+    given_verdict: Verdict | None,
     attempts: int,
     seconds_left: float,
     chance: float,
@@ -181,7 +179,7 @@ def test_no_wait_is_negative_or_ends_after_the_effort(
     """Whatever the answer, the next attempt lies between now and the end of the effort."""
     decision = decide(
         attempt(
-            given_answer,
+            given_verdict,
             attempts=attempts,
             seconds_left=seconds_left,
             chance=chance,
@@ -199,7 +197,7 @@ def test_wait_is_never_less_than_asked_for_and_never_above_the_cap(
 ) -> None:
     """Retry-After is a floor, and the cap holds for it as well."""
     wait = delay(attempts, floor, chance)
-    assert min(floor or 0, POLICY.backoff_cap) <= wait <= POLICY.backoff_cap
+    assert min(floor or 0, POLICY.max_delay) <= wait <= POLICY.max_delay
 
 
 @given(st.integers(1, 1000), st.none() | st.floats(0, 1e6), chances, st.floats(0, 1e6))
@@ -220,19 +218,19 @@ def test_jitter_covers_the_whole_window() -> None:
     assert delay(5, None, 0.0) == 0
 
 
-@pytest.mark.parametrize("given_answer", [None, answer(503, "x"), answer(409, "x")])
+@pytest.mark.parametrize("given_verdict", [None, verdict(503, "x"), verdict(409, "x")])
 @pytest.mark.parametrize(("chance", "wait"), [(0.0, 20), (0.5, 35)])
 def test_message_that_meets_blocked_calls_comes_back_after_them(
-    given_answer: Answer | None, chance: float, wait: float
+    given_verdict: Verdict | None, chance: float, wait: float
 ) -> None:
     """It waits until calls are made again, and some more, so that not all come back at once."""
-    decision = decide(attempt(given_answer, blocked_for=20, chance=chance), POLICY)
+    decision = decide(attempt(given_verdict, blocked_for=20, chance=chance), POLICY)
     assert decision == RetryLater(wait)
 
 
 def test_wait_that_is_asked_for_holds_while_calls_are_blocked() -> None:
     """Retry-After is a floor for the message that was told so, also when calls are blocked."""
-    asked = answer(503, "x", retry_after=300)
+    asked = verdict(503, "x", retry_after=300)
     assert decide(attempt(asked, blocked_for=20), POLICY) == RetryLater(300)
 
 

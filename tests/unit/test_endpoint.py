@@ -67,7 +67,7 @@ def test_scope_is_that_of_the_endpoint_s_cloud(cloud: str) -> None:
 def test_other_hosts_need_a_scope(host: str) -> None:
     """Nothing is guessed about a host in no known cloud; a scope that is given is used as it is."""
     endpoint = face_endpoint(f"https://{host}")
-    with pytest.raises(ValueError, match=r"^FACE_ENDPOINT is no .* set FACE_TOKEN_SCOPE"):
+    with pytest.raises(ValueError, match=r"^FACE_ENDPOINT is not .* set FACE_TOKEN_SCOPE"):
         face_scope(endpoint)
     assert face_scope(endpoint, "api://contoso/.default") == "api://contoso/.default"
 

@@ -15,7 +15,7 @@ from delete_session.contract import SessionRevoked
 from delete_session.decision import Attempt, RetryLater, RetryPolicy, decide
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
-from delete_session.verdict import Answer
+from delete_session.verdict import Verdict
 from local.service import serve_http
 
 from .fakes import face_client
@@ -79,7 +79,7 @@ async def served(
             await client.close()
 
 
-async def ask(handler: Handler, **environment: str) -> Answer:
+async def ask(handler: Handler, **environment: str) -> Verdict:
     async with served(handler, None, **environment) as (client, _):
         return await client.delete(SESSION)
 
@@ -206,7 +206,7 @@ def _random_answer(chance: random.Random) -> tuple[int, bytes, dict[str, str]]:
 async def test_nothing_that_the_platform_answers_is_final() -> None:
     """Of 200 random answers none gives a message up: none holds a code that is on the list."""
     chance = random.Random(1)
-    policy = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+    policy = RetryPolicy(initial_delay=2, max_delay=900, return_spread=30)
     given = [_random_answer(chance) for _ in range(200)]
     turns = iter(given)
 
@@ -218,10 +218,10 @@ async def test_nothing_that_the_platform_answers_is_final() -> None:
         for status, body, _ in given:
             answer = await client.delete(SESSION, may_retry=lambda: False)
             assert answer.status == status
-            attempt = Attempt(answer=answer, attempts=1, seconds_left=9999, chance=0.5)
+            attempt = Attempt(verdict=answer, attempts=1, seconds_left=9999, jitter=0.5)
             decision = decide(attempt, policy)
             assert isinstance(decision, RetryLater), (status, body)
-            assert decision.delay_seconds <= policy.backoff_cap
+            assert decision.delay_seconds <= policy.max_delay
 
 
 async def test_long_message_is_cut() -> None:
@@ -316,13 +316,13 @@ async def test_hang_ends_at_the_total_timeout() -> None:
         return response
 
     started = time.monotonic()
-    times = {"FACE_TOTAL_TIMEOUT_SECONDS": "0.3", "FACE_CONNECT_TIMEOUT_SECONDS": "0.3"}
+    times = {"CALL_TIMEOUT_SECONDS": "0.3"}
     answer = await ask(drip, **times)
     assert (answer.status, answer.code) == (None, "Timeout")
     assert time.monotonic() - started < 3
 
 
-async def raw(reply: bytes) -> Answer:
+async def raw(reply: bytes) -> Verdict:
     """The answer when a server writes these bytes and hangs up."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

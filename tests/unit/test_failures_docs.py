@@ -15,21 +15,23 @@ from delete_session.decision import (
     decide,
 )
 from delete_session.settings import TABLE
-from delete_session.verdict import Answer, Meaning, meaning
+from delete_session.verdict import Meaning
+
+from .fakes import verdict
 
 PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
-POLICY = RetryPolicy(backoff_base=2, backoff_cap=900, return_spread=30)
+POLICY = RetryPolicy(initial_delay=2, max_delay=900, return_spread=30)
 
 EXAMPLES = {
-    Meaning.DELETED: Answer(status=200, code="HTTP 200", request_id="r"),
-    Meaning.UNCONFIRMED: Answer(status=200, code="HTTP 200"),
-    Meaning.ALREADY_GONE: Answer(status=404, code="SessionNotFound"),
-    Meaning.REJECTED: Answer(status=400, code="BadArgument", rejected=True),
-    Meaning.MISCONFIGURED: Answer(status=403, code="403"),
-    Meaning.UNKNOWN_CODE: Answer(status=400, code="Brandnew"),
-    Meaning.CONFLICT: Answer(status=409, code="ConcurrentOperationConflict"),
-    Meaning.THROTTLED: Answer(status=429, code="429"),
-    Meaning.UNAVAILABLE: Answer(status=503, code="ServiceUnavailable"),
+    Meaning.DELETED: verdict(200, "HTTP 200", request_id="r"),
+    Meaning.UNCONFIRMED: verdict(200, "HTTP 200"),
+    Meaning.ALREADY_GONE: verdict(404, "SessionNotFound"),
+    Meaning.REJECTED: verdict(400, "BadArgument", listed=True),
+    Meaning.MISCONFIGURED: verdict(403, "403"),
+    Meaning.UNKNOWN_CODE: verdict(400, "Brandnew"),
+    Meaning.CONFLICT: verdict(409, "ConcurrentOperationConflict"),
+    Meaning.THROTTLED: verdict(429, "429"),
+    Meaning.UNAVAILABLE: verdict(503, "ServiceUnavailable"),
 }
 WORDS: dict[type[Decision], str] = {
     Done: "completed",
@@ -57,8 +59,8 @@ def test_every_meaning_has_a_row() -> None:
 @pytest.mark.parametrize("what", Meaning)
 def test_row_says_what_becomes_of_the_message(what: Meaning) -> None:
     """What the table says of a meaning is what is decided for such an answer."""
-    assert meaning(EXAMPLES[what]) is what
-    attempt = Attempt(answer=EXAMPLES[what], attempts=1, seconds_left=99, chance=0.5)
+    assert EXAMPLES[what].meaning is what
+    attempt = Attempt(verdict=EXAMPLES[what], attempts=1, seconds_left=99, jitter=0.5)
     assert rows()[what.name.lower()] == WORDS[type(decide(attempt, POLICY))]
 
 

@@ -7,12 +7,11 @@ import pytest
 from delete_session.clock import Clock
 from delete_session.gate import Gate, Permit
 from delete_session.limiter import RateCause
-from delete_session.verdict import Answer
-from tests.unit.fakes import FakeTime
+from tests.unit.fakes import FakeTime, verdict
 
-DELETED = Answer(status=204, code="", request_id="r-1")
-THROTTLED = Answer(status=429, code="TooManyRequests", retry_after=30.0)
-NO_ANSWER = Answer(status=None, code="Timeout")
+DELETED = verdict(204, "", request_id="r-1")
+THROTTLED = verdict(429, "TooManyRequests", retry_after=30.0)
+NO_ANSWER = verdict(None, "Timeout")
 
 type Change = tuple[float, str, float | None]
 """What the gate reports of its rate: calls per second, cause, pause."""
@@ -138,7 +137,7 @@ async def test_cut_to_the_floor_is_reported_as_such() -> None:
     rates: list[Change] = []
     line = gate(time.clock, rates)
     for _ in range(9):
-        line.report(await next_permit(line, within=60), Answer(status=429, code="429"))
+        line.report(await next_permit(line, within=60), verdict(429, "429"))
     rate, cause, pause = rates[-1]
     assert (rate, pause) == (1.0, 1.0)
     assert cause.startswith("cut to the floor by a 429 at 03:04:")

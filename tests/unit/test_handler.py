@@ -9,7 +9,7 @@ import pytest
 
 from delete_session.handler import HOLD_SECONDS
 from delete_session.queue import LockLost, SettlementFailed, Unsendable
-from delete_session.verdict import Answer
+from delete_session.verdict import Verdict
 
 from .fakes import (
     BAD,
@@ -23,6 +23,7 @@ from .fakes import (
     message,
     retry_copy,
     throttled,
+    verdict,
 )
 
 
@@ -48,12 +49,12 @@ class Lines:
 
 @pytest.mark.parametrize(("answer", "outcome"), [(DELETED, "deleted"), (GONE, "already_gone")])
 async def test_gone_session_completes_the_message(
-    answer: Answer, outcome: str, lines: Lines
+    answer: Verdict, outcome: str, lines: Lines
 ) -> None:
     """Success returns, so that the host completes, and logs one line."""
     bench = Bench(answer)
     await bench.handle()
-    assert bench.settlement.tries == 0
+    assert bench.queue.tries == 0
     [line] = lines()
     assert line["outcome"] == outcome
     assert (line["session_id"], line["message_id"], line["attempts"]) == ("s-1", "m-1", 1)
@@ -63,7 +64,7 @@ async def test_rejected_request_is_dead_lettered_with_its_code(lines: Lines) -> 
     """What can never work goes to the dead-letter queue, with the code as the reason."""
     bench = Bench(BAD)
     await bench.handle()
-    [(delivery, decision)] = bench.settlement.dead_letters
+    [(delivery, decision)] = bench.queue.dead_letters
     assert delivery.message_id == "m-1"
     assert decision.reason == "BadArgument"
     assert decision.description == "HTTP 400 BadArgument: no (request id r-1)"
@@ -79,7 +80,7 @@ async def test_malformed_message_is_dead_lettered_without_a_call(lines: Lines) -
     """A malformed message never reaches the Face API, and its body never reaches the log."""
     bench = Bench()
     await bench.handle(message(b"secret"))
-    [(_, decision)] = bench.settlement.dead_letters
+    [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "MalformedMessage"
     assert not bench.face.calls
     assert "secret" not in json.dumps(lines())
@@ -90,7 +91,7 @@ async def test_short_wait_is_waited_in_place(lines: Lines) -> None:
     bench = Bench(UNAVAILABLE, UNAVAILABLE, DELETED)
     await bench.handle()
     assert bench.time.slept == [1.0, 2.0]  # half of 2 s, half of 4 s
-    assert not bench.settlement.copies
+    assert not bench.queue.copies
     assert lines()[-1]["attempts"] == 3
 
 
@@ -99,7 +100,7 @@ async def test_long_wait_schedules_a_copy_and_completes(lines: Lines) -> None:
     bench = Bench(UNAVAILABLE)
     given = message(properties={"tenant": "blue", "Diagnostic-Id": "00-1-2-03"})
     await bench.handle(given)
-    [copy] = bench.settlement.copies
+    [copy] = bench.queue.copies
     assert copy.body == given.get_body()
     assert (copy.content_type, copy.correlation_id, copy.subject) == (
         "application/json",
@@ -122,7 +123,7 @@ async def test_copy_carries_on_where_the_original_stopped() -> None:
     """Attempts, root and first enqueue come from the copy's properties."""
     first = Bench(UNAVAILABLE)
     await first.handle()
-    [copy] = first.settlement.copies
+    [copy] = first.queue.copies
     second = Bench(UNAVAILABLE, time=FakeTime(copy.enqueue_at))
     await second.handle(
         message(
@@ -131,7 +132,7 @@ async def test_copy_carries_on_where_the_original_stopped() -> None:
             enqueued_time_utc=copy.enqueue_at,
         )
     )
-    [next_copy] = second.settlement.copies
+    [next_copy] = second.queue.copies
     assert next_copy.properties["revoker-attempt"] == 5
     assert next_copy.properties["revoker-copy"] == 2
     assert next_copy.properties["revoker-root-id"] == "m-1"
@@ -145,7 +146,7 @@ async def test_same_delivery_schedules_the_same_copy() -> None:
     for count in (1, 2):
         bench = Bench(UNAVAILABLE)
         await bench.handle(message(delivery_count=count))
-        ids.add(bench.settlement.copies[0].message_id)
+        ids.add(bench.queue.copies[0].message_id)
     assert len(ids) == 1
 
 
@@ -153,27 +154,27 @@ async def test_deliveries_are_not_attempts() -> None:
     """A message that was delivered nine times before still gets its whole effort."""
     bench = Bench(UNAVAILABLE)
     await bench.handle(message(delivery_count=9))
-    assert bench.settlement.copies[0].properties["revoker-attempt"] == 4
-    assert not bench.settlement.dead_letters
+    assert bench.queue.copies[0].properties["revoker-attempt"] == 4
+    assert not bench.queue.dead_letters
 
 
 async def test_retry_after_is_waited_out() -> None:
     """A 429 that asks for a minute is retried no sooner."""
     bench = Bench(throttled(60))
     await bench.handle()
-    [copy] = bench.settlement.copies
+    [copy] = bench.queue.copies
     assert copy.enqueue_at >= ENQUEUED + timedelta(seconds=60)
 
 
 @pytest.mark.parametrize("answer", [UNAVAILABLE, DENIED, throttled(1)])
-async def test_effort_ends_at_the_horizon(answer: Answer) -> None:
+async def test_effort_ends_at_the_horizon(answer: Verdict) -> None:
     """48 hours after the first enqueue, the next failure is the last."""
     late = ENQUEUED + timedelta(hours=48, seconds=1)
     bench = Bench(answer, time=FakeTime(late))
     await bench.handle(
         retry_copy(ENQUEUED, attempts=40, enqueued_time_utc=late, expires_at_utc=None)
     )
-    [(_, decision)] = bench.settlement.dead_letters
+    [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "RetriesExhausted"
     assert "after 41 attempts" in decision.description
     assert answer.code in decision.description
@@ -181,9 +182,9 @@ async def test_effort_ends_at_the_horizon(answer: Answer) -> None:
 
 async def test_effort_ends_before_the_message_expires() -> None:
     """A message that lives for a minute only is dead-lettered by us, with the true cause."""
-    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="60")
+    bench = Bench(UNAVAILABLE, in_place_max=60)
     await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=20)))
-    [(_, decision)] = bench.settlement.dead_letters
+    [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "RetriesExhausted"
     assert bench.time.seconds <= 20
 
@@ -192,36 +193,23 @@ async def test_wrong_clock_does_not_end_the_effort() -> None:
     """A clock that is three days ahead makes no message look three days old."""
     bench = Bench(UNAVAILABLE, time=FakeTime(ENQUEUED + timedelta(days=3)))
     await bench.handle()
-    assert bench.settlement.copies
-    assert not bench.settlement.dead_letters
+    assert bench.queue.copies
+    assert not bench.queue.dead_letters
 
 
 async def test_clock_behind_the_brokers_schedules_nothing_in_the_past() -> None:
     """A retry is scheduled after the enqueue, however late our clock is."""
     bench = Bench(UNAVAILABLE, time=FakeTime(ENQUEUED - timedelta(hours=5)))
     await bench.handle()
-    assert bench.settlement.copies[0].enqueue_at > ENQUEUED
-
-
-async def test_refused_settlement_holds_the_message_and_tries_again(lines: Lines) -> None:
-    """While the broker does not take it, the message is held, not abandoned."""
-    bench = Bench(BAD, errors=(SettlementFailed("no"),) * 3)
-    await bench.handle()
-    assert len(bench.settlement.dead_letters) == 1
-    assert bench.time.slept == [1.0, 2.0, 4.0]
-    assert len(bench.face.calls) == 1
-    assert lines()[-1]["outcome"] == "dead_lettered"
+    assert bench.queue.copies[0].enqueue_at > ENQUEUED
 
 
 @pytest.mark.parametrize("answer", [BAD, UNAVAILABLE])
-async def test_settlement_refused_for_long_abandons_the_message(
-    answer: Answer, lines: Lines
-) -> None:
-    """Before the host stops renewing the lock, the function raises, and nothing is lost."""
-    bench = Bench(answer, errors=(SettlementFailed("no"),) * 1000)
+async def test_failed_settlement_abandons_the_message(answer: Verdict, lines: Lines) -> None:
+    """What the broker does not settle raises, so that the host abandons it, and is logged."""
+    bench = Bench(answer, errors=(SettlementFailed("no"),))
     with pytest.raises(SettlementFailed):
         await bench.handle()
-    assert bench.time.seconds <= HOLD_SECONDS
     assert lines()[-1]["outcome"] == "settlement_failed"
 
 
@@ -230,17 +218,17 @@ async def test_lost_lock_is_not_tried_again() -> None:
     bench = Bench(BAD, errors=(LockLost("gone"),))
     with pytest.raises(LockLost):
         await bench.handle()
-    assert bench.settlement.tries == 1
+    assert bench.queue.tries == 1
 
 
 async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> None:
     """After a run of failures no call is made, and messages wait behind the cool-down."""
-    bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="3", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(UNAVAILABLE, breaker_failures=3, in_place_max=0)
     for _ in range(10):
         await bench.handle()
     assert len(bench.face.calls) == 3
-    assert len(bench.settlement.copies) == 10
-    for copy in bench.settlement.copies[3:]:
+    assert len(bench.queue.copies) == 10
+    for copy in bench.queue.copies[3:]:
         wait = (copy.enqueue_at - ENQUEUED).total_seconds()
         assert 30 <= wait <= 60
         assert copy.properties["revoker-attempt"] == 0
@@ -254,8 +242,8 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
     """After the cool-down one message is the probe; when it works, all is as before."""
     bench = Bench(
         *(UNAVAILABLE, UNAVAILABLE, DELETED),
-        CIRCUIT_BREAKER_FAILURES="2",
-        RETRY_IN_PLACE_MAX_SECONDS="0",
+        breaker_failures=2,
+        in_place_max=0,
     )
     await bench.handle()
     await bench.handle()
@@ -271,21 +259,33 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
 
 async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> None:
     """A message whose time is over while the circuit is open is given up, not sent round for ever."""
-    bench = Bench(UNAVAILABLE, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(UNAVAILABLE, breaker_failures=1, in_place_max=0)
     await bench.handle()
     await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
-    [(_, decision)] = bench.settlement.dead_letters
+    [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "RetriesExhausted"
     assert "503" in decision.description
 
 
 async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     """429 is the limiter's matter: the endpoint works."""
-    bench = Bench(throttled(1), CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(throttled(1), breaker_failures=1, in_place_max=0)
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
-    assert bench.revoker.gate.rate < 10_000
+    assert bench.handler.gate.rate < 10_000
+
+
+@pytest.mark.parametrize(("minimum", "floor"), [("", 1.0), ("2", 2.0)])
+async def test_limiter_keeps_the_minimum_of_the_settings(minimum: str, floor: float) -> None:
+    """However many calls are throttled, the rate stays at the set minimum, or at its default."""
+    bench = Bench(FACE_MAX_CALLS_PER_SECOND="8", FACE_MIN_CALLS_PER_SECOND=minimum)
+    gate = bench.handler.gate
+    for _ in range(20):
+        permit = await gate.acquire(within=1e6)
+        assert permit is not None
+        gate.report(permit, throttled(1.0))
+    assert gate.rate == floor
 
 
 async def test_one_throttled_call_pauses_all_that_wait() -> None:
@@ -304,7 +304,7 @@ async def test_resubmitted_message_begins_anew(lines: Lines) -> None:
     await bench.handle(
         message(properties=old, message_id="again", enqueued_time_utc=late, expires_at_utc=None)
     )
-    [copy] = bench.settlement.copies
+    [copy] = bench.queue.copies
     assert copy.properties["revoker-root-id"] == "again"
     assert copy.properties["revoker-attempt"] == 4
 
@@ -314,13 +314,13 @@ async def test_last_copy_is_enqueued_before_the_message_expires() -> None:
     expiry = ENQUEUED + timedelta(minutes=10)
     bench = Bench(throttled(120), time=FakeTime(ENQUEUED + timedelta(minutes=9, seconds=30)))
     await bench.handle(message(expires_at_utc=expiry))
-    [copy] = bench.settlement.copies
+    [copy] = bench.queue.copies
     assert copy.enqueue_at < expiry
 
 
 async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
     """A Retry-After of thirty years holds up its own message, and the rest for the cap at most."""
-    bench = Bench(throttled(1e9), DELETED, RETRY_BACKOFF_CAP_SECONDS="60")
+    bench = Bench(throttled(1e9), DELETED, RETRY_MAX_DELAY_SECONDS="60")
     await bench.handle()
     bench.time.seconds += 61
     await bench.handle()
@@ -329,10 +329,10 @@ async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
 
 async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
     """Retry-After is a floor, also for the message that meets an open circuit."""
-    asks = Answer(status=503, code="x", retry_after=300)
-    bench = Bench(asks, CIRCUIT_BREAKER_FAILURES="1", RETRY_IN_PLACE_MAX_SECONDS="0")
+    asks = verdict(503, "x", retry_after=300)
+    bench = Bench(asks, breaker_failures=1, in_place_max=0)
     await bench.handle()
-    assert bench.settlement.copies[0].enqueue_at >= ENQUEUED + timedelta(seconds=300)
+    assert bench.queue.copies[0].enqueue_at >= ENQUEUED + timedelta(seconds=300)
 
 
 async def test_no_invocation_waits_for_its_turn_for_longer_than_it_may_hold() -> None:
@@ -340,24 +340,25 @@ async def test_no_invocation_waits_for_its_turn_for_longer_than_it_may_hold() ->
     bench = Bench(throttled(1), FACE_MAX_CALLS_PER_SECOND="0.1")
     await asyncio.gather(*(bench.handle() for _ in range(16)))
     assert bench.time.seconds <= HOLD_SECONDS + 60
-    assert bench.settlement.copies
+    assert bench.queue.copies
 
 
 async def test_unsendable_properties_are_left_out_of_the_copy() -> None:
-    """What cannot be sent with the publisher's properties is sent without them: the job goes on."""
+    """What cannot be sent with the publisher's properties, subject and id is sent without them."""
     bench = Bench(throttled(60), errors=(Unsendable("too large"),))
     await bench.handle(message(properties={"big": "x"}))
-    [copy] = bench.settlement.copies
+    [copy] = bench.queue.copies
     assert "big" not in copy.properties
+    assert (copy.subject, copy.correlation_id) == (None, None)
     assert copy.properties["revoker-attempt"] == 1
 
 
 async def test_reason_told_is_never_another_messages() -> None:
     """A message that was never called about says so, without another's request id."""
-    bench = Bench(Answer(status=503, code="x", request_id="another"), CIRCUIT_BREAKER_FAILURES="1")
+    bench = Bench(verdict(503, "x", request_id="another"), breaker_failures=1)
     await bench.handle()
     await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
-    [(_, decision)] = bench.settlement.dead_letters
+    [(_, decision)] = bench.queue.dead_letters
     assert "no call was made: circuit open" in decision.description
     assert "another" not in decision.description
 
@@ -366,7 +367,7 @@ async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> Non
     """The first line of such a fault says what to do; the next one comes after a recovery."""
     bench = Bench(
         *(DENIED, DENIED, DELETED, DENIED),
-        RETRY_IN_PLACE_MAX_SECONDS="0",
+        in_place_max=0,
     )
     for _ in range(4):
         await bench.handle()
@@ -394,7 +395,7 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     """A shutdown in the middle of a call raises, so that the host does not complete."""
     bench = Bench()
 
-    async def hang(*_: object) -> Answer:
+    async def hang(*_: object) -> Verdict:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -404,28 +405,24 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert bench.settlement.tries == 0
+    assert bench.queue.tries == 0
 
 
-async def test_what_is_odd_is_logged_and_keeps_nothing_back(lines: Lines) -> None:
-    """The oddities of publisher and host are in the log line; without any there is no such field."""
+async def test_bad_metadata_is_logged_and_keeps_nothing_back(lines: Lines) -> None:
+    """Bad host metadata is in the log line; without any there is no such field."""
     bench = Bench()
-    await bench.handle(message(b'{"sessionId":"s-1","reason":["secret"]}', delivery_count=None))
+    await bench.handle(message(delivery_count=None))
     await bench.handle()
     [odd, usual] = lines()
     assert odd["outcome"] == usual["outcome"] == "deleted"
-    assert odd["oddities"] == [
-        "DeliveryCount: missing, unreadable or impossible",
-        "reason: not text",
-    ]
-    assert "oddities" not in usual
-    assert "secret" not in json.dumps(odd)
+    assert odd["warnings"] == ["DeliveryCount: missing, unreadable or impossible"]
+    assert "warnings" not in usual
 
 
 async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
     """After a message from the end of time, the next one's retry is due as usual."""
-    bench = Bench(UNAVAILABLE, RETRY_IN_PLACE_MAX_SECONDS="0")
+    bench = Bench(UNAVAILABLE, in_place_max=0)
     await bench.handle(message(enqueued_time_utc=datetime.max))
     await bench.handle()
-    assert all(copy.enqueue_at < ENQUEUED + timedelta(hours=1) for copy in bench.settlement.copies)
-    assert len(bench.settlement.copies) == 2
+    assert all(copy.enqueue_at < ENQUEUED + timedelta(hours=1) for copy in bench.queue.copies)
+    assert len(bench.queue.copies) == 2

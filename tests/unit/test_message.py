@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delete_session.message import Delivery, RetryCopy, Revocation
 
-from .fakes import ENQUEUED, message, retry_copy
+from .fakes import ENQUEUED, UNAVAILABLE, message, retry_copy
 
 
 def delivery(**fields: Any) -> Delivery:
@@ -31,25 +31,27 @@ def test_no_expiry_is_none() -> None:
     st.none() | st.timedeltas(timedelta(seconds=1), timedelta(days=14)),
     st.floats(0.001, 336),
 )
-def test_effort_never_outlasts_horizon_or_message(
-    waited: timedelta, lifetime: timedelta | None, horizon_hours: float
+def test_retry_deadline_comes_before_the_message_expires(
+    waited: timedelta, lifetime: timedelta | None, deadline_hours: float
 ) -> None:
-    """The effort ends at the horizon at the latest, and before the message expires."""
+    """It is never later than configured, and lies before the expiry."""
     now = ENQUEUED + waited
     given = retry_copy(
         ENQUEUED, enqueued_time_utc=now, expires_at_utc=now + lifetime if lifetime else None
     )
     read = Delivery.from_trigger(given, now)
-    seconds = read.effort_seconds(timedelta(hours=horizon_hours))
-    assert seconds <= horizon_hours * 3600 - waited.total_seconds() + 1e-3
+    seconds = read.seconds_to_deadline(timedelta(hours=deadline_hours))
+    assert seconds <= deadline_hours * 3600 - waited.total_seconds() + 1e-3
     if lifetime:
         assert seconds <= lifetime.total_seconds()
 
 
 def test_last_error_survives_from_delivery_to_delivery() -> None:
     """Before a call is made, the error is the one that the copy carries."""
-    copied = Revocation(delivery(), 48, lambda: 0.0).copy(9, "HTTP 503")
-    assert Revocation(read(copied), 48, lambda: 0.0).last_error == "HTTP 503"
+    revocation = Revocation(delivery(), 48, lambda: 0.0)
+    revocation.called(UNAVAILABLE, 0.0)
+    copied = revocation.copy(9)
+    assert Revocation(read(copied), 48, lambda: 0.0).last_error == UNAVAILABLE.describe()
     assert Revocation(delivery(), 48, lambda: 0.0).last_error == ""
 
 
@@ -60,10 +62,10 @@ def read(copied: RetryCopy) -> Delivery:
 def test_copy_keeps_what_the_publisher_set() -> None:
     """Body, properties and correlation come through; a bare copy leaves the properties out."""
     revocation = Revocation(delivery(properties={"tenant": "blue"}), 48, lambda: 0.0)
-    copied = revocation.copy(9, "x")
+    copied = revocation.copy(9)
     assert (copied.body, copied.correlation_id) == (revocation.delivery.body, "c-1")
     assert copied.properties["tenant"] == "blue"
-    bare = revocation.copy(9, "x", bare=True)
+    bare = revocation.copy(9, bare=True)
     assert "tenant" not in bare.properties
     assert read(bare).history == read(copied).history
 
@@ -71,7 +73,7 @@ def test_copy_keeps_what_the_publisher_set() -> None:
 def test_copy_leaves_out_what_no_receiver_could_read() -> None:
     """A property whose name is not text is not sent on."""
     given = message(application_properties={1: 2, "tenant": "blue"})
-    copied = Revocation(Delivery.from_trigger(given, ENQUEUED), 48, lambda: 0.0).copy(9, "x")
+    copied = Revocation(Delivery.from_trigger(given, ENQUEUED), 48, lambda: 0.0).copy(9)
     assert all(isinstance(name, str) for name in copied.properties)
     assert copied.properties["tenant"] == "blue"
 
@@ -86,7 +88,7 @@ TIME = "missing, unreadable or impossible"
 
 
 @pytest.mark.parametrize(
-    ("fields", "oddities"),
+    ("fields", "warnings"),
     [
         ({}, ()),
         ({"expires_at_utc": datetime(9999, 12, 31, 23, 59, 59, 999999)}, ()),
@@ -111,16 +113,16 @@ TIME = "missing, unreadable or impossible"
         ({"application_properties": ["x"]}, ("ApplicationProperties: missing or unreadable",)),
     ],
 )
-def test_odd_host_data_are_unknown(fields: dict[str, Any], oddities: tuple[str, ...]) -> None:
+def test_odd_host_data_are_unknown(fields: dict[str, Any], warnings: tuple[str, ...]) -> None:
     """What the host does not tell, or what cannot be true, is unknown, and named."""
     given = message(**fields)
     read = Delivery.from_trigger(given, ENQUEUED)
-    assert read.oddities == oddities
+    assert read.warnings == warnings
     assert (read.received_at, read.enqueued_at) == (ENQUEUED, ENQUEUED)
     assert read.delivery_count == 1
     revocation = Revocation(read, 48, lambda: 0.0)
     end = ENQUEUED + timedelta(hours=48)
-    assert end - timedelta(minutes=1) <= revocation.copy(10**6, "x").enqueue_at <= end
+    assert end - timedelta(minutes=1) <= revocation.copy(10**6).enqueue_at <= end
 
 
 @given(
@@ -136,7 +138,7 @@ def test_no_host_data_overflow(
     number: int | None,
     hours: float,
 ) -> None:
-    """Whatever the times and numbers are, the effort ends at the horizon at the latest."""
+    """Whatever the times and numbers are, the retry deadline is never later than configured."""
     given = message(
         enqueued_time_utc=enqueued,
         expires_at_utc=expires,
@@ -148,7 +150,7 @@ def test_no_host_data_overflow(
     revocation = Revocation(read, hours, lambda: 0.0)
     assert revocation.seconds_left <= hours * 3600 + 1e-3
     assert read.received_at <= ENQUEUED + timedelta(days=30)
-    assert revocation.copy(60, "x").enqueue_at.tzinfo is not None
+    assert revocation.copy(60).enqueue_at.tzinfo is not None
 
 
 def test_message_without_id_and_number_is_known_by_its_body() -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from delete_session.proxy import Proxy
 from delete_session.settings import TABLE, Settings, SettingsError
 
 RIGHT = {
@@ -24,10 +23,9 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.face_api_version == "v1.2-preview.1"
     assert settings.queue == "session-revoked"
     assert settings.client_id is None
-    assert settings.max_calls_per_second == 8
-    assert settings.maximum_instance_count == 2
-    assert (settings.backoff_base, settings.backoff_cap) == (2, 900)
-    assert (settings.retry_in_place_max, settings.retry_horizon) == (5, 48)
+    assert (settings.max_rate, settings.min_rate) == (8, None)
+    assert (settings.initial_delay, settings.max_delay) == (2, 900)
+    assert (settings.call_timeout, settings.retry_deadline) == (30, 48)
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -35,7 +33,7 @@ def test_every_problem_is_reported_at_once() -> None:
     environment = {
         "FACE_ENDPOINT": "ftp://x",
         "FACE_API_VERSION": "latest",
-        "FACE_TOTAL_TIMEOUT_SECONDS": "soon",
+        "CALL_TIMEOUT_SECONDS": "soon",
         "AZURE_CLIENT_ID": "me",
     }
     found = problems(environment)
@@ -53,21 +51,13 @@ def test_missing_endpoint_says_what_would_be_right() -> None:
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("FACE_CONNECT_TIMEOUT_SECONDS", "0"),
-        ("FACE_CONNECT_TIMEOUT_SECONDS", "31"),
-        ("FACE_TOTAL_TIMEOUT_SECONDS", "nan"),
-        ("FACE_TOTAL_TIMEOUT_SECONDS", "inf"),
-        ("TOKEN_TIMEOUT_SECONDS", "-1"),
-        ("SETTLE_TIMEOUT_SECONDS", "1e9"),
-        ("RETRY_IN_PLACE_MAX_SECONDS", "61"),
-        ("RETRY_BACKOFF_BASE_SECONDS", "901"),
-        ("RETRY_BACKOFF_CAP_SECONDS", "1"),
-        ("RETRY_HORIZON_HOURS", "0"),
+        ("CALL_TIMEOUT_SECONDS", "nan"),
+        ("CALL_TIMEOUT_SECONDS", "61"),
+        ("RETRY_INITIAL_DELAY_SECONDS", "901"),
+        ("RETRY_MAX_DELAY_SECONDS", "1"),
+        ("RETRY_DEADLINE_HOURS", "0"),
         ("FACE_MAX_CALLS_PER_SECOND", "0"),
-        ("MAXIMUM_INSTANCE_COUNT", "1001"),
-        ("CIRCUIT_BREAKER_FAILURES", "0"),
-        ("CIRCUIT_BREAKER_FAILURES", "2.5"),
-        ("CIRCUIT_BREAKER_COOL_DOWN_SECONDS", "x"),
+        ("CIRCUIT_BREAKER_BREAK_SECONDS", "x"),
         ("SESSION_REVOKED_QUEUE", "a b"),
         ("SESSION_REVOKED_QUEUE", "/a"),
         ("AZURE_CLIENT_ID", "0000"),
@@ -80,18 +70,23 @@ def test_number_or_name_out_of_range_is_refused(name: str, wrong: str) -> None:
     assert name in found[0] or name.split("_", maxsplit=1)[0] in found[0]
 
 
-@pytest.mark.parametrize("wrong", ["0", "1001", "2.5", "-1", "+2", "two", "1e2"])
-def test_number_of_instances_is_a_whole_one(wrong: str) -> None:
-    """What is no number of instances that the platform could start is refused, and said why."""
-    [problem] = problems({**RIGHT, "MAXIMUM_INSTANCE_COUNT": wrong})
-    assert problem == ("MAXIMUM_INSTANCE_COUNT must be a whole number of instances from 1 to 1000")
+def test_former_names_still_count() -> None:
+    """A deployment of 0.2 keeps its retry deadline; the new name wins where both are set."""
+    former = {**RIGHT, "RETRY_HORIZON_HOURS": "24"}
+    assert Settings.from_environment(former).retry_deadline == 24
+    both = {**former, "RETRY_DEADLINE_HOURS": "12"}
+    assert Settings.from_environment(both).retry_deadline == 12
 
 
-@pytest.mark.parametrize(("given", "count"), [("", 2), ("1", 1), (" 40 ", 40), ("1000", 1000)])
-def test_number_of_instances_is_read(given: str, count: int) -> None:
-    """Empty means two, which infra/ lets the platform start by default."""
-    settings = Settings.from_environment({**RIGHT, "MAXIMUM_INSTANCE_COUNT": given})
-    assert settings.maximum_instance_count == count
+def test_retired_and_unknown_settings_are_named() -> None:
+    """What has no effect is no error, and is listed so that it can be logged once."""
+    given = {
+        **RIGHT,
+        "SETTLE_TIMEOUT_SECONDS": "x",
+        "FACE_MAX_CALLS": "9",
+        "RETRY_HORIZON_HOURS": "48",
+    }
+    assert Settings.from_environment(given).ignored == ("FACE_MAX_CALLS", "SETTLE_TIMEOUT_SECONDS")
 
 
 def test_connection_string_is_not_shown() -> None:
@@ -178,15 +173,15 @@ def test_proxy_is_read_for_both_services() -> None:
         "HTTPS_PROXY": "http://proxy:3128",
     }
     settings = Settings.from_environment(environment)
-    assert settings.face_proxy == settings.service_bus.proxy == Proxy("proxy", 3128)
+    assert settings.face_proxy == settings.service_bus.proxy == "http://proxy:3128"
     environment["NO_PROXY"] = ".servicebus.windows.net"
     settings = Settings.from_environment(environment)
-    assert (settings.face_proxy, settings.service_bus.proxy) == (Proxy("proxy", 3128), None)
+    assert (settings.face_proxy, settings.service_bus.proxy) == ("http://proxy:3128", None)
 
 
 def test_numbers_tell_their_unit_in_the_name() -> None:
     """A setting that is a number says in its name what it counts."""
-    units = ("_SECONDS", "_HOURS", "_PER_SECOND", "_FAILURES", "_INSTANCE_COUNT")
+    units = ("_SECONDS", "_HOURS", "_PER_SECOND")
     for setting in TABLE.values():
         if setting.default and setting.default.replace(".", "").isdigit():
             assert setting.name.endswith(units), setting.name
@@ -204,15 +199,3 @@ def test_receipts_do_not_go_where_revocations_come_from(wrong: str) -> None:
     """A receipt in the queue of revocations would be taken for one, and answered in turn."""
     [problem] = problems({**RIGHT, "OUTCOME_QUEUE": wrong})
     assert problem.startswith("OUTCOME_QUEUE must")
-
-
-def test_connection_string_for_one_queue_leads_to_no_other() -> None:
-    """With EntityPath the SDK opens that entity alone: it is said at start, not at the first end."""
-    one = "Endpoint=sb://h/;SharedAccessKeyName=k;SharedAccessKey=c2Vj;EntityPath=session-revoked"
-    environment = {
-        "FACE_ENDPOINT": RIGHT["FACE_ENDPOINT"],
-        "ServiceBusConnection": one,
-        "OUTCOME_QUEUE": "session-outcomes",
-    }
-    [problem] = problems(environment)
-    assert problem.startswith("OUTCOME_QUEUE cannot be reached")

@@ -10,7 +10,6 @@ import httpx
 import pytest
 from aiohttp import web
 
-from delete_session.proxy import Proxy
 from delete_session.transport import AiohttpTransport
 from local.certificates import self_signed
 from local.service import serve_http
@@ -136,7 +135,7 @@ async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.Monk
             assert (await transport.handle_async_request(request(url))).status_code == 404
 
 
-async def through(proxy: Proxy | None, url: str) -> int:
+async def through(proxy: str | None, url: str) -> int:
     """The status that a request through a proxy ends with."""
     async with AiohttpTransport(verify=True, max_bytes=MAX_BYTES, proxy=proxy) as transport:
         request = httpx.Request("DELETE", url, headers={"authorization": "Bearer secret"})
@@ -151,7 +150,7 @@ async def test_proxy_is_asked_for_a_tunnel(tmp_path: Path, monkeypatch: pytest.M
         serve_http(web.Application(), 0, tls) as port,
         RecordingProxy(leads_to=port).running() as proxy,
     ):
-        there = Proxy("127.0.0.1", proxy.port, "me", "p@ss")
+        there = f"http://me:p%40ss@127.0.0.1:{proxy.port}"
         assert await through(there, "https://127.0.0.1:4433/") == 404
         assert proxy.asked_for == ["127.0.0.1:4433"]
         assert "Proxy-Authorization: Basic bWU6cEBzcw==" in proxy.requests[0]
@@ -172,7 +171,7 @@ async def test_environment_s_proxies_are_the_caller_s_matter(
 async def test_refusing_proxy_is_told_without_its_password() -> None:
     """The error says that the proxy refused, and which one; no more of its address."""
     async with RecordingProxy(leads_to=None).running() as proxy:
-        there = Proxy("127.0.0.1", proxy.port, "me", "hidden")
+        there = f"http://me:hidden@127.0.0.1:{proxy.port}"
         with pytest.raises(httpx.TransportError, match="Forbidden") as raised:
             await through(there, "https://127.0.0.1:4433/")
     assert proxy.url in str(raised.value)
@@ -182,4 +181,4 @@ async def test_refusing_proxy_is_told_without_its_password() -> None:
 async def test_proxy_that_is_not_there_is_a_failed_connect() -> None:
     """Nobody listens at the proxy's port."""
     with pytest.raises(httpx.ConnectError, match=r"127\.0\.0\.1:9 "):
-        await through(Proxy("127.0.0.1", 9), "https://127.0.0.1:4433/")
+        await through("http://127.0.0.1:9", "https://127.0.0.1:4433/")

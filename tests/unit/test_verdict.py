@@ -4,20 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.verdict import (
-    Answer,
-    Meaning,
-    meaning,
-    refuses_token,
-    remedy,
-    retry_after_seconds,
-)
+from delete_session.verdict import Meaning, retry_after_seconds
+
+from .fakes import verdict
 
 NOW = 1_767_323_045.0  # Fri, 02 Jan 2026 03:04:05 GMT
-
-
-def answer(status: int | None, code: str = "", **fields: object) -> Answer:
-    return Answer(status=status, code=code or f"HTTP {status}", **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -40,15 +31,15 @@ def test_fault_of_the_deployment_names_its_remedy(
     status: int, code: str, message: str, names: str
 ) -> None:
     """Whoever reads the line knows where to look, whichever code came with the text."""
-    given_answer = answer(status, code, message=message)
-    assert meaning(given_answer) is Meaning.MISCONFIGURED
-    assert names in (remedy(given_answer) or "")
+    given_verdict = verdict(status, code, message=message)
+    assert given_verdict.meaning is Meaning.MISCONFIGURED
+    assert names in (given_verdict.remedy or "")
 
 
 def test_known_fault_is_no_rejection_whatever_its_code() -> None:
     """A listed code with the text of a network rule is about the deployment all the same."""
-    firewall = answer(403, "x", message="Denied by Firewall rules", rejected=True)
-    assert meaning(firewall) is Meaning.MISCONFIGURED
+    firewall = verdict(403, "x", message="Denied by Firewall rules", listed=True)
+    assert firewall.meaning is Meaning.MISCONFIGURED
 
 
 @pytest.mark.parametrize(
@@ -61,16 +52,16 @@ def test_known_fault_is_no_rejection_whatever_its_code() -> None:
 )
 def test_only_a_refused_token_is_replaced(code: str, message: str, another_helps: bool) -> None:
     """A missing role and a wrong tenant stay what they are with any token."""
-    assert refuses_token(answer(401, code, message=message)) is another_helps
+    assert verdict(401, code, message).refuses_token is another_helps
 
 
 def test_only_faults_of_the_deployment_have_a_remedy() -> None:
     """Every misconfiguration says what to do; nothing else does."""
     for status in (None, *range(200, 600)):
         for code in ("PermissionDenied", "SessionNotFound", "x"):
-            given_answer = answer(status, code)
-            wrong = meaning(given_answer) is Meaning.MISCONFIGURED
-            assert bool(remedy(given_answer)) is wrong
+            given_verdict = verdict(status, code)
+            wrong = given_verdict.meaning is Meaning.MISCONFIGURED
+            assert bool(given_verdict.remedy) is wrong
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ SCENARIOS = (
         name="clock_step",
         play=clock_step,
         limit=60,
-        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES),
         options={"hosts": 0},
     ),
 )

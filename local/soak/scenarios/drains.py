@@ -98,7 +98,7 @@ SCENARIOS = (
         name="drained_every_few_seconds",
         play=drained_every_few_seconds,
         limit=240,
-        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES),
         options={"hosts": HOSTS},
         bars=drains_bars,
     ),

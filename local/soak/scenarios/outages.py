@@ -126,10 +126,9 @@ SCENARIOS = (
         limit=150,
         settings=with_settings(
             FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE,
-            CIRCUIT_BREAKER_COOL_DOWN_SECONDS=OUTAGE_COOL_DOWN,
-            RETRY_IN_PLACE_MAX_SECONDS=0.5,
-            RETRY_BACKOFF_BASE_SECONDS=0.2,
-            RETRY_BACKOFF_CAP_SECONDS=90,
+            CIRCUIT_BREAKER_BREAK_SECONDS=OUTAGE_COOL_DOWN,
+            RETRY_INITIAL_DELAY_SECONDS=0.2,
+            RETRY_MAX_DELAY_SECONDS=90,
         ),
         options={"queue_properties": {"lockDuration": "PT6S"}},
         bars=drain_bar(OUTAGE_RATE, OUTAGE_COOL_DOWN),
@@ -153,7 +152,7 @@ SCENARIOS = (
         play=platform_refuses_then_lets_through,
         limit=90,
         settings=with_settings(
-            FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE, RETRY_BACKOFF_CAP_SECONDS=PLATFORM_WAIT
+            FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE, RETRY_MAX_DELAY_SECONDS=PLATFORM_WAIT
         ),
         bars=reported_bar,
     ),

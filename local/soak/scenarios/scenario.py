@@ -1,7 +1,8 @@
 """What a scenario is, and what several of them share.
 
 Times are a twentieth of the deployed ones where nothing else is said, so that outages shrink: the
-cool-down is 1.5 s instead of 30, the first backoff 0.1 s instead of 2, a lock lasts 3 s instead of 60.
+break duration is 1.5 s instead of 30, the initial delay 0.1 s instead of 2, a lock lasts 3 s instead
+of 60.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,14 +15,10 @@ from local.soak.stage import Stage
 
 COOL_DOWN = 1.5
 SCALED: Mapping[str, str] = {
-    "FACE_TOTAL_TIMEOUT_SECONDS": "1.5",
-    "FACE_CONNECT_TIMEOUT_SECONDS": "1",
-    "TOKEN_TIMEOUT_SECONDS": "1",
-    "SETTLE_TIMEOUT_SECONDS": "2",
-    "RETRY_IN_PLACE_MAX_SECONDS": "0.25",
-    "RETRY_BACKOFF_BASE_SECONDS": "0.1",
-    "RETRY_BACKOFF_CAP_SECONDS": "45",
-    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": str(COOL_DOWN),
+    "CALL_TIMEOUT_SECONDS": "1.5",
+    "RETRY_INITIAL_DELAY_SECONDS": "0.1",
+    "RETRY_MAX_DELAY_SECONDS": "45",
+    "CIRCUIT_BREAKER_BREAK_SECONDS": str(COOL_DOWN),
     "FACE_MAX_CALLS_PER_SECOND": "100",
 }
 LOCK: Mapping[str, object] = {"lockDuration": "PT3S"}
@@ -61,8 +58,8 @@ class Scenario:
         return Options(seed=seed, settings=self.settings, **values)
 
 
-COPIES = 0.02
-"""RETRY_IN_PLACE_MAX_SECONDS where retries are to be copies, so that something can happen to them."""
+COPIES = 0.008
+"""RETRY_INITIAL_DELAY_SECONDS where nearly all retries should be scheduled copies."""
 
 
 def with_settings(**changes: float) -> dict[str, str]:

@@ -11,11 +11,20 @@ from tempfile import TemporaryDirectory
 
 from local.cloud import ServiceFailed
 from local.soak.invariants import Bar, Evidence
-from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_settings
+from local.soak.scenarios.scenario import Scenario, transient
 from local.soak.stage import Stage
 
 LAST_RELEASE = "6b348dc64791"
 """The commit of version 0.1.0, in this repository's history."""
+FORMER_NAMES = {
+    "FACE_TOTAL_TIMEOUT_SECONDS": "1.5",
+    "RETRY_IN_PLACE_MAX_SECONDS": "0.02",
+    "RETRY_BACKOFF_BASE_SECONDS": "0.008",
+    "RETRY_BACKOFF_CAP_SECONDS": "45",
+    "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "1.5",
+    "FACE_MAX_CALLS_PER_SECOND": "100",
+}
+"""Settings that both versions read; both schedule copies for nearly all retries."""
 _DEPLOYED = ("function_app.py", "host.json", "delete_session")
 
 
@@ -75,7 +84,7 @@ SCENARIOS = (
         name="versions_mixed",
         play=versions_mixed,
         limit=120,
-        settings=with_settings(RETRY_IN_PLACE_MAX_SECONDS=COPIES),
+        settings=FORMER_NAMES,
         options={"hosts": 0},
         bars=both_bar,
         sends_receipts=False,  # the last release knows of none

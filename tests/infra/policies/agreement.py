@@ -31,8 +31,6 @@ AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
 SET_BY_DEPLOYMENT = {
     *("FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "AZURE_CLIENT_ID"),
 }
-# What the platform is told, the function is told, too; the policy about the function app compares them.
-TOLD_TO_BOTH = "MAXIMUM_INSTANCE_COUNT"
 IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
 RATE = "FACE_MAX_CALLS_PER_SECOND"
@@ -75,15 +73,13 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
     tuning = re.findall(r"^  (\w+): string\?$", project.bicep()["modules/shared.bicep"], re.M)
     names = {one.name for one in TABLE.values()}
-    compare("the type Tuning", set(tuning), names - SET_BY_DEPLOYMENT - {TOLD_TO_BOTH})
+    compare("the type Tuning", set(tuning), names - SET_BY_DEPLOYMENT)
     for setting in TABLE.values():
         if setting.name in SET_BY_DEPLOYMENT:
             continue
         for where, values in (*deployed.items(), ("the local sample", sample)):
             value = values.get(setting.name, setting.default)
-            if value != setting.default and not (
-                setting.name in (RATE, TOLD_TO_BOTH) and where in deployed
-            ):
+            if value != setting.default and not (setting.name == RATE and where in deployed):
                 problems.append(f"{where}: {setting.name} is {value!r}, not {setting.default!r}")
     return problems
 
@@ -132,14 +128,13 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
     bus: dict[str, Any] = host["extensions"]["serviceBus"]
     renewed = seconds(bus.get("maxAutoLockRenewalDuration"))
     timeout = seconds(host.get("functionTimeout"))
-    horizon = _default("RETRY_HORIZON_HOURS") * 3600
+    horizon = _default("RETRY_DEADLINE_HOURS") * 3600
     # One invocation at its longest: waiting in place, two tokens (a 401 asks for another), two
     # calls, sending a receipt and settling.
     longest = (
-        _default("RETRY_IN_PLACE_MAX_SECONDS")
-        + 2 * _default("TOKEN_TIMEOUT_SECONDS")
-        + 2 * _default("FACE_TOTAL_TIMEOUT_SECONDS")
-        + 4 * _default("SETTLE_TIMEOUT_SECONDS")
+        2.5 * _default("RETRY_INITIAL_DELAY_SECONDS")
+        + 3 * _default("CALL_TIMEOUT_SECONDS")
+        + 4 * _default("CALL_TIMEOUT_SECONDS") / 2
     )
     # No sessions, as a message is settled by its lock token; no partitions, as duplicates are to be
     # detected in the whole queue.
@@ -169,7 +164,7 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
             "messages live exactly as long as they are retried": live == horizon,
             "duplicates are detected over ten crashes in a row, as long as needed and no longer":
                 CRASHES * (renewed + lock) <= window <= 1.25 * CRASHES * (renewed + lock),
-            "a scheduled copy comes before the horizon": _default("RETRY_BACKOFF_CAP_SECONDS") < live,
+            "a scheduled copy comes before the horizon": _default("RETRY_MAX_DELAY_SECONDS") < live,
             "the host completes messages": bus.get("autoCompleteMessages") is True,
             # Prefetched messages wait with their lock running, and nobody renews it.
             "nothing is prefetched": bus.get("prefetchCount") == 0,
@@ -270,7 +265,7 @@ REFUSED_BY_THE_PLAN = {
 @policy
 def function_app_is_flex_consumption(project: Project) -> list[str]:
     """FC1 on Linux, one user-assigned identity, the package fetched by it, the parameters passed
-    on, the number of instances to the function, too; no setting that the plan refuses."""
+    on; no setting that the plan refuses."""
     config = "properties.functionAppConfig"
     problems = unmet(
         project,
@@ -287,11 +282,9 @@ def function_app_is_flex_consumption(project: Project) -> list[str]:
         """,
     )
     for way, app in project.of("Microsoft.Web/sites"):
-        count = int(project.ways().get(way, {}).get(TOLD_TO_BOTH, f"{_default(TOLD_TO_BOTH):g}"))
+        count = int(project.ways().get(way, {}).get("MAXIMUM_INSTANCE_COUNT", "2"))
         if at(app, f"{config}.scaleAndConcurrency.maximumInstanceCount") != count:
             problems.append(f"{way}: not {count} instances at most")
-        if app_settings(app).get(TOLD_TO_BOTH) != str(count):
-            problems.append(f"{way}: the function is not told of {count} instances at most")
         refused = REFUSED_BY_THE_PLAN & app_settings(app).keys()
         problems += [f"{way}: {name} is refused by the plan" for name in sorted(refused)]
     return problems

@@ -34,7 +34,7 @@ def cloud() -> Iterator[CloudThread]:
     """A local cloud in which efforts end after some seconds, so that a fault dead-letters."""
     settings = {
         **FAST_SETTINGS,
-        "RETRY_HORIZON_HOURS": "0.005",
+        "RETRY_DEADLINE_HOURS": "0.005",
         "FACE_MAX_CALLS_PER_SECOND": "100",
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
     }
