@@ -11,6 +11,7 @@ from .face import FaceClient
 from .gate import Gate
 from .handler import Handler
 from .identity import TokenSource
+from .limiter import RateCause
 from .log import FaultLog, record_circuit, record_event, record_rate
 from .queue import ServiceBusQueue
 from .receipt import NoReceipts, Receipts
@@ -86,6 +87,7 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
             settings.face_endpoint,
             {
                 "rate": lambda: gate.rate,
+                "cause": lambda: list(RateCause).index(gate.rate_cause),
                 "waiting": lambda: gate.waiting,
                 "circuit": lambda: list(BreakerState).index(gate.circuit),
             },

@@ -51,7 +51,13 @@ async def _play() -> tuple[list[Line], list[Line]]:
             odd = {"fault": "status", "status": 400, "code": "SomethingNew", "session_id": "odd"}
             await cloud.ask(cloud.face, "POST", "/_local/faults", odd)
             await publish('{"sessionId": "odd"}')
-            busy = {"fault": "status", "status": 429, "code": "429", "session_id": "busy"}
+            busy = {
+                "fault": "status",
+                "status": 429,
+                "code": "429",
+                "count": 1,
+                "session_id": "busy",
+            }
             await cloud.ask(cloud.face, "POST", "/_local/faults", busy)
             await publish('{"sessionId": "busy"}')
             await until("'unknown_code'", "'rate_changed'")
