@@ -68,7 +68,7 @@ sbom: $(READY) ## what is deployed, as a CycloneDX bill of materials: build/sbom
 	@mkdir -p build
 	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
 
-pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw its curve
+pacing: $(READY) ## simulate how the rate limiter shares a quota, and draw a chart
 	@$(BIN)/python -m bench.pacing $(ARGS)
 
 lint: $(READY) ## format, lint, spelling and types

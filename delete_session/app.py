@@ -11,7 +11,8 @@ from .face import FaceClient
 from .gate import Gate
 from .handler import Handler
 from .identity import TokenSource
-from .log import FaultLog, record_circuit, record_event
+from .limiter import RateCause
+from .log import FaultLog, record_circuit, record_event, record_rate
 from .queue import ServiceBusQueue
 from .receipt import NoReceipts, Receipts
 from .settings import Settings
@@ -53,14 +54,15 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
     # A token, or one operation of Service Bus, is only a part of what a call may wait for.
     part_timeout = settings.call_timeout / 2
     gate = Gate(
-        most_calls=settings.max_rate,
-        least_calls=settings.min_rate,
+        max_rate=settings.max_rate,
+        min_rate=settings.min_rate,
         breaker_failures=BREAKER_FAILURES,
-        cool_down=settings.break_duration,
-        patience=in_place_max,
-        longest_wait=settings.max_delay,
+        break_duration=settings.break_duration,
+        max_wait=in_place_max,
+        max_delay=settings.max_delay,
         clock=clock,
         on_change=record_circuit,
+        on_rate=record_rate,
     )
     face = FaceClient(
         settings.face_endpoint,
@@ -85,6 +87,7 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
             settings.face_endpoint,
             {
                 "rate": lambda: gate.rate,
+                "cause": lambda: list(RateCause).index(gate.rate_cause),
                 "waiting": lambda: gate.waiting,
                 "circuit": lambda: list(BreakerState).index(gate.circuit),
             },

@@ -1,6 +1,6 @@
-"""When to stop calling: a circuit breaker.
+"""Circuit breaker.
 
-It is told the time (monotonic seconds) by its caller, and never sleeps by itself.
+The caller passes the time (monotonic seconds); the breaker never sleeps.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class BreakerState(StrEnum):
-    """Of a circuit breaker."""
+    """State of the circuit breaker."""
 
     CLOSED = "closed"
     HALF_OPEN = "half_open"
@@ -16,22 +16,22 @@ class BreakerState(StrEnum):
 
 
 class CircuitBreaker:
-    """Stops calls after a run of failures that are not about the message, and probes for recovery.
+    """Stops calls after consecutive failures that are not about the message.
 
     Args:
-        failures: how many in a row open it.
-        cool_down: seconds that it stays open; then one call at a time is let through as a probe.
-        on_change: told every change of state.
+        failures: number of consecutive failures that opens it.
+        break_duration: seconds that it stays open; then it admits one trial call at a time.
+        on_change: called with the new state at every change.
     """
 
     def __init__(
         self,
         failures: int,
-        cool_down: float,
+        break_duration: float,
         on_change: Callable[[BreakerState], None] = lambda _: None,
     ) -> None:
         self._failures = failures
-        self._cool_down = cool_down
+        self._break_duration = break_duration
         self._on_change = on_change
         self._state = BreakerState.CLOSED
         self._run = 0
@@ -48,31 +48,31 @@ class CircuitBreaker:
         return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._until - now)
 
     def admit(self, now: float) -> int | None:
-        """Let one call through, or not: the generation to report its result with, or None.
+        """Admit one call: return the generation to report its result with; None: not admitted.
 
-        After the cool-down, one call is the probe. Should its result never be reported, the next
-        cool-down lets another one through.
+        After the break, it admits one trial call. If the trial's result is never reported, it admits
+        another one a break duration later.
         """
         if self._state is not BreakerState.CLOSED:
             if now < self._until:
                 return None
-            self._until = now + self._cool_down
+            self._until = now + self._break_duration
             self._change(BreakerState.HALF_OPEN)
         return self._generation
 
     def is_current(self, generation: int) -> bool:
-        """Whether the state is still that of that generation."""
+        """Whether the state has not changed since that generation."""
         return generation == self._generation
 
     def report(self, generation: int, works: bool, now: float, retry_after: float = 0.0) -> None:
-        """Tell the result of a call.
+        """Record the result of a call.
 
         Args:
-            generation: what `admit` gave. Calls admitted before the last change of state tell nothing
-                about what came after it.
+            generation: what `admit` returned. Results of calls admitted before the last change of
+                state are ignored.
             works: False for a failure that any other message would meet, too.
-            now: when the answer came.
-            retry_after: seconds that the failure asks to stay away, if longer than the cool-down.
+            now: time of the answer.
+            retry_after: Retry-After of the failure in seconds; extends the break if it is longer.
         """
         if not self.is_current(generation):
             return
@@ -82,7 +82,7 @@ class CircuitBreaker:
             return
         self._run += 1
         if self._state is BreakerState.HALF_OPEN or self._run >= self._failures:
-            self._until = now + max(self._cool_down, retry_after)
+            self._until = now + max(self._break_duration, retry_after)
             self._change(BreakerState.OPEN)
 
     def _change(self, state: BreakerState) -> None:

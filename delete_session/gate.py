@@ -1,81 +1,89 @@
-"""May a call be made? The line of waiting messages, the rate limit and the circuit breaker together.
+"""May a call be made? Permits and their waiters, above the rate limiter and the circuit breaker.
 
 Two verbs, as in an SDK's client-side rate limiter: `acquire` a permit before a call, and `report`
-its answer. One question: for how long calls are blocked. The arithmetic is in pacing.py and
+its answer. One question: for how long calls are blocked. The arithmetic is in limiter.py and
 breaker.py.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
-from .pacing import RateLimiter
+from .limiter import RateCause, RateLimiter
 from .verdict import Meaning, Verdict
 
-# Seconds for which one answer may pause or block all calls; what it asks for beyond that holds up its
-# own message only. A minute is the longest period of a documented limit (20 calls a minute, tier F0).
-_LONGEST_PAUSE = 60.0
+# Seconds for which one answer may pause or block all calls; a longer Retry-After delays only its own
+# message. A minute is the longest period of a documented limit (20 calls a minute, tier F0).
+_MAX_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to make one call."""
+    """Permission to make one call."""
 
     generation: int
-    """Of the circuit breaker's state in which it was given."""
+    """Counts the changes of the circuit breaker's state; a permit belongs to one state."""
     acquired_at: float
     """Monotonic seconds."""
 
 
 class Gate:
-    """Hands out permits in the order of asking.
+    """Hands out permits, first come, first served.
 
     Args:
-        most_calls: per second.
-        least_calls: per second, guaranteed however many are refused; None: a part of the most,
-            divided by `instances`.
-        instances: how many processes may call at the same time at most, this one included.
-        breaker_failures: how many in a row, not about a message, block all calls.
-        cool_down: seconds until a probe.
-        patience: seconds of a pause that is worth waiting for; a longer one blocks calls.
-        longest_wait: seconds that any message waits at most; no pause is longer.
+        max_rate: calls per second, on average.
+        min_rate: calls per second, kept even while calls are throttled; None: a fraction of `max_rate`.
+        breaker_failures: failures in a row, not about a message, that open the circuit.
+        break_duration: seconds until a trial call.
+        max_wait: longest pause in seconds that waiters wait out; a longer one blocks calls.
+        max_delay: longest delay of any message in seconds; no pause is longer.
         clock: time and chance.
-        on_change: told the circuit's new state, and what the last failure was.
+        on_change: gets the circuit's new state and the last failure.
+        on_rate: called when a 429 cuts the rate and when the rate is back at `max_rate`. Gets calls
+            per second, the cause in words, and the seconds of the pause, if any.
     """
 
     def __init__(
         self,
         *,
-        most_calls: float,
-        least_calls: float | None = None,
-        instances: int = 1,
+        max_rate: float,
+        min_rate: float | None = None,
         breaker_failures: int,
-        cool_down: float,
-        patience: float,
-        longest_wait: float,
+        break_duration: float,
+        max_wait: float,
+        max_delay: float,
         clock: Clock,
         on_change: Callable[[BreakerState, str], None] = lambda _state, _failure: None,
+        on_rate: Callable[[float, str, float | None], None] = lambda _rate, _cause, _pause: None,
     ) -> None:
         self._clock = clock
-        self._patience = patience
-        self._longest_pause = min(_LONGEST_PAUSE, longest_wait)
-        self._limiter = RateLimiter(most_calls, clock.random, least_calls, instances=instances)
+        self._max_wait = max_wait
+        self._max_pause = min(_MAX_PAUSE, max_delay)
+        self._limiter = RateLimiter(max_rate, clock.random, min_rate)
         self._breaker = CircuitBreaker(
-            breaker_failures, cool_down, lambda state: on_change(state, self.last_failure)
+            breaker_failures, break_duration, lambda state: on_change(state, self.last_failure)
         )
-        self._turn = asyncio.Lock()  # its waiters are the line
-        self._sooner: asyncio.Future[None] | None = None  # the first in line waits for less long
+        self._on_rate = on_rate
+        self._at_ceiling = True  # as last reported
+        self._first = asyncio.Lock()  # held by the first waiter; the others follow in order
+        self._woken: asyncio.Future[None] | None = None  # ends the first waiter's sleep
         self.last_failure = ""
         """The last answer that was not about its message; without a request id."""
         self.waiting = 0
-        """How many messages wait in line."""
+        """Number of messages that wait for a permit."""
 
     @property
     def rate(self) -> float:
-        """Calls per second that are allowed now."""
-        return self._limiter.rate
+        """Calls per second that are allowed now; during a pause, after it."""
+        return self._limiter.rate(self._clock.monotonic())
+
+    @property
+    def rate_cause(self) -> RateCause:
+        """Why the rate is what it is."""
+        return self._limiter.cause(self._clock.monotonic())
 
     @property
     def circuit(self) -> BreakerState:
@@ -83,18 +91,18 @@ class Gate:
         return self._breaker.state
 
     async def acquire(self, within: float) -> Permit | None:
-        """Wait for a permit; return None when calls are blocked, or none comes in time.
+        """Wait for a permit; return None when calls are blocked or the time is up.
 
         Args:
-            within: seconds that it may take.
+            within: longest wait, in seconds.
         """
         deadline = self._clock.monotonic() + within
-        if not self._turn.locked() and not self.waiting:
-            async with self._turn:
+        if not self._first.locked() and not self.waiting:
+            async with self._first:
                 return await self._next_permit(deadline)
         self.waiting += 1
         try:
-            async with asyncio.timeout(max(0.0, within)), self._turn:
+            async with asyncio.timeout(max(0.0, within)), self._first:
                 return await self._next_permit(deadline)
         except TimeoutError:
             return None
@@ -107,6 +115,8 @@ class Gate:
             wait = self._limiter.wait(now)
             if not wait:
                 self._limiter.take(now)
+                if not self._at_ceiling:
+                    self._report_rate()
                 generation = self._breaker.admit(now)
                 return None if generation is None else Permit(generation, now)
             if now + wait > deadline:
@@ -115,50 +125,60 @@ class Gate:
         return None
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, but no longer than until an answer allows a higher rate, or blocks calls."""
-        self._sooner = asyncio.get_running_loop().create_future()
+        """Sleep, but only until an answer blocks calls."""
+        self._woken = asyncio.get_running_loop().create_future()
         sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
-            await asyncio.wait((sleeping, self._sooner), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sleeping, self._woken), return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeping.cancel()
 
     def _wake(self) -> None:
-        if self._sooner and not self._sooner.done():
-            self._sooner.set_result(None)
+        if self._woken and not self._woken.done():
+            self._woken.set_result(None)
 
     def is_current(self, permit: Permit) -> bool:
         """Return whether the circuit is still as it was when the permit was given."""
         return self._breaker.is_current(permit.generation)
 
     def report(self, permit: Permit, verdict: Verdict) -> None:
-        """Learn from the answer to the permitted call."""
-        now, rate = self._clock.monotonic(), self._limiter.rate
+        """Record the answer to the permitted call."""
+        now = self._clock.monotonic()
         what = verdict.meaning
-        asked_for = verdict.retry_after
+        retry_after = min(verdict.retry_after or 0.0, self._max_pause)
         if not what.endpoint_works:
-            # Other messages are told of it, too, and the request id is of this one.
+            # It goes into other messages' lines, too, and the request id belongs to this one.
             self.last_failure = verdict.describe(request_id=False)
         elif what is Meaning.THROTTLED:
-            pause = min(asked_for or 1.0, self._longest_pause)
-            self._limiter.throttled(now, permit.acquired_at, pause)
-        else:
-            self._limiter.succeeded(now, permit.acquired_at)
-        break_seconds = min(asked_for or 0.0, self._longest_pause)
-        self._breaker.report(permit.generation, what.endpoint_works, now, break_seconds)
-        # A deletion blocks nothing, and most answers are one: to ask is for the others.
-        if self._limiter.rate > rate or (what is not Meaning.DELETED and self.blocked_for()):
+            retry_after = retry_after or min(1.0, self._max_pause)
+            if self._limiter.throttled(now, permit.acquired_at, retry_after):
+                self._report_rate(retry_after)
+        self._breaker.report(permit.generation, what.endpoint_works, now, retry_after)
+        # A deletion blocks nothing, and most answers are deletions.
+        if what is not Meaning.DELETED and self.blocked_for():
             self._wake()
 
+    def _report_rate(self, pause: float | None = None) -> None:
+        """Report a cut, with its pause, or that the rate is back at `max_rate`."""
+        cause = self.rate_cause
+        at_ceiling = cause is RateCause.CEILING
+        if pause is not None and not at_ceiling:
+            cut = "cut to the floor" if cause is RateCause.FLOOR else "cut"
+            at = datetime.fromtimestamp(self._clock.wall(), UTC)
+            self._on_rate(self.rate, f"{cut} by a 429 at {at:%H:%M:%SZ}", pause)
+        elif at_ceiling and not self._at_ceiling:
+            self._on_rate(self.rate, cause, None)
+        self._at_ceiling = at_ceiling
+
     def blocked_for(self) -> float:
-        """Return the seconds for which no call will be made; 0 when waiting in line is worth it."""
+        """Return the seconds for which no call will be made; 0 if waiting is worth it."""
         now = self._clock.monotonic()
         paused = self._limiter.paused_for(now)
-        worth_it = paused <= self._patience
-        return max(self._breaker.blocked_for(now), 0.0 if worth_it else paused)
+        blocked = paused if paused > self._max_wait else 0.0
+        return max(self._breaker.blocked_for(now), blocked)
 
     def obstacle(self) -> str:
         """Return why no call was made, for people."""
         if self.circuit is BreakerState.CLOSED:
-            return "no call was made: the rate limit left no turn for it"
+            return "no call was made: the rate limit gave no permit in time"
         return f"no call was made: circuit open after {self.last_failure}"

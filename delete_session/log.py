@@ -82,6 +82,18 @@ def record_circuit(state: BreakerState, last_failure: str) -> None:
     )
 
 
+def record_rate(rate: float, cause: str, retry_after: float | None) -> None:
+    """Log that a 429 cut the rate, or that the rate is back at the ceiling.
+
+    Args:
+        rate: calls per second, after the pause.
+        cause: why the rate is what it is.
+        retry_after: seconds of the pause that the 429 asked for.
+    """
+    facts: dict[str, object] = {"event": "rate_changed", "rate": round(rate, 2), "cause": cause}
+    _log(logging.INFO, {**facts, "retry_after": retry_after})
+
+
 class FaultLog:
     """Logs each misconfiguration and each unknown code once, when it first appears."""
 

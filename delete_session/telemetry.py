@@ -24,7 +24,8 @@ class Telemetry:
     Args:
         queue: name of the queue.
         face_endpoint: endpoint of the Face API.
-        gauges: observed values: `rate` in calls per second, `waiting` calls, `circuit` state.
+        gauges: observed values: `rate` in calls per second, its `cause`, `waiting` calls, `circuit`
+            state.
     """
 
     def __init__(
@@ -45,6 +46,12 @@ class Telemetry:
         )
         for name, gauge, unit, description in (
             ("revoker.face.rate", "rate", "{call}/s", "Calls per second allowed now"),
+            (
+                "revoker.face.rate.cause",
+                "cause",
+                "1",
+                "0 ceiling, 1 cut by a 429, 2 cut to the floor",
+            ),
             ("revoker.face.waiting", "waiting", "{call}", "Calls waiting for a permit"),
             ("revoker.circuit.state", "circuit", "1", "0 closed, 1 half-open, 2 open"),
         ):

@@ -4,6 +4,7 @@ A revocation is a published message with the retry copies that descend from it. 
 one of them was dead-lettered, or was completed after the session was found deleted or gone.
 """
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +15,8 @@ GONE = "gone"
 """Where a revocation ends whose session does not exist any more."""
 
 WINDOW_SECONDS = 10.0
-BURST = 3
-"""The call under way, the one that goes at once after a rest, and the second of a pair."""
+FIRST_CALLS = 2
+"""Of a process that starts: its first call goes immediately, and the next one may be early."""
 UNDER_WAY_SECONDS = 0.25
 """How much later a call that began just before the breaker opened may arrive, on a busy machine."""
 
@@ -232,9 +233,11 @@ def most_in_window(times: Iterable[float], seconds: float) -> int:
 def rate_bar(evidence: Evidence) -> Bar:
     """Bound the calls in the busiest ten seconds, of all processes together."""
     most = most_in_window((call["time"] for call in evidence.calls), WINDOW_SECONDS)
-    # What the rate allows, and one burst for each process that was started.
-    bound = evidence.processes * evidence.calls_per_second * WINDOW_SECONDS
-    return Bar("calls in the busiest 10 s", most, bound + BURST * evidence.starts)
+    # What the rate allows, its jitter (spacing varies by 30 %: 5 standard deviations), and the first
+    # calls of each process that was started.
+    calls = evidence.processes * evidence.calls_per_second * WINDOW_SECONDS
+    bound = calls + math.sqrt(calls) + FIRST_CALLS * evidence.starts
+    return Bar("calls in the busiest 10 s", most, math.ceil(bound))
 
 
 def probe_bar(evidence: Evidence) -> Bar:

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from delete_session.endpoint import face_scope as scope_of
 from delete_session.endpoint import is_loopback
-from delete_session.pacing import LEAST_PART
 from delete_session.settings import TABLE
 from revoker.connection import face_scope, setting
 from revoker.doctor.account import MANAGERS, RESOURCE_ID, Account, Limit, ResourceManager
@@ -90,7 +89,7 @@ def judge(name: str, limit: Limit, rates: Rates) -> str:
         remedies.append(_remedy(allowed, rates))
     facts += f"; {INSTANCES.name} is {rates.instances}{_where_from(rates.instances_are_set)}"
     if rates.least is None:
-        least = rates.most * LEAST_PART / rates.instances
+        least = rates.most * 0.05 / rates.instances
         facts += f"; {LEAST.name} is empty, which means {least:.3g}"
     else:
         facts += f"; {LEAST.name} is {rates.least:.9g}"

@@ -51,7 +51,16 @@ async def _play() -> tuple[list[Line], list[Line]]:
             odd = {"fault": "status", "status": 400, "code": "SomethingNew", "session_id": "odd"}
             await cloud.ask(cloud.face, "POST", "/_local/faults", odd)
             await publish('{"sessionId": "odd"}')
-            await until("'unknown_code'")
+            busy = {
+                "fault": "status",
+                "status": 429,
+                "code": "429",
+                "count": 1,
+                "session_id": "busy",
+            }
+            await cloud.ask(cloud.face, "POST", "/_local/faults", busy)
+            await publish('{"sessionId": "busy"}')
+            await until("'unknown_code'", "'rate_changed'")
             await cloud.ask(cloud.face, "POST", "/_local/config", {"deny_role": True})
             await publish(*(json.dumps({"sessionId": f"later-{n}"}) for n in range(9)))
             every = await until("'deployment_fault'", "'circuit_open'", "'retry_scheduled'")
@@ -66,14 +75,17 @@ def played() -> tuple[list[Line], list[Line]]:
 def ask(query: str, lines: Sequence[Line], completed: float = 0) -> list[Any]:
     """The rows that a query finds; `completed` messages were so half an hour ago by the metrics."""
     connection = duckdb_kql.connect()
-    connection.sql("CREATE TABLE AppTraces (TimeGenerated TIMESTAMP, Message VARCHAR)")
+    connection.sql(
+        "CREATE TABLE AppTraces (TimeGenerated TIMESTAMP, Message VARCHAR, AppRoleInstance VARCHAR)"
+    )
     connection.sql(
         "CREATE TABLE AzureMetrics (TimeGenerated TIMESTAMP, ResourceProvider VARCHAR, "
         "MetricName VARCHAR, Total DOUBLE)"
     )
     now = datetime.now(UTC).replace(tzinfo=None)
-    traces = [(now, "Host lock lease acquired."), *((now, json.dumps(line)) for line in lines)]
-    connection.executemany("INSERT INTO AppTraces VALUES (?, ?)", traces)
+    messages = ["Host lock lease acquired.", *(json.dumps(line) for line in lines)]
+    traces = [(now, message, "instance-1") for message in messages]
+    connection.executemany("INSERT INTO AppTraces VALUES (?, ?, ?)", traces)
     earlier = now - timedelta(minutes=30)
     metrics = [
         (earlier, "MICROSOFT.SERVICEBUS", "CompleteMessage", completed),

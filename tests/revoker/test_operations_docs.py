@@ -55,5 +55,11 @@ def test_what_the_queries_look_for_is_what_the_function_logs() -> None:
     assert {"session_id", "request_id", "last_failure"} <= fields
     for name in fields:
         assert f'"{name}"' in code or f"{name}=" in code, name
-    for event in ("deployment_fault", "circuit_", "retry_scheduled", "settlement_failed"):
+    for event in (
+        "deployment_fault",
+        "circuit_",
+        "rate_changed",
+        "retry_scheduled",
+        "settlement_failed",
+    ):
         assert event in code

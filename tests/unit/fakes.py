@@ -200,7 +200,7 @@ class Bench:
         self.handler.face = self.face  # type: ignore[assignment]
         self.handler.queue = self.queue  # type: ignore[assignment]
         if in_place_max is not None:
-            self.handler.in_place_max = self.handler.gate._patience = in_place_max
+            self.handler.in_place_max = self.handler.gate._max_wait = in_place_max
         if breaker_failures is not None:
             self.handler.gate._breaker._failures = breaker_failures
         if isinstance(self.handler.receipts, Receipts):

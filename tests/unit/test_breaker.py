@@ -1,4 +1,4 @@
-"""The circuit breaker, without a clock of its own."""
+"""The circuit breaker, with times passed in."""
 
 from collections import Counter
 
@@ -20,21 +20,21 @@ def fail(broken: CircuitBreaker, times: int, now: float) -> None:
         broken.report(generation, works=False, now=now)
 
 
-def test_run_of_failures_opens_and_each_change_is_told_once() -> None:
-    """Closed, open, half-open, closed: each is told once, in this order."""
+def test_consecutive_failures_open_it_and_each_change_is_reported_once() -> None:
+    """Closed, open, half-open, closed: each is reported once, in this order."""
     changes: list[BreakerState] = []
     broken = breaker(changes)
     fail(broken, 3, now=0)
     assert broken.blocked_for(10) == 20
     assert broken.admit(29.9) is None
-    probe = broken.admit(30)
-    assert probe is not None
-    broken.report(probe, works=True, now=31)
+    trial = broken.admit(30)
+    assert trial is not None
+    broken.report(trial, works=True, now=31)
     assert changes == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
 
 def test_success_between_failures_keeps_it_closed() -> None:
-    """Only a run of failures counts."""
+    """Only consecutive failures count."""
     broken = breaker()
     for _ in range(10):
         fail(broken, 2, now=0)
@@ -44,8 +44,8 @@ def test_success_between_failures_keeps_it_closed() -> None:
     assert broken.state is BreakerState.CLOSED
 
 
-def test_one_probe_at_a_time() -> None:
-    """While the probe is under way, no other call is let through."""
+def test_one_trial_call_at_a_time() -> None:
+    """During a trial call, no other call is admitted."""
     broken = breaker()
     fail(broken, 3, now=0)
     assert broken.admit(30) is not None
@@ -53,7 +53,7 @@ def test_one_probe_at_a_time() -> None:
     assert broken.blocked_for(31) > 0
 
 
-def test_failed_probe_opens_for_another_cool_down() -> None:
+def test_failed_trial_call_starts_another_break() -> None:
     """One failure is enough to open a half-open breaker again."""
     broken = breaker()
     fail(broken, 3, now=0)
@@ -62,8 +62,8 @@ def test_failed_probe_opens_for_another_cool_down() -> None:
     assert broken.admit(59) is None
 
 
-def test_lost_probe_is_followed_by_another() -> None:
-    """A probe whose result never comes does not keep the breaker from closing."""
+def test_lost_trial_call_is_followed_by_another() -> None:
+    """The breaker can close although the result of a trial call never comes."""
     broken = breaker()
     fail(broken, 3, now=0)
     lost = broken.admit(30)
@@ -86,8 +86,8 @@ def test_answers_from_before_the_change_do_not_count() -> None:
     assert broken.state is BreakerState.OPEN
 
 
-def test_longer_retry_after_prolongs_the_cool_down() -> None:
-    """A server that says when to come back is taken at its word."""
+def test_longer_retry_after_extends_the_break() -> None:
+    """A Retry-After longer than the break duration is respected."""
     broken = breaker()
     for _ in range(3):
         generation = broken.admit(0)
@@ -129,11 +129,11 @@ class BreakerMachine(RuleBasedStateMachine):
             self.breaker.report(generation, works, self.now)
 
     @invariant()
-    def never_open_for_longer_than_the_cool_down(self) -> None:
+    def never_open_for_longer_than_a_break(self) -> None:
         assert 0 <= self.breaker.blocked_for(self.now) <= 30 + 1e-6
 
     @invariant()
-    def probes_come_one_at_a_time(self) -> None:
+    def one_trial_call_at_a_time(self) -> None:
         assert all(count == 1 for count in self.admitted_while_open.values())
 
     @invariant()

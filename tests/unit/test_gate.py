@@ -1,16 +1,20 @@
-"""The line of waiting messages: who may call, when, and what an answer changes for those who wait."""
+"""The gate: who gets a permit and when, and what an answer changes for the waiters."""
 
 import asyncio
 
+import pytest
+
 from delete_session.clock import Clock
 from delete_session.gate import Gate, Permit
-from tests.unit.fakes import FakeTime
-
-from .fakes import verdict
+from delete_session.limiter import RateCause
+from tests.unit.fakes import FakeTime, verdict
 
 DELETED = verdict(204, "", request_id="r-1")
 THROTTLED = verdict(429, "TooManyRequests", retry_after=30.0)
 NO_ANSWER = verdict(None, "Timeout")
+
+type Change = tuple[float, str, float | None]
+"""What the gate reports of its rate: calls per second, cause, pause."""
 
 
 class NeverEnds(FakeTime):
@@ -21,21 +25,15 @@ class NeverEnds(FakeTime):
         await asyncio.Event().wait()
 
 
-def gate(
-    clock: Clock,
-    most_calls: float = 8.0,
-    least_calls: float | None = None,
-    instances: int = 1,
-) -> Gate:
+def gate(clock: Clock, rates: list[Change] | None = None) -> Gate:
     return Gate(
-        most_calls=most_calls,
-        least_calls=least_calls,
-        instances=instances,
+        max_rate=8.0,
         breaker_failures=2,
-        cool_down=5.0,
-        patience=2.0,
-        longest_wait=600.0,
+        break_duration=5.0,
+        max_wait=2.0,
+        max_delay=600.0,
         clock=clock,
+        on_rate=lambda *change: None if rates is None else rates.append(change),
     )
 
 
@@ -46,28 +44,15 @@ async def next_permit(line: Gate, within: float = 10.0) -> Permit:
 
 
 async def waits(time: FakeTime, line: Gate) -> asyncio.Task[Permit | None]:
-    """Start the next in line, and return once it sleeps."""
+    """Start a waiter, and return once it sleeps."""
     task = asyncio.create_task(line.acquire(60.0))
     while not time.slept:
         await asyncio.sleep(0)
     return task
 
 
-async def test_first_answer_lets_the_next_in_line_go_at_the_higher_rate() -> None:
-    """The second message does not sleep out the wait of a rate that is no longer in force."""
-    time = NeverEnds()
-    line = gate(time.clock)
-    permit = await next_permit(line)
-    waiting = await waits(time, line)
-    time.seconds = 0.2
-    line.report(permit, DELETED)
-    async with asyncio.timeout(5):
-        assert await waiting is not None
-    assert time.slept[0] > 0.2
-
-
-async def test_open_circuit_lets_the_next_in_line_go_without_a_permit() -> None:
-    """Who waits in line is told at once when waiting has become pointless."""
+async def test_open_circuit_wakes_the_next_waiter_without_a_permit() -> None:
+    """A waiter does not sleep on once no call will be made."""
     time = NeverEnds()
     line = gate(time.clock)
     permits = [await next_permit(line)]
@@ -80,8 +65,8 @@ async def test_open_circuit_lets_the_next_in_line_go_without_a_permit() -> None:
         assert await waiting is None
 
 
-async def test_long_pause_lets_the_next_in_line_go_without_a_permit() -> None:
-    """A 429 that asks for more than patience has is not slept out with a lock in hand."""
+async def test_long_pause_wakes_the_next_waiter_without_a_permit() -> None:
+    """No waiter sleeps out a Retry-After that is longer than `max_wait`."""
     time = NeverEnds()
     line = gate(time.clock)
     permit = await next_permit(line)
@@ -91,16 +76,13 @@ async def test_long_pause_lets_the_next_in_line_go_without_a_permit() -> None:
         assert await waiting is None
 
 
-async def test_answer_that_changes_nothing_wakes_nobody() -> None:
-    """Who waits goes on sleeping when the rate stays as it is."""
+async def test_answer_that_blocks_nothing_wakes_no_waiter() -> None:
+    """A waiter sleeps on after a deletion."""
     time = NeverEnds()
     line = gate(time.clock)
     permit = await next_permit(line)
-    line.report(permit, DELETED)
-    time.seconds = 0.15
-    permit = await next_permit(line)
     waiting = await waits(time, line)
-    line.report(permit, DELETED)  # the rate is the highest that is allowed already
+    line.report(permit, DELETED)
     for _ in range(10):
         await asyncio.sleep(0)
     assert len(time.slept) == 1
@@ -108,8 +90,8 @@ async def test_answer_that_changes_nothing_wakes_nobody() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_newcomer_between_two_turns_keeps_its_time_limit() -> None:
-    """Who comes when the first in line has just left goes to the end of the line, for so long only."""
+async def test_newcomer_keeps_its_time_limit_while_the_turn_passes_on() -> None:
+    """A message that asks while the next waiter is woken queues behind it, and its wait still ends."""
     time = NeverEnds()
     line = gate(time.clock)
     await next_permit(line)
@@ -128,21 +110,41 @@ async def test_newcomer_between_two_turns_keeps_its_time_limit() -> None:
     await asyncio.gather(first, second, return_exceptions=True)
 
 
-async def test_guaranteed_share_is_the_smaller_the_more_instances_there_may_be() -> None:
-    """The gate tells its rate limiter how many may call, and what is guaranteed if that is given."""
+async def test_cut_and_return_to_the_ceiling_are_each_reported_once() -> None:
+    """One report per cut, with its time and pause, and one when the rate is back at the ceiling."""
+    time = FakeTime()
+    rates: list[Change] = []
+    line = gate(time.clock, rates)
+    permits = [await next_permit(line), await next_permit(line)]
+    time.seconds = 10.0
+    for permit in permits:
+        line.report(permit, THROTTLED)
+    [(rate, *cause_and_pause)] = rates
+    assert rate == pytest.approx(8 * 0.7)
+    assert cause_and_pause == ["cut by a 429 at 03:04:15Z", 30.0]
+    causes = [line.rate_cause]
+    for _ in range(3):
+        time.seconds += 200
+        line.report(await next_permit(line), DELETED)
+    assert rates[1:] == [(8.0, "ceiling", None)]
+    causes.append(line.rate_cause)
+    assert causes == [RateCause.CUT, RateCause.CEILING]
 
-    async def rate(least: float | None, instances: int) -> float:
-        line = gate(FakeTime().clock, least_calls=least, instances=instances)
-        for _ in range(20):
-            line.report(await next_permit(line, within=1e6), verdict(429, "429"))
-        return line.rate
 
-    assert await rate(None, 20) == await rate(8 / 20 / 20, 20) < await rate(None, 1)
-    assert await rate(2.0, 20) >= 2
+async def test_cut_to_the_floor_is_reported_as_such() -> None:
+    """Repeated 429s end at one eighth of the ceiling, and the report says so."""
+    time = FakeTime()
+    rates: list[Change] = []
+    line = gate(time.clock, rates)
+    for _ in range(9):
+        line.report(await next_permit(line, within=60), verdict(429, "429"))
+    rate, cause, pause = rates[-1]
+    assert (rate, pause) == (1.0, 1.0)
+    assert cause.startswith("cut to the floor by a 429 at 03:04:")
 
 
-async def test_sleep_of_one_who_gives_up_ends_with_it() -> None:
-    """No sleeper is left behind by a message whose lock ends."""
+async def test_sleep_ends_with_the_waiter_that_is_cancelled() -> None:
+    """No sleeping task is left behind by a message whose lock ends."""
     time = NeverEnds()
     line = gate(time.clock)
     await next_permit(line)

@@ -308,7 +308,19 @@ async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
-    assert bench.handler.gate.rate < 10_000 / 8
+    assert bench.handler.gate.rate < 10_000
+
+
+@pytest.mark.parametrize(("minimum", "floor"), [("", 1.0), ("2", 2.0)])
+async def test_limiter_keeps_the_minimum_of_the_settings(minimum: str, floor: float) -> None:
+    """However many calls are throttled, the rate stays at the set minimum, or at its default."""
+    bench = Bench(FACE_MAX_CALLS_PER_SECOND="8", FACE_MIN_CALLS_PER_SECOND=minimum)
+    gate = bench.handler.gate
+    for _ in range(20):
+        permit = await gate.acquire(within=1e6)
+        assert permit is not None
+        gate.report(permit, throttled(1.0))
+    assert gate.rate == floor
 
 
 async def test_one_throttled_call_pauses_all_that_wait() -> None:

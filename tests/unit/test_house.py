@@ -26,7 +26,7 @@ LAYERS = (
     {"verdict", "contract"},
 )
 FOUNDATIONS = {
-    *("pacing", "beliefs", "pair", "breaker", "transport", "identity", "clock"),
+    *("limiter", "breaker", "transport", "identity", "clock"),
     *("connection", "endpoint", "binding"),
 }
 """Know nothing of the layers; any of them may rest on these."""

@@ -63,7 +63,7 @@ class _Drains:
                 task.cancel()
 
     async def number(self, count: int) -> None:
-        """Wait for so many more drains."""
+        """Wait for this number of further drains."""
         until = self._done + count
 
         async def done() -> bool:
@@ -98,10 +98,7 @@ SCENARIOS = (
         name="drained_every_few_seconds",
         play=drained_every_few_seconds,
         limit=240,
-        settings=with_settings(
-            RETRY_INITIAL_DELAY_SECONDS=COPIES,
-            FACE_MAX_CALLS_PER_SECOND=500,  # a new process begins at a small part of it
-        ),
+        settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES),
         options={"hosts": HOSTS},
         bars=drains_bars,
     ),

@@ -1,4 +1,4 @@
-"""Many revocations at once, at a quota that others use, too."""
+"""Many revocations at once, beside a live client that uses the same quota."""
 
 import asyncio
 import time
@@ -11,10 +11,11 @@ from local.soak.live import bursts, poisson, steady
 from local.soak.scenarios.scenario import Scenario
 from local.soak.stage import Stage
 
-STORM, SHORT_STORM = 1000, 600
+STORM, SHORT_STORM, BESIDE_BURSTS = 1000, 600, 100
+"""Numbers of messages. Beside bursts as large as the quota, some limits leave less than one call/s."""
 QUOTA, LIVE = 10, 5
 LIVE_BEFORE = 2.0
-"""Seconds for which the live client is there before the storm."""
+"""Seconds for which the live client calls before the storm."""
 
 
 async def storm_steady(stage: Stage) -> None:
@@ -38,8 +39,8 @@ async def short_storm_poisson(stage: Stage) -> None:
 
 
 async def short_storm_bursts(stage: Stage) -> None:
-    """600 revocations at once, ten live calls at once every 2 s; the name says the limit."""
-    await _storm(stage, SHORT_STORM, bursts(LIVE))
+    """100 revocations at once, ten live calls at once every 2 s; the name says the limit."""
+    await _storm(stage, BESIDE_BURSTS, bursts(LIVE))
 
 
 async def _storm(stage: Stage, messages: int, gaps: Iterator[float]) -> None:
@@ -50,26 +51,26 @@ async def _storm(stage: Stage, messages: int, gaps: Iterator[float]) -> None:
         await stage.drained()
         stage.marks["seconds"] = seconds = time.monotonic() - began
         stage.marks["live"] = live.share_throttled
-        # What the live client left over: at random times it takes a little more or less than 5.
+        # The live client's rate is only close to 5 if its calls come at random times.
         left_over = QUOTA - live.calls / (seconds + LIVE_BEFORE)
         stage.marks["seconds ÷ optimum"] = seconds * left_over / messages
 
 
-def storm_bars(optimum: float, live: float) -> Callable[[Stage, Evidence], list[Bar]]:
-    """Return the bars of a storm.
+def storm_bars(seconds: float, live: float) -> Callable[[Stage, Evidence], list[Bar]]:
+    """Return the thresholds of a storm.
 
     Args:
-        optimum: times the time in which the free quota can be used up.
+        seconds: duration, as a multiple of the time in which the free quota can be used up.
         live: share of the live calls that may be throttled.
     """
 
     def bars(stage: Stage, evidence: Evidence) -> list[Bar]:
-        wasted = sum(call["status"] == 429 for call in evidence.calls)
+        throttled = sum(call["status"] == 429 for call in evidence.calls)
         deleted = sum(call["status"] in (200, 204) for call in evidence.calls)
         never = float("inf")
         return [
-            Bar("seconds ÷ optimum", stage.marks.get("seconds ÷ optimum", never), optimum),
-            Bar("429 answers ÷ deletions", wasted / max(1, deleted), 0.05),
+            Bar("seconds ÷ optimum", stage.marks.get("seconds ÷ optimum", never), seconds),
+            Bar("429 answers ÷ deletions", throttled / max(1, deleted), MAX_THROTTLED),
             Bar("share of live calls with 429", stage.marks.get("live", never), live),
         ]
 
@@ -77,22 +78,23 @@ def storm_bars(optimum: float, live: float) -> Callable[[Stage, Evidence], list[
 
 
 async def four_fresh_hosts(stage: Stage) -> None:
-    """Four hosts start together into a full queue, at a Face API that allows 10 calls/s in all."""
+    """Four hosts start together at 8 calls/s each, at a Face API that allows 10 calls/s in all."""
     await stage.publish(stage.plan(250))
     stage.most_hosts = 4
     await asyncio.gather(*(stage.add_host() for _ in range(4)))
 
 
 def fresh_bars(_: Stage, evidence: Evidence) -> list[Bar]:
-    """Bound what newcomers do to a quota: in the first ten seconds, two seconds' worth of 429."""
+    """Bound the 429s of hosts that start together: two seconds' worth of the quota."""
     start = evidence.calls[0]["time"] if evidence.calls else 0.0
     early = [call for call in evidence.calls if call["time"] < start + 10]
     throttled = sum(call["status"] == 429 for call in evidence.calls)
     seconds = (evidence.calls[-1]["time"] - start) if evidence.calls else float("inf")
     return [
         Bar("429 answers in the first 10 s", sum(x["status"] == 429 for x in early), 2 * QUOTA),
-        Bar("429 answers ÷ messages", throttled / len(evidence.published), 0.15),
-        # The hosts' shares differ, and the slowest host keeps the messages that it has in hand.
+        # At most 0.08 in 100 simulated runs.
+        Bar("429 answers ÷ messages", throttled / len(evidence.published), 0.1),
+        # The hosts' rates differ, and the slowest host keeps the 16 messages that it has received.
         Bar("seconds ÷ optimum", seconds / (len(evidence.published) / QUOTA), 3),
     ]
 
@@ -105,12 +107,6 @@ def _options(shape: str, limit: str = f"{QUOTA}/1", **more: Any) -> dict[str, An
     return {"face_limit": limit, "face_limit_shape": shape, "queue_properties": {}, **more}
 
 
-# Storms against each limit that a Face API may have, as far as anyone outside can tell. A bar is what
-# the best constant rate deletes per second of the five that are free, as `make pacing` finds it: a
-# single storm may take that rate's time over SINGLE_RUN, and throttle SINGLE_HARM of the live calls, as
-# all of a hundred simulated ones do; `make pacing` holds the medians to closer bars.
-# Storms without a bar scatter too much for one to say anything; all check that nothing is lost.
-SINGLE_RUN, SINGLE_HARM = 0.7, 0.06
 _LIMITS: dict[str, tuple[str, str]] = {
     "bucket": ("bucket", "10/1"),
     "small_bucket": ("bucket", "3/0.3"),
@@ -124,19 +120,25 @@ _LIVE = {
     "poisson": short_storm_poisson,
     "bursts": short_storm_bursts,
 }
-BEST_CONSTANT_RATES = {
-    "storm_bucket_steady": 4.99,
-    "storm_bucket_poisson": 4.54,
-    "storm_small_bucket_steady": 4.69,
-    "storm_window_steady": 4.70,
-    "storm_long_window_steady": 4.97,
-    "storm_long_window_poisson": 4.66,
-    "storm_sliding_steady": 3.14,
+MAX_THROTTLED = 0.04
+THRESHOLDS: dict[str, tuple[float, float]] = {
+    "storm_steady": (1.7, 0.11),
+    "storm_poisson": (1.7, 0.04),
+    "storm_bucket_steady": (1.7, 0.14),
+    "storm_bucket_poisson": (1.7, 0.05),
+    "storm_window_steady": (3.6, 0.07),
+    "storm_long_window_steady": (1.6, 0.07),
+    "storm_long_window_poisson": (1.6, 0.07),
 }
-"""Deletions per second at which the live client loses no more calls than 2 %, or, where that cannot be,
-than it loses to a tenth of the quota."""
+"""Seconds ÷ optimum, and share of live calls with 429.
+
+Derived from `bench.simulation.burst` with one process at 8/s, the scenario's limit and number of
+messages: the worst of the seeds 0 to 99, with a margin of 25 % for the time and of one percentage
+point for the shares. Evenly spaced live calls are allowed what random ones cost, because a busy machine
+delays calls. The other storms only check that nothing is lost: their result depends on the seed.
+"""
 PLAYED_ALWAYS = ("storm_window_steady", "storm_long_window_poisson")
-"""The others are played when they are named: all of them take an hour."""
+"""The others are played only by name: all of them take an hour."""
 
 
 def _short_storms() -> Iterator[Scenario]:
@@ -151,9 +153,8 @@ def _short_storms() -> Iterator[Scenario]:
                 options=_options(shape, limit),
                 on_request=name not in PLAYED_ALWAYS,
             )
-            if best := BEST_CONSTANT_RATES.get(name):
-                bars = storm_bars((QUOTA - LIVE) / (SINGLE_RUN * best), SINGLE_HARM)
-                scenario = replace(scenario, bars=bars)
+            if name in THRESHOLDS:
+                scenario = replace(scenario, bars=storm_bars(*THRESHOLDS[name]))
             yield scenario
 
 
@@ -161,24 +162,24 @@ SCENARIOS = (
     Scenario(
         name="storm_steady",
         play=storm_steady,
-        limit=300,
+        limit=400,
         settings=_DEFAULTS,
         options=_options("bucket"),
-        bars=storm_bars(1.15, 0.02),
+        bars=storm_bars(*THRESHOLDS["storm_steady"]),
     ),
     Scenario(
         name="storm_poisson",
         play=storm_poisson,
-        limit=300,
+        limit=400,
         settings=_DEFAULTS,
         options=_options("bucket"),
-        bars=storm_bars(1.4, 0.04),
+        bars=storm_bars(*THRESHOLDS["storm_poisson"]),
     ),
     Scenario(
         name="four_fresh_hosts",
         play=four_fresh_hosts,
         limit=90,
-        settings=_DEFAULTS | {"MAXIMUM_INSTANCE_COUNT": "4"},
+        settings=_DEFAULTS,
         options=_options("bucket", hosts=0),
         bars=fresh_bars,
     ),
