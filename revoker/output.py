@@ -184,7 +184,7 @@ def diagnosis(results: Sequence["Result"], as_json: bool) -> None:
     if as_json:
         _json({"healthy": not count["failed"], "checks": [asdict(each) for each in results]})
         return
-    colours = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+    colours = {"ok": "green", "failed": "red", "skipped": "bright_black"}
     for each in results:
         state = _styled(f"{each.state.value:>7}", fg=colours[each.state.value])
         typer.echo(f"{state}  {each.name}: {each.detail}")
@@ -200,15 +200,13 @@ def conclusion(count: "Mapping[str, int]") -> str:
         count: of checks by their state.
     """
     total, failed = sum(count.values()), count.get("failed", 0)
-    skipped, warned = count.get("skipped", 0), count.get("warning", 0)
+    skipped = count.get("skipped", 0)
     if failed:
         text = f"{failed} of {total} checks failed"
     elif skipped:
         text = f"{total - skipped} of {total} checks passed"
     else:
         text = f"All {total} checks passed"
-    if warned:
-        text += f", {warned} gave a warning"
     if skipped:
         text += f", {skipped} {'was' if skipped == 1 else 'were'} skipped"
     return f"{text}."

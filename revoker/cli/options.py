@@ -23,14 +23,6 @@ FaceEndpoint = Annotated[
     str | None,
     typer.Option(help="https://NAME.cognitiveservices.azure.com", metavar="URL"),
 ]
-FaceAccount = Annotated[
-    str | None,
-    typer.Option(
-        help="Resource id of the Face account, to read its rate limit. Default: FACE_ACCOUNT_ID, else "
-        "it is searched by its endpoint, in AZURE_SUBSCRIPTION_ID if that is set.",
-        metavar="ID",
-    ),
-]
 ApiVersion = Annotated[
     str | None, typer.Option(help="Version of the Face API, such as v1.2.", metavar="VERSION")
 ]

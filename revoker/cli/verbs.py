@@ -10,7 +10,6 @@ from revoker import output
 from revoker.cli.options import (
     ApiVersion,
     AsJson,
-    FaceAccount,
     FaceEndpoint,
     Kind,
     Namespace,
@@ -127,21 +126,18 @@ def doctor(
     outcome_queue: OutcomeQueue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
-    face_account: FaceAccount = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the whole chain, and say what is wrong and what to do about it.
 
-    The checks are about settings, names, TLS, tokens, the queue and the rights on it, the queue
-    of the receipts, the Face API, its version, the right to delete, the clock, and the account's
-    own rate limit, if your login may read it. No message is sent and no session is deleted: the
-    Face API is asked to delete a random session id, and has to answer SessionNotFound. With your
-    own login, the doctor checks your rights; with the settings and identity of the app, it checks
-    the app's.
+    It checks the settings, names, TLS, tokens, the queue and the rights on it, the queue of the
+    receipts, the Face API, its version, the right to delete, and the clock. It sends no message and
+    deletes no session: it asks the Face API to delete a random session id, and expects
+    SessionNotFound. With your login, the doctor checks your rights; with the app's settings and
+    identity, it checks the app's.
     """
     from revoker.connection import Options
     from revoker.doctor.chain import examine
-    from revoker.doctor.rate_limit import ACCOUNT_ID
     from revoker.doctor.runner import State
 
     options = Options(
@@ -151,11 +147,8 @@ def doctor(
         face_endpoint=face_endpoint,
         api_version=api_version,
     )
-    environment = options.applied()
-    if face_account is not None:
-        environment[ACCOUNT_ID] = face_account
     with reporting(as_json):
-        results = run(examine(environment))
+        results = run(examine(options.applied()))
         output.diagnosis(results, as_json)
         if any(result.state is State.FAILED for result in results):
             raise typer.Exit(Exit.WRONG)

@@ -13,10 +13,9 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from revoker.audit import query
-from revoker.desk.desk import Desk, Diagnosis
+from revoker.desk.desk import Desk
 from revoker.desk.filters import AGES, PAGE, Filter
 from revoker.desk.snapshots import LIMIT
-from revoker.doctor.runner import Result, State
 from revoker.failure import Failure
 from revoker.remedies import for_reason, plain
 from revoker.status import summary
@@ -204,15 +203,6 @@ def test_the_doctor_examines_on_request(desk: Browser) -> None:
     assert "Service Bus right to receive" in page or "receive" in page
     assert "failed" in page  # no Face API was named
     assert "What to do:" in page
-
-
-def test_the_doctor_shows_a_warning_and_its_remedy(desk: Browser) -> None:
-    """A warning has a mark and a remedy, and is counted among what passed."""
-    odd = Result("Face rate limit", State.WARNED, "It is odd.", "Lower it.")
-    desk.desk.diagnosis = Diagnosis(datetime.now(UTC), [odd])
-    page = desk.text("/doctor")
-    for said in ("! warning", "It is odd.", "Lower it.", "1 gave a warning."):
-        assert said in page
 
 
 def test_wrong_questions_have_an_answer(desk: Browser) -> None:
