@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from local.service import announce, stopped
+from local.broker.serving import announce, stopped
 
 _DELETED = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from aiohttp import web
 
 from local import tokens
-from local.service import announce, serve_http, stopped
+from local.broker.serving import announce, serve_http, stopped
 
 Issue = Literal["good", "expired", "wrong_audience", "wrong_signature", "no_role"]
 

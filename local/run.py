@@ -15,13 +15,13 @@ from azure.servicebus.aio import ServiceBusClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from local.broker.serving import stopped
 from local.cloud import Cloud, Options, Service, ServiceFailed
 from local.publisher import Planned, plan
 from local.receipts import OUTCOME_QUEUE, check, peeked
 from local.report.outputs import output_file
 from local.report.page import provenance
 from local.run_report import FINAL, Ended, Told, as_json, closing_lines, page, tables
-from local.service import stopped
 from local.timing import split
 
 DESK_NEEDS = ("jinja2", "revoker", "starlette", "typer", "uvicorn")

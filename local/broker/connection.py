@@ -14,16 +14,16 @@ from typing import Any
 
 import proton
 
-from local.broker import management, message
-from local.broker.dispatcher import Consumer, Dispatcher
-from local.broker.encoding import EncodingError
-from local.broker.faults import Fault
-from local.broker.management import Answer
-from local.broker.message import Message
-from local.broker.numbering import DeliveryNumbers
-from local.broker.queues import MAX_MESSAGE_BYTES, Queue, Refused
-from local.broker.sasl import SaslError, SaslServer
-from local.broker.tokens import Grant, entity_path, verify
+from . import management, message
+from .dispatcher import Consumer, Dispatcher
+from .encoding import EncodingError
+from .faults import Fault
+from .management import Answer
+from .message import Message
+from .numbering import DeliveryNumbers
+from .queues import MAX_MESSAGE_BYTES, Queue, Refused
+from .sasl import SaslError, SaslServer
+from .tokens import Grant, entity_path, verify
 
 CBS = "$cbs"
 _MANAGEMENT_SUFFIX = "/$management"

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from local.broker import management
-from local.broker.configuration import AuthorizationRule
-from local.broker.faults import Fault, Faults
-from local.broker.latency import Latency
-from local.broker.queues import Namespace, Queue
-from local.broker.store import Store
+from . import management
+from .configuration import AuthorizationRule
+from .faults import Fault, Faults
+from .latency import Latency
+from .queues import Namespace, Queue
+from .store import Store
 
 
 class Peer(Protocol):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from local.broker import encoding, message
-from local.broker.encoding import EncodingError
-from local.broker.message import Message
-from local.broker.queues import Entry, Queue, Refused, State
+from . import encoding, message
+from .encoding import EncodingError
+from .message import Message
+from .queues import Entry, Queue, Refused, State
 
 PREFIX = "com.microsoft:"
 _ACTIVE, _DEFERRED, _SCHEDULED = 0, 1, 2

@@ -10,8 +10,8 @@ under the client's own numbers.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from local.broker import encoding
-from local.broker.encoding import EncodingError
+from . import encoding
+from .encoding import EncodingError
 
 _HEADER_BYTES = 8  # of the protocol and of each frame
 # Descriptors as every client encodes them.

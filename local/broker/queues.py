@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from local.broker.configuration import QueueSettings
-from local.broker.message import Message
+from .configuration import QueueSettings
+from .message import Message
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_REASON_CHARACTERS = 4096

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus, urlsplit
 
-from local.broker.configuration import AuthorizationRule
-from local.broker.queues import Refused
+from .configuration import AuthorizationRule
+from .queues import Refused
 
 _PREFIX = "SharedAccessSignature "
 

@@ -7,17 +7,17 @@ import sys
 from aiohttp import web
 
 from local import face, tokens
+from local.broker.serving import announce, errors_as_json, serve_http, stopped
 from local.face import control
 from local.face.api import Api
 from local.face.faults import Faults
 from local.face.limit import Shape
 from local.face.state import Config, State
-from local.service import announce, serve_http, stopped
 
 
 def application(state: State, signing_key: str, audience: str) -> web.Application:
     """Return the API and its control as one web application."""
-    app = web.Application(client_max_size=16 * 1024 * 1024)
+    app = web.Application(client_max_size=16 * 1024 * 1024, middlewares=[errors_as_json])
     app.add_routes(control.routes(state))
     app.add_routes([web.route("*", "/{path:.*}", Api(state, signing_key, audience).handle)])
     return app

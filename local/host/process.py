@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from local import host
+from local.broker.serving import announce, stopped
 from local.host import telemetry, worker
 from local.host.configuration import HostError, read_host_json
 from local.host.listener import Listener
 from local.host.metadata import OddMetadata
 from local.host.trigger import Trigger, read_trigger
-from local.service import announce, stopped
 
 _logger = logging.getLogger("host")
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from delete_session.endpoint import SCOPE
 from delete_session.verdict import Answer, remedy
-from local.certificates import self_signed
+from local.broker.certificates import self_signed
 from revoker.doctor import tokens
 from revoker.doctor.face import read_right
 from revoker.failure import Failure
