@@ -1,7 +1,12 @@
 """Settings: every problem at once, each with the name and what would be right."""
 
+import ast
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
+from delete_session import settings as module
 from delete_session.proxy import Proxy
 from delete_session.settings import TABLE, Settings, SettingsError
 
@@ -216,3 +221,28 @@ def test_connection_string_for_one_queue_leads_to_no_other() -> None:
     }
     [problem] = problems(environment)
     assert problem.startswith("OUTCOME_QUEUE cannot be reached")
+
+
+@pytest.fixture(scope="module")
+def names_read() -> set[str]:
+    """Fields that the deployed code reads as `settings.FIELD`, outside the settings' own module."""
+    assert module.__file__
+    home = Path(module.__file__)
+    return {
+        node.attr
+        for path in home.parent.glob("*.py")
+        if path != home
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("settings")
+    }
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_every_setting_is_read(field: str, names_read: set[str]) -> None:
+    """A field of the settings that no code reads is a knob without effect."""
+    assert field in names_read
+
+
+def test_every_row_of_the_table_fills_a_field() -> None:
+    """A name in the table that fills no field of the settings would be accepted and ignored."""
+    assert set(TABLE) <= {field.name for field in fields(Settings)}
