@@ -145,7 +145,7 @@ def test_pages_work_under_that_policy(desk: Browser, path: str) -> None:
 
 
 def test_nothing_is_done_by_a_get(seeded: OneQueue, record: Path) -> None:
-    """Looking at every page causes no event at the broker, and no address of a form takes a GET."""
+    """Looking at every page causes no event at the broker."""
     before = seeded.events
     number = seeded.messages(dead=True)[0]["sequence_number"]
     with opened(seeded.environment, record) as desk:
