@@ -114,7 +114,7 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
 async def _serve_websockets(
     stack: contextlib.AsyncExitStack, dispatcher: Dispatcher, port: int | None
 ) -> dict[str, str | int]:
-    """Accept WebSockets if a port is asked for; return what the ready line tells about it."""
+    """Accept WebSockets if a port is asked for; return what the ready line shows."""
     if port is None:
         return {}
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-")))

@@ -56,7 +56,7 @@ def right_needed(operation: str) -> str:
 
 
 def execute(queue: Queue, operation: str, body: Any, now: float) -> Answer:
-    """Carry out an operation, named without its prefix; the answer tells what goes wrong."""
+    """Carry out an operation, named without its prefix; the answer says what went wrong."""
     try:
         handler = _OPERATIONS.get(operation)
         if handler is None:
@@ -179,7 +179,7 @@ _OPERATIONS: dict[str, Callable[[Queue, dict[str, Any], float], Answer]] = {
 def encode_entry(queue: Queue, entry: Entry, *, peeked: bool = False) -> bytes:
     """Encode a queue's message for a receiver, with what Service Bus adds.
 
-    Whoever only peeks does not get the lock token.
+    A peeked message has no lock token.
     """
     delivery_annotations = {}
     annotations = {

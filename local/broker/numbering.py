@@ -69,7 +69,7 @@ class _Session:
     unfinished: dict[int, int] = field(default_factory=dict)
     """The delivery of which more frames will come, by link handle."""
     clients: dict[int, int] = field(default_factory=dict)
-    """The client's number of a delivery, where it is another one."""
+    """The client's number of a delivery, where it differs."""
 
 
 class DeliveryNumbers:

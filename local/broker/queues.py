@@ -133,7 +133,7 @@ class Ledger:
 
 @dataclass(slots=True)
 class Changes:
-    """What has changed since it was last stored; whoever stores it calls `clear`."""
+    """What has changed since it was last stored; call `clear` after storing it."""
 
     entries: dict[tuple[str, int], Entry | None] = field(default_factory=dict)  # None: gone
     sequence_numbers: dict[str, int] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 
 def announce(service: str, **facts: str | int) -> None:
-    """Print the one JSON line that tells the starter this service is ready and where it listens.
+    """Print the JSON line that says that this service is ready, and where it listens.
 
     It is the first line on standard output, e.g. ``{"service": "face", "port": 40001}``. Logs go to
     standard error.
@@ -41,7 +41,7 @@ async def serve_http(
 ) -> AsyncIterator[int]:
     """Serve on 127.0.0.1 and yield the port: a free one if 0 was asked for.
 
-    At the end, requests that still hang are cut off at once.
+    At the end, requests still in progress are cut off at once.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()

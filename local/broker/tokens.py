@@ -1,4 +1,4 @@
-"""Shared access signatures: who may do what, and until when.
+"""Shared access signatures: the rights that a token grants, and until when.
 
 Source: "Service Bus access control with Shared Access Signatures". A token says which resource
 (`sr`), which key (`skn`), until when (`se`, seconds since 1970) and is signed (`sig`) with

@@ -1,4 +1,4 @@
-"""The control of the local Face API, over HTTP, beneath /_local: look, change, break.
+"""The control of the local Face API, over HTTP, below /_local.
 
     GET    /_local/sessions          [{"id", "type"}, …]
     POST   /_local/sessions          {"ids": […]} or {"count": N, "seed": S}, and "type"
@@ -7,7 +7,7 @@
     POST   /_local/faults            one rule, or a list of them
     DELETE /_local/faults
     GET    /_local/calls?after=N     the calls since number N
-    GET    /_local/stats             calls by method and status, and the most in any one second
+    GET    /_local/stats             calls by method and status, and the maximum in any one second
     GET    /_local/config
     POST   /_local/config            the values to change, see state.Config
 

@@ -132,7 +132,7 @@ DOCTORED: dict[str, tuple[str, Callable[[], Evidence]]] = {
 
 @pytest.mark.parametrize("name", DOCTORED)
 def test_checker_finds_what_is_wrong(name: str) -> None:
-    """Evidence with one thing wrong fails, by the bar that is about it."""
+    """Evidence with one thing wrong fails the threshold that is about it."""
     bar, doctor = DOCTORED[name]
     assert any(bar in each for each in failing(doctor()))
 
