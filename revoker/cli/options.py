@@ -17,7 +17,7 @@ Namespace = Annotated[
 Queue = Annotated[str | None, typer.Option(help="Default: SESSION_REVOKED_QUEUE.", metavar="NAME")]
 OutcomeQueue = Annotated[
     str | None,
-    typer.Option(help="Of the receipts, or a topic. Default: OUTCOME_QUEUE.", metavar="NAME"),
+    typer.Option(help="Queue or topic for receipts. Default: OUTCOME_QUEUE.", metavar="NAME"),
 ]
 FaceEndpoint = Annotated[
     str | None,
@@ -31,7 +31,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which a line is added for each message that is put back or thrown away. "
+        help="The file to which a line is added for each resubmitted or discarded message. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),

@@ -57,8 +57,8 @@ def publish(
     """Ask for sessions to be deleted, with one message for each.
 
     Publishing a session twice is harmless: the second message finds that the session is gone. Each
-    run publishes under message ids of its own. If it is interrupted, --resume sends the rest under
-    the same ids, so that the queue drops what had already arrived.
+    run uses new message ids. If it is interrupted, --resume sends the rest under the same ids, so
+    that the queue drops the messages that had already arrived.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.publish import (
@@ -99,15 +99,18 @@ def publish(
 
 def status(
     limit: Annotated[
-        int, typer.Option(min=1, help="The most messages to look at in each of the two queues.")
+        int,
+        typer.Option(
+            min=1, help="Maximum number of messages to examine in each of the two queues."
+        ),
     ] = 10_000,
     namespace: Namespace = None,
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is waiting, since when and why, and what was dead-lettered and why.
+    """Show waiting messages, their age and why they wait, and dead letters and their reasons.
 
-    Changes nothing, and needs no right but Listen. The exit code is 1 if there are dead letters.
+    Changes nothing, and requires only Listen. The exit code is 1 if there are dead letters.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.status import status as look
@@ -163,11 +166,11 @@ def session(
     api_version: ApiVersion = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether a session still exists, as far as the Face API knows.
+    """Check whether a session still exists.
 
     The exit code is 0 if it is gone (deleted, expired or never created), 1 if it exists, and 3 if
-    the API's answer does not tell. Your login needs the right to read sessions, which the function
-    itself does not have.
+    the API's answer leaves it open. Your login needs the right to read sessions, which the function
+    does not have.
     """
     from revoker.connection import Options, face_scope, setting
     from revoker.face import Existence

@@ -1,4 +1,4 @@
-"""Checks as values, and the runner that runs them and skips what rests on a failed one."""
+"""Checks as values, and the runner, which skips a check if one that it needs has failed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,17 +14,17 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that can be checked."""
+    """A check."""
 
     name: str
     needs: tuple[str, ...]
-    """Names of the checks that this one rests on; they come before it."""
+    """Names of the checks that this one needs; they come before it."""
     probe: Callable[[], Awaitable[str]]
     """Return what was found, raise a Failure if something is wrong, or raise Skipped."""
 
 
 class State(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     OK = "ok"
     FAILED = "failed"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one check ended."""
+    """The result of one check."""
 
     name: str
     state: State

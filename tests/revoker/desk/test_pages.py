@@ -163,7 +163,7 @@ def test_discards_only_if_one_is_sure(desk: Browser, seeded: OneQueue, record: P
     """It says what else carries each session, warns where nothing does, and wants a tick."""
     assert seeded.revoker("publish", "a").code == 0
     plan = desk.post("/plans", action="discard", reason="One")
-    assert "nothing else carries 1 of these 2" in plan.text
+    assert "no other known message carries 1 of these 2" in plan.text
     assert "a message that is active" in plan.text
     (path,) = re.findall(r'action="(/plans/\w+)"', plan.text)
     refused = desk.post(path)
