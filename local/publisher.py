@@ -106,7 +106,7 @@ def _status(status: int, code: str | None, count: int | None = None, **more: Any
 
 
 def _odd(chance: random.Random) -> Iterator[Planned]:
-    """Yield messages with wrong informative members: their sessions are deleted all the same."""
+    """Yield messages with wrong informative members, whose sessions are still deleted."""
     odd = "odd: "
     for name, value in (
         ("sessionType null", {"sessionType": None}),

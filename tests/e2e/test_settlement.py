@@ -97,7 +97,7 @@ async def test_lost_lock_is_told(desk: Desk) -> None:
     with pytest.raises(LockLost):
         await desk.settlement.dead_letter(delivery, REASON)
     _, another = await desk.deliver()
-    await desk.settlement.dead_letter(another, REASON)  # the connection is as good as before
+    await desk.settlement.dead_letter(another, REASON)  # the connection works as before
 
 
 @pytest.mark.parametrize("how", ["/disconnect", "/detach"])
@@ -115,7 +115,7 @@ async def test_lost_connection_is_opened_anew(desk: Desk, how: str) -> None:
 
 @pytest.mark.parametrize("operation", ["update-disposition", "schedule-message"])
 async def test_refusal_is_told_and_loses_nothing(desk: Desk, operation: str) -> None:
-    """When the broker refuses, the caller is told; when it does not any more, all is well."""
+    """When the broker refuses, the caller gets an error; afterwards, the operation works."""
     _, delivery = await desk.deliver()
     revocation = Revocation(delivery, 48, lambda: 0.0)
 

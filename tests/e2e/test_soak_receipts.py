@@ -79,7 +79,7 @@ def sent_at(evidence: Evidence, seq: int, receipt: dict[str, Any], what: str) ->
 
 
 def test_right_receipts_pass() -> None:
-    """Each ending has its receipt, and the broker's own may be told afterwards; off, nothing counts."""
+    """Each end has its receipt, also the broker's own afterwards; switched off, nothing counts."""
     verdict = Verdict()
     check_receipts(GOOD, verdict)
     assert len(verdict.bars) == 5

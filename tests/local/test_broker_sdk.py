@@ -74,7 +74,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
 
 @dataclass(frozen=True)
 class Opened:
-    """A queue of one's own and clients that are connected to it."""
+    """A fresh queue and clients that are connected to it."""
 
     queue: str
     client: ServiceBusClient
@@ -154,7 +154,7 @@ def stack(opener: Opener) -> Iterator[ExitStack]:
 
 @pytest.fixture
 def queue(opened: Opened) -> str:
-    """A queue of one's own."""
+    """A fresh queue."""
     return opened.queue
 
 
@@ -185,7 +185,7 @@ def unused_brief() -> Iterator[str]:
 
 @pytest.fixture
 def brief(unused_brief: Iterator[str]) -> str:
-    """A queue of one's own with locks of 0.3 s and two deliveries."""
+    """A fresh queue with locks of 0.3 s and two deliveries."""
     return next(unused_brief)
 
 
@@ -323,7 +323,7 @@ def test_delivery_annotations_come_through_with_the_lock_token(
 def test_a_message_without_an_id_gets_one(
     sender: ServiceBusSender, receiver: ServiceBusReceiver
 ) -> None:
-    """Each gets an id of its own, so that none is taken for a duplicate."""
+    """Each gets a different id, so that none counts as a duplicate."""
     sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
     ids = {one(receiver).message_id, one(receiver).message_id}
     assert len(ids) == 2
@@ -519,7 +519,7 @@ def test_dead_letters_settle_by_lock_token_too(
     dead_letters: ServiceBusReceiver,
     queue: str,
 ) -> None:
-    """The dead-letter queue has a management node of its own."""
+    """The dead-letter queue has a separate management node."""
     sender.send_messages(ServiceBusMessage("a"))
     receiver.dead_letter_message(one(receiver), reason="R")
     assert [m.dead_letter_reason for m in dead_letters.peek_messages(5)] == ["R"]
@@ -555,7 +555,7 @@ def test_scheduled_messages_arrive_on_time(
 
 
 def test_batches_are_unpacked(sender: ServiceBusSender, receiver: ServiceBusReceiver) -> None:
-    """Each message of a batch arrives by itself; a batch of one is no exception."""
+    """Each message of a batch arrives separately, also in a batch of one."""
     for size in (1, 20):
         batch = sender.create_message_batch()
         for n in range(size):
@@ -627,7 +627,7 @@ def test_only_valid_tokens_open_anything(broker: BrokerProcess, queue: str) -> N
 
 
 def test_rights_are_enforced(broker: BrokerProcess, stack: ExitStack, queue: str) -> None:
-    """Who may only send cannot receive, and the other way round."""
+    """A key that may only send cannot receive, and vice versa."""
     may_send = connect(broker.with_key("sender", "c2Vu"))
     stack.enter_context(may_send.get_queue_sender(queue)).send_messages(ServiceBusMessage("a"))
     may_listen = connect(broker.with_key("listener", "bGlz"))

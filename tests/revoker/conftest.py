@@ -97,7 +97,7 @@ def _unused_queues() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class OneQueue:
-    """A queue of its own for one test."""
+    """A fresh queue for one test."""
 
     broker: BrokerProcess
     name: str
@@ -173,7 +173,7 @@ def _seeded(queue: OneQueue) -> OneQueue:
 
 @pytest.fixture
 def seeded(queue: OneQueue) -> OneQueue:
-    """A queue of its own for one test, with the four dead letters of LETTERS."""
+    """A fresh queue for one test, with the four dead letters of LETTERS."""
     return _seeded(queue)
 
 

@@ -76,7 +76,7 @@ def test_names_an_endpoint_that_does_not_exist(cloud: CloudThread) -> None:
 
 
 def test_session_names_the_setting_for_an_unknown_cloud(cloud: CloudThread) -> None:
-    """Nobody is asked for a token for an endpoint whose scope is not known."""
+    """No token is requested for an endpoint whose scope is unknown."""
     environment = cloud.cloud.environment | {"FACE_ENDPOINT": "https://face.contoso.com"}
     ran = revoker(environment, "session", "s-1")
     assert ran.code == 2
@@ -200,7 +200,7 @@ def test_names_the_right_to_receive_that_is_missing(cloud: CloudThread, queue: O
 
 
 def test_names_a_namespace_that_cannot_be_reached(cloud: CloudThread) -> None:
-    """For a closed port, the remedy names the port, and the Face API is checked all the same."""
+    """For a closed port, the remedy names the port, and the Face API is still checked."""
     name, detail, action = the_fault(cloud.cloud.environment | at("127.0.0.1:9"))
     assert (name, "127.0.0.1:9" in detail, "port 9" in action) == ("Service Bus TLS", True, True)
     assert action.endswith("and ServiceBusConnection.")
@@ -293,7 +293,7 @@ def ask(cloud: CloudThread, *arguments: str) -> Ran:
 
 
 def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
-    """The exit code is 1 if it exists, under either type, 0 if it is gone, 3 if nobody can tell."""
+    """The exit code is 1 if it exists, under either type, 0 if it is gone, 3 if it is unknown."""
     body = {"ids": ["a-session"], "type": "liveness"}
     cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", body)
     found = ask(cloud, "a-session", "--json")

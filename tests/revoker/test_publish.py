@@ -48,8 +48,8 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     assert len(traces) == 251
 
 
-def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
-    """What is published again is not dropped, whatever became of the first message."""
+def test_each_run_is_a_new_publication(queue: OneQueue) -> None:
+    """A session that is published again is not dropped, whatever the first outcome."""
     for _ in range(2):
         assert queue.revoker("publish", "a", "b").code == 0
     assert queue.counts["active"] == 4
@@ -82,7 +82,7 @@ def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
 
 
 def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
-    """A publisher that may only send is told nothing of other messages, and publishes."""
+    """A publisher that may only send sees no other messages, and publishes."""
     environment = queue.environment | {
         "ServiceBusConnection": queue.broker.with_key("sender", "c2Vj")
     }

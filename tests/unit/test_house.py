@@ -1,4 +1,4 @@
-"""The house: which room may know which, and what is loaded by whom."""
+"""The structure: which module may import which, and what an import loads."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ PACKAGES = [
     name for name in ("delete_session", "revoker", "local", "bench") if (ROOT / name).is_dir()
 ]
 
-# From the street up: each room may import those in the lines below its own.
+# Each module may import those in the lines below its line.
 LAYERS = (
     {"app"},
     {"handler"},
@@ -28,12 +28,12 @@ FOUNDATIONS = {
     *("cloud_events", "lenient_json"),
     *("connection", "endpoint", "proxy", "binding"),
 }
-"""Know nothing of the layers; any of them may rest on these."""
+"""Import none of the layers; all layers may import these."""
 PURE = (
     *("decision", "message", "verdict", "contract", "receipt"),
     *("cloud_events", "lenient_json"),
 )
-"""Do no input or output: nothing but the standard library and msgspec is loaded with them."""
+"""Do no input or output: importing them loads only the standard library and msgspec."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def rooms(imports: grimp.ImportGraph, room: str) -> set[str]:
 
 
 def test_no_two_modules_import_each_other(imports: grimp.ImportGraph) -> None:
-    """There is no circle of imports in any package, not even one for types only."""
+    """There is no import cycle in any package, not even for types only."""
     arrows = {name: imports.find_modules_directly_imported_by(name) for name in imports.modules}
     try:
         TopologicalSorter(arrows).prepare()
@@ -69,14 +69,14 @@ def test_imports_run_downwards(imports: grimp.ImportGraph) -> None:
     for number, layer in enumerate(LAYERS):
         beneath = set().union(*LAYERS[number + 1 :]) | FOUNDATIONS
         for room in layer:
-            # Of its own floor, a room may use what is beside it where no circle comes of it.
+            # A module may also import others of its line; the test for cycles bounds that.
             assert rooms(imports, room) <= beneath | layer, room
     for room in FOUNDATIONS:
         assert rooms(imports, room) <= FOUNDATIONS, room
 
 
 def test_nothing_deployed_imports_what_is_not(imports: grimp.ImportGraph) -> None:
-    """The function does not know its command, its local cloud or its benchmarks."""
+    """The function imports neither its command, its local cloud nor its benchmarks."""
     for name in imports.modules:
         if name.partition(".")[0] == "delete_session":
             found = imports.find_modules_directly_imported_by(name)
@@ -84,7 +84,7 @@ def test_nothing_deployed_imports_what_is_not(imports: grimp.ImportGraph) -> Non
 
 
 def test_local_cloud_does_not_reach_into_the_function(imports: grimp.ImportGraph) -> None:
-    """The local cloud starts the app as the platform does, and imports nothing of it."""
+    """The local cloud starts the app as the platform does, and does not import it."""
     for name in imports.modules:
         if name.partition(".")[0] == "local":
             found = imports.find_modules_directly_imported_by(name)

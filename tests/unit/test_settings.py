@@ -169,7 +169,7 @@ def test_scope_follows_the_endpoint_or_is_given(environment: dict[str, str], sco
 
 
 def test_wrong_scope_is_the_one_problem() -> None:
-    """Where the scope that is given is wrong, nobody is asked to give one."""
+    """A wrong scope is one problem, not also a missing one."""
     environment = {"FACE_ENDPOINT": "https://face.contoso.com", "FACE_TOKEN_SCOPE": "contoso"}
     [problem] = problems({**RIGHT, **environment})
     assert problem.startswith("FACE_TOKEN_SCOPE must be a scope that ends with /.default")
@@ -198,7 +198,7 @@ def test_numbers_tell_their_unit_in_the_name() -> None:
 
 
 def test_receipts_are_off_unless_they_have_a_queue() -> None:
-    """Nobody is told anything by default; a queue or a topic of the namespace may be named."""
+    """Receipts are off by default; the setting names a queue or a topic of the namespace."""
     assert Settings.from_environment(RIGHT).outcome_queue is None
     named = Settings.from_environment({**RIGHT, "OUTCOME_QUEUE": "session-outcomes"})
     assert named.outcome_queue == "session-outcomes"

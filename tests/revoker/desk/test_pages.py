@@ -106,7 +106,7 @@ def test_ages_divide_time() -> None:
 def test_a_dead_letter_has_its_history_and_its_body_on_request(
     desk: Browser, seeded: OneQueue
 ) -> None:
-    """Properties and history are shown at once; the body only to whoever asks for it."""
+    """Properties and history are shown at once, the body only on request."""
     number = seeded.messages(dead=True)[0]["sequence_number"]
     page = desk.text(f"/dead-letters/{number}")
     assert "first enqueued" in page
