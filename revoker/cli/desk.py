@@ -23,7 +23,7 @@ _NEEDED = ("jinja2", "starlette", "uvicorn")
 
 def desk(
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="On which to listen. Default: a free one.")
+        int, typer.Option(min=0, max=65_535, help="Port to listen on. Default: a free one.")
     ] = 0,
     record: RecordFile = None,
     namespace: Namespace = None,
