@@ -13,12 +13,28 @@ ARGS ?=
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Only one make sets up at a time: the lock is on the file of pins, and whoever waited finds the work done.
+LOCK := import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_RDONLY); os.set_inheritable(lock, True); \
+	fcntl.flock(lock, fcntl.LOCK_EX); os.execvp("bash", ["bash", "-c", sys.argv[2]])
+# $(1): the environment's folder, $(2): its pins
+define SET_UP
+set -euo pipefail; \
+if [ $(1)/.ready -nt $(2) ]; then exit; fi; \
+count=$$(grep -c "==" $(2)); collected=0; \
+"$(PYTHON)" -m venv --clear $(1); \
+$(1)/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r $(2) 2> >(grep -v "^WARNING" >&2) | while read -r line; do \
+	case "$$line" in \
+		Collecting*) collected=$$((collected + 1)); if ((collected % 10 == 0)); then echo "  $$SECONDS s: $$collected of $$count packages found"; fi;; \
+		Installing*) echo "  $$SECONDS s: installing";; \
+	esac; \
+done; \
+touch $(1)/.ready; echo "  $$SECONDS s: done"
+endef
+
 $(READY): requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
-	@"$(PYTHON)" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@touch $@
+	@"$(PYTHON)" -c '$(LOCK)' $< '$(call SET_UP,$(VENV),$<)'
 
 run: $(READY) ## the whole job on this machine: ARGS="--messages 200 --serve ..."
 	@$(BIN)/python -m local.run $(ARGS)
@@ -34,9 +50,9 @@ ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--
 
 # The tests start hundreds of processes: each module is compiled once for all of them.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(READY) ## every check: lint, types, tests, coverage
+test: $(READY) ## every check: lint, types, tests, coverage; some of the tests: ARGS=tests/unit/test_x.py
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(if $(ARGS),,--cov --cov-report=term) $(ARGS)
 
 peers: $(READY) ## the broker against clients and tests of others, downloaded: ARGS="--only javascript ..."
 	@$(BIN)/python -m tests.peers $(ARGS)
@@ -46,9 +62,7 @@ CHECKOV := .venv-checkov
 CHECKOV_READY := $(CHECKOV)/.ready
 $(CHECKOV_READY): infra/requirements-checkov.txt $(READY)
 	@echo "setting up $(CHECKOV) (once)"
-	@$(BIN)/python -m venv --clear $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r infra/requirements-checkov.txt
-	@touch $@
+	@"$(PYTHON)" -c '$(LOCK)' $< '$(call SET_UP,$(CHECKOV),$<)'
 
 infra: $(READY) $(CHECKOV_READY) ## every check of the infrastructure that needs no Azure account
 	@$(BIN)/python -m pytest tests/infra $(ARGS)

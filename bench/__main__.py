@@ -1,6 +1,6 @@
 """How fast, how cheap and how small the function is next to what people would use instead.
 
-It prints tables and writes `latest.json`, with every sample and the bars, and the charts.
+It prints tables and writes `latest.json`, with all samples and thresholds, and the charts.
 """
 
 import argparse
@@ -17,42 +17,42 @@ from rich.console import Console
 from bench import cold, cost, drain, receipts, scaling, storm, throughput
 from bench.charts import caption, draw
 from bench.harness import OURS, ROOT, median, provenance, serve
-from bench.tables import SHOW, all_tables, show_bars, show_cost
+from bench.tables import SHOW, all_tables, show_cost, show_thresholds
 from local.report.outputs import output_file, output_folder
 from local.report.page import Chart, Page
 
 SECTIONS = ("throughput", "scaling", "drain", "cold", "receipts", "storm")
 WHOLE, PARTIAL = ROOT / "bench" / "results", ROOT / "build" / "bench"
-"""Where results go: only those of a whole run replace the committed ones."""
+"""The folder for results: only a whole run replaces the committed ones."""
 
 
 async def measure(section: str, *, quick: bool) -> tuple[Any, list[dict[str, Any]]]:
-    """Measure one section; return its figures and its bars."""
+    """Measure one section; return its figures and its thresholds."""
     if section == "storm":
         stormed = await storm.measure(50 if quick else 1000)
-        return stormed, storm.bars(stormed)
+        return stormed, storm.thresholds(stormed)
     async with serve() as server:
         match section:
             case "throughput":
                 samples = await throughput.measure(server, quick=quick)
-                return samples, throughput.bars(samples)
+                return samples, throughput.thresholds(samples)
             case "scaling":
                 points = await scaling.measure(server, quick=quick)
-                return points, scaling.bars(points)
+                return points, scaling.thresholds(points)
             case "drain":
                 drained = await drain.measure(server, quick=quick)
-                return drained, drain.bars(drained)
+                return drained, drain.thresholds(drained)
             case "receipts":
                 return await receipts.measure(server, quick=quick), []
             case _:
                 started = await cold.measure(server.environment, ROOT, 5 if quick else 9)
-                return started, cold.bars(started)
+                return started, cold.thresholds(started)
 
 
-def judged(bar: dict[str, Any]) -> dict[str, Any]:
-    """The bar, with whether it holds."""
-    value, bound = bar["value"], bar["bound"]
-    return {**bar, "ok": value >= bound if bar["at"] == "least" else value <= bound}
+def judged(threshold: dict[str, Any]) -> dict[str, Any]:
+    """The threshold, with whether it is met."""
+    value, bound = threshold["value"], threshold["bound"]
+    return {**threshold, "ok": value >= bound if threshold["at"] == "least" else value <= bound}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,10 +88,10 @@ async def measure_all(
     """Measure, and print each section when it is done; return all results."""
     began = time.monotonic()
     results: dict[str, Any] = {"measured": provenance(arguments)}
-    bars: list[dict[str, Any]] = []
+    thresholds: list[dict[str, Any]] = []
     for section in options.only or SECTIONS:
         results[section], found = await measure(section, quick=options.quick)
-        bars += map(judged, found)
+        thresholds += map(judged, found)
         console.print(SHOW[section](results[section]))
     if "throughput" in results:
         results["cost"] = cost.model(
@@ -106,9 +106,9 @@ async def measure_all(
             face_milliseconds=options.face_milliseconds,
         )
         console.print(show_cost(results["cost"]))
-    results["bars"] = bars
+    results["thresholds"] = thresholds
     results["measured"]["seconds"] = round(time.monotonic() - began)
-    console.print(show_bars(bars))
+    console.print(show_thresholds(thresholds))
     return results
 
 
@@ -116,18 +116,18 @@ def read(path: Path) -> dict[str, Any]:
     """Return the results in a file.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the file has no results.
     """
     try:
         results: dict[str, Any] = json.loads(path.read_text())
-        _ = results["measured"]["command"], results["bars"]
+        _ = results["measured"]["command"], results["thresholds"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"no results of make bench in {path}: {error}") from None
     return results
 
 
 async def main(arguments: Sequence[str]) -> int:
-    """Measure, print, write; return 1 if a bar does not hold."""
+    """Measure, print, write; return 1 if a threshold is not met."""
     made = parser()
     options = made.parse_args(arguments)
     console = Console(width=max(Console().width, 120))
@@ -153,18 +153,18 @@ async def main(arguments: Sequence[str]) -> int:
         f"{caption(results['measured'])} · {results['measured']['seconds']} s; written to {out}",
         highlight=False,
     )
-    return 0 if all(bar["ok"] for bar in results["bars"]) else 1
+    return 0 if all(threshold["ok"] for threshold in results["thresholds"]) else 1
 
 
 def page(results: dict[str, Any], drawn: Sequence[Chart]) -> Page:
     """Return what `--html` writes."""
-    missed = [bar["name"] for bar in results["bars"] if not bar["ok"]]
+    missed = [threshold["name"] for threshold in results["thresholds"] if not threshold["ok"]]
     return Page(
         title="How fast, how cheap and how small",
         verdict=(
-            f"[red]{len(missed)} of {len(results['bars'])} bars do not hold[/red]"
+            f"[red]{len(missed)} of {len(results['thresholds'])} thresholds are not met[/red]"
             if missed
-            else f"[green]all {len(results['bars'])} bars hold[/green]"
+            else f"[green]all {len(results['thresholds'])} thresholds are met[/green]"
         ),
         provenance=caption(results["measured"]),
         tables=all_tables(results),

@@ -11,7 +11,7 @@ _OURS = {OURS: charts.GREEN, UNPATCHED: charts.BLUE}
 
 
 def caption(measured: dict[str, Any]) -> str:
-    """Say by which command, when and where the results were measured."""
+    """Return the command, time and machine of the measurement."""
     return (
         f"{measured['command']} · {measured['date'][:10]} · {measured['machine']}, "
         f"load {measured['load_average']} · Python {measured['python']}"

@@ -1,7 +1,7 @@
 """Cold start: from the start of the process to the end of the first message.
 
 As a module, `python -m bench.cold (--app DIRECTORY | --imports NAME,…)`, it is the measured process:
-it prints one line of JSON with the seconds since its start at which it had come so far.
+it prints one line of JSON with the seconds from its start to each step.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = ("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec")
-"""What the first message cannot be done without."""
+"""The imports that the first message needs."""
 LATER = ("azure.servicebus", "uamqp")
-"""What the first message does not need."""
+"""The imports that the first message does not need."""
 _STARTED = "BENCH_STARTED"
 
 
 async def main(arguments: Sequence[str]) -> int:
-    """Be the measured process."""
+    """Run as the measured process."""
     parser = argparse.ArgumentParser(prog="python -m bench.cold", description=__doc__)
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--app", type=Path)
@@ -88,7 +88,7 @@ async def _run(arguments: list[str], environment: dict[str, str], root: Path) ->
 
 
 async def _imports(environment: dict[str, str], root: Path) -> dict[str, float]:
-    """Milliseconds that the modules of each package take by themselves, the largest first."""
+    """Milliseconds of each package's own modules, the largest first."""
     command = ["-X", "importtime", "-m", "bench.cold", "--app", "."]
     _, errors = await _run(command, environment, root)
     by_package: Counter[str] = Counter()
@@ -104,8 +104,8 @@ def _package(module: str) -> str:
     return ".".join(parts[:2]) if parts[0] in ("azure", "google") else parts[0]
 
 
-def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What must hold, in CPU time: nearly all of a cold start is, and it is fair on a busy machine."""
+def thresholds(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The thresholds, in CPU time: it is nearly all of a cold start, and independent of the load."""
     samples = found["samples"]
     pairs = list(zip(samples["this function"], samples["bare imports"], strict=True))
 

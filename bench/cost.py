@@ -1,4 +1,4 @@
-"""What a million revocations cost, from measured figures and a price list given as parameters."""
+"""The cost of a million revocations, from measured figures and a price list."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Of the Flex Consumption plan, on demand; look yours up, they differ by region and currency."""
+    """Prices of the Flex Consumption plan, on demand; they differ by region and currency."""
 
     per_gigabyte_second: float
     per_million_executions: float
@@ -20,7 +20,7 @@ def model(
     """The bill for a million messages, with its arithmetic as text.
 
     An instance is billed for the time in which at least one message is in flight, whatever the
-    number of messages. So the pace decides, not the CPU time: the Face API's quota when a backlog
+    number of messages. So the rate decides, not the CPU time: the Face API's quota when a backlog
     is drained, the call's own duration when messages come one by one.
 
     Args:

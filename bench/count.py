@@ -1,4 +1,4 @@
-"""Counts what a message costs in Python calls and suspensions: figures that no busy machine sways.
+"""Counts the Python calls and suspensions of a message: figures independent of the machine's load.
 
     python -m bench.count --app DIRECTORY [--messages 200]
 

@@ -7,18 +7,17 @@ from bench.harness import OURS, PEERS, Server, Subject, cpu_microseconds, median
 
 CHUNK = 1000
 _IN_FLIGHT = 64
-_WARM_UP = 10_000  # for the connections and for the rate limiter, which starts slowly
+_WARM_UP = 10_000  # for the connections and the rate limiter
 _MEBIBYTE = 1 << 20
 
 
 async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
     """Cost per message by size of the drain, and resident bytes after each 1,000 messages.
 
-    The same process drains everything one after the other, so that a cost that grew with what has
-    been drained would show. Before and after, a control runs at the same time on the same core: a
-    second process of the same function that drains nothing in between. What the machine does at that
-    moment, and what makes one process a little slower than another, is in both. The peer is there
-    for its memory.
+    The same process drains everything in turn, so that a cost that grows with the drained messages
+    shows. Before and after, a control runs at the same time on the same core: a
+    second process of the same function that drains nothing in between. The machine's load is
+    in both. The peer is there for its memory.
     """
     chunks_in_all, pairs = (12, 8) if quick else (100, 20)
     sdk = next(iter(PEERS))
@@ -61,7 +60,7 @@ async def _chunk(ours: Subject) -> dict[str, float]:
 
 
 async def _beside(ours: Subject, control: Subject, pairs: int) -> list[float]:
-    """Run both at the same time; return what a message costs as parts of the control's."""
+    """Run both at the same time; return the cost of a message relative to the control's."""
     parts = []
     with one_core(ours, control):
         for _ in range(pairs):
@@ -79,8 +78,8 @@ def _cost(chunks: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What must hold."""
+def thresholds(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The thresholds."""
     chunks, sdk = found["chunks"], next(iter(PEERS))
     before, after = (median(found["parts_of_control"][when]) for when in ("before", "after"))
     grown = chunks[-1]["rss_bytes"] - chunks[9]["rss_bytes"]

@@ -28,7 +28,7 @@ async def aiohttp_call() -> Call:
 
 
 async def streams_call() -> Call:
-    """A DELETE written by hand to asyncio streams: about what the machine can do at all."""
+    """A DELETE written to asyncio streams: about the machine's limit."""
     host, _, port = os.environ["FACE_ENDPOINT"].removeprefix("http://").partition(":")
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     rest = f" HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {_TOKEN}\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Starts the loopback server and the measured processes, and says where a figure came from."""
+"""Starts the loopback server and the measured processes, and records the origin of figures."""
 
 import asyncio
 import contextlib
@@ -43,12 +43,12 @@ class Subject:
     async def run(
         self, messages: int, concurrency: int, burn_microseconds: float = 0.0
     ) -> dict[str, Any]:
-        """Run a batch; return what it took, as `bench.subject` tells it.
+        """Run a batch; return its cost, as `bench.subject` reports it.
 
         Args:
-            messages: how many.
-            concurrency: how many at a time.
-            burn_microseconds: CPU time to burn for each message besides; of floors only.
+            messages: number of messages.
+            concurrency: number of messages in flight.
+            burn_microseconds: extra CPU time for each message; for floors only.
 
         Raises:
             RuntimeError: an invocation failed, so that the figures mean nothing.
@@ -74,7 +74,7 @@ class Server:
     process: asyncio.subprocess.Process
 
     async def latency(self, milliseconds: float) -> None:
-        """Answer after so long."""
+        """Answer after this latency."""
         host, _, port = self.endpoint.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"POST /latency/{milliseconds} HTTP/1.1\r\n\r\n".encode())
@@ -83,7 +83,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """App settings for a variant: all as deployed, but for the pacing, which is opened up."""
+        """App settings for a variant: as deployed, but without a rate limit."""
         return {
             **os.environ,
             "FACE_ENDPOINT": self.endpoint,
@@ -147,8 +147,8 @@ async def _line(process: asyncio.subprocess.Process) -> Any:
 def one_core(*subjects: Subject) -> Iterator[None]:
     """Keep these processes on the same core, where each gets the same part of its time.
 
-    On a busy machine, what two processes get on different cores can differ by several times. Systems
-    that cannot do it leave the processes where they are.
+    On a busy machine, two cores can give processes very different shares. Systems without this call
+    leave the processes where they are.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -169,12 +169,12 @@ def _set_cores(subjects: Sequence[Subject], cores: Set[int]) -> None:
 
 
 def median(samples: Sequence[float]) -> float:
-    """Of the samples."""
+    """Median of the samples."""
     return statistics.median(samples)
 
 
 def spread(samples: Sequence[float]) -> float:
-    """Interquartile range as a part of the median."""
+    """Interquartile range ÷ median."""
     if len(samples) < 2:
         return 0.0
     quarters = statistics.quantiles(samples, n=4, method="inclusive")
@@ -182,12 +182,12 @@ def spread(samples: Sequence[float]) -> float:
 
 
 def cpu_microseconds(batch: Mapping[str, Any]) -> float:
-    """Of one message of the batch."""
+    """CPU time of one message of the batch."""
     return float(batch["cpu_seconds"] / batch["messages"] * 1e6)
 
 
 def provenance(arguments: Sequence[str]) -> dict[str, Any]:
-    """Where and how the figures were measured."""
+    """The origin of the figures."""
     packages = ("azure-functions-runtime", "azure-functions", "httpx", "aiohttp", "msgspec")
     peers = ("azure-ai-vision-face", "requests", "azure-identity")
     shown = " ".join(arguments)

@@ -1,4 +1,4 @@
-"""What a message costs with receipts on and off, in turn, round after round."""
+"""The cost of a message with receipts on and off, in turn, round after round."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from local.cloud import QUEUE_PROPERTIES, Service
 
 OFF, ON = "receipts off", "receipts on"
 IN_FLIGHT = 16
-"""As many as the host hands over at a time."""
+"""The host's number of concurrent messages."""
 _OUTCOMES = "session-outcomes"
 _WARM_UP = {OFF: 10_000, ON: 1000}
 _BATCHES = {OFF: 1000, ON: 300}

@@ -1,10 +1,10 @@
 """Throughput against messages in flight, at latencies like the real Face API's.
 
-Where nothing but the latency and the CPU holds a message up, messages per second are in flight ÷
-latency, up to what a core can do. How close anything comes to that depends on what else the machine
-does, so the bar compares the function with a floor that runs at the same time on the same core: the
-bare HTTP call, which then burns as much CPU time as the function takes for a message. Whatever slows
-the machine slows both; a lock, a pool or a limit of the function's own slows the function alone.
+If only the latency and the CPU delay a message, messages per second are in flight ÷ latency, up to
+the limit of a core. Because that also depends on the machine's load, the threshold compares the
+function with a floor that runs at the same time on the same core: the bare HTTP call, which then
+burns as much CPU time as the function takes for a message. The load slows both; a lock, a pool or a
+limit in the function slows only the function.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from typing import Any
 from bench.harness import FLOORS, OURS, Server, Subject, cpu_microseconds, median, one_core
 
 LATENCIES = (5, 50, 500)
-"""Milliseconds."""
+"""Latencies in milliseconds."""
 IN_FLIGHT = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 DECISIVE = 50
-"""The latency in milliseconds at which the bar is."""
+"""The latency of the threshold, in milliseconds."""
 ALONE, PAIRS = 3, 5
 _SECONDS = 0.6
-"""Aim of one batch."""
+"""Target duration of one batch."""
 
 
 async def measure(server: Server, *, quick: bool) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ async def measure(server: Server, *, quick: bool) -> list[dict[str, Any]]:
 
 async def _point(subject: Subject, floor: Subject, latency: int, in_flight: int) -> dict[str, Any]:
     rounds = max(4, round(_SECONDS / latency * 1000))
-    # No more than the core can do in that time.
+    # At most what the core can do in that time.
     messages = in_flight * min(rounds, max(4, round(3000 * _SECONDS / in_flight)))
     alone = [await subject.run(messages, in_flight) for _ in range(ALONE)]
     rates = [messages / batch["seconds"] for batch in alone]
@@ -61,22 +61,22 @@ async def _point(subject: Subject, floor: Subject, latency: int, in_flight: int)
 
 
 async def _pairs(subject: Subject, floor: Subject, messages: int, in_flight: int) -> list[float]:
-    """Run both at the same time; return the function's rate as parts of the floor's."""
+    """Run both at the same time; return the function's rate relative to the floor's."""
     burn = 0.0
     parts = []
     for number in range(PAIRS + 1):
         batch, floor_batch = await asyncio.gather(
             subject.run(messages, in_flight), floor.run(messages, in_flight, burn)
         )
-        # What the bare call itself takes varies with the load, too.
+        # The bare call's own time varies with the load, too.
         burn = max(0.0, cpu_microseconds(batch) - (cpu_microseconds(floor_batch) - burn))
-        if number:  # the first pair only tells how much to burn
+        if number:  # the first pair only measures how much to burn
             parts.append(floor_batch["seconds"] / batch["seconds"])
     return parts
 
 
-def bars(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What must hold."""
+def thresholds(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The thresholds."""
     decisive = [
         point
         for point in points

@@ -1,8 +1,8 @@
-"""A Face API and an identity endpoint that cost next to nothing, so that the client is measured.
+"""A minimal Face API and identity endpoint, so that the client dominates the measurement.
 
 `DELETE …` is answered with 200 and no body, at once or after a latency; `GET /msi/token…` with a
-token; `POST /latency/MILLISECONDS` changes the latency. It checks nothing: `local/face/` is the
-one that behaves like the real one.
+token; `POST /latency/MILLISECONDS` changes the latency. It checks nothing; `local/face/`
+behaves like the real API.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from local.service import announce, stopped
+from local.broker.serving import announce, stopped
 
 _DELETED = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
@@ -23,7 +23,7 @@ class Server(asyncio.Protocol):
     """One connection: requests without a body, one after the other."""
 
     latency = 0.0
-    """Seconds before a DELETE is answered; of all connections."""
+    """Seconds before a DELETE is answered, on all connections."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -56,7 +56,7 @@ class Server(asyncio.Protocol):
             Server.latency = float(path.rpartition(b"/")[2]) / 1000
         else:
             expires = int(time.time()) + 86_400
-            token = "e" * 1200  # as long as a real one: it goes into every request
+            token = "e" * 1200  # as long as a real one, because it is in every request
             body = json.dumps(
                 {
                     "access_token": token,

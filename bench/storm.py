@@ -1,4 +1,4 @@
-"""The storm of revocations of `make soak`, for this function and for a naive one."""
+"""A burst of revocations as in `make soak`, for this function and for a naive one."""
 
 import asyncio
 import random
@@ -12,8 +12,8 @@ from local.soak.live import Live, steady
 from local.soak.stage import Stage, open_stage
 
 FACE_RATE, LIVE_RATE = 10, 5
-"""Calls per second: the default limit of a Standard Face resource, and what live verification takes
-of it throughout."""
+"""Calls per second: the default limit of a Standard Face resource, and the constant share of live
+verification."""
 APPS = {
     "this function": ROOT,
     "naive: raise on error": ROOT / "bench" / "peers" / "naive",
@@ -21,12 +21,12 @@ APPS = {
 
 
 async def measure(messages: int) -> dict[str, dict[str, Any]]:
-    """What becomes of so many messages that arrive at once, by variant."""
+    """The outcome of `messages` that arrive at once, by variant."""
     return {name: await _storm(app, messages) for name, app in APPS.items()}
 
 
 BROKER_LATENCY_MS = 15
-"""What an operation takes at a service that is not on this machine, for all variants alike."""
+"""Simulated latency of the broker, the same for all variants."""
 
 
 async def _storm(app: Path, messages: int) -> dict[str, Any]:
@@ -68,8 +68,8 @@ async def _ended(stage: Stage, live: Live, seconds: float) -> dict[str, Any]:
     }
 
 
-def bars(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What must hold for this function."""
+def thresholds(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The thresholds of this function."""
     ours = found["this function"]
     return [
         {

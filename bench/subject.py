@@ -1,11 +1,11 @@
-"""One variant in a process of its own: it runs batches on demand and tells what they cost.
+"""One variant in a separate process: it runs batches on demand and reports their cost.
 
     python -m bench.subject (--app DIRECTORY | --floor NAME)
 
 A line of JSON on standard input, `{"messages": 4000, "concurrency": 16, "burn_microseconds": 0}`, runs
 a batch; the answer is a line of JSON with `seconds`, `cpu_seconds`, `rss_bytes` and `failures`. A floor
-burns so much CPU time for each message besides. A function app is loaded and invoked by the production
-runtime, the way that the platform's native worker does it: the trigger metadata arrive as ready `Datum`
+also burns this CPU time for each message. A function app is loaded and invoked by the production
+runtime, as the platform's native worker does: the trigger metadata arrive as ready `Datum`
 values.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from bench.floor import Call
 
 type Invoke = Callable[[int], Awaitable[bool]]
-"""Does the job for the message with this number, and says whether it worked."""
+"""Processes the message with this number, and returns whether it worked."""
 
 DISTINCT = 256
-"""So many different messages take turns: what is measured is the function, not their making."""
+"""Number of prepared messages, used in turn, so that their construction is not measured."""
 
 
 def metadata(number: int) -> dict[str, object]:
@@ -55,12 +55,12 @@ def metadata(number: int) -> dict[str, object]:
 
 
 def session_id(number: int) -> str:
-    """Of the message with this number."""
+    """Session id of the message with this number."""
     return str(uuid.UUID(int=number << 64 | number, version=4))
 
 
 async def app(directory: Path, distinct: int = DISTINCT) -> Invoke:
-    """Index the app; return what invokes its one function with a message and says if it worked."""
+    """Index the app; return a callable that invokes its function and returns whether it worked."""
     from azure_functions_runtime import native_invocation
     from azure_functions_runtime.bindings.datumdef import Datum
 
@@ -91,7 +91,7 @@ async def app(directory: Path, distinct: int = DISTINCT) -> Invoke:
 
 
 class Floor:
-    """Invokes the bare call, and burns CPU time after it if it is told to."""
+    """Invokes the bare call, and then burns CPU time if required."""
 
     def __init__(self, call: "Call") -> None:
         self._call = call
@@ -110,7 +110,7 @@ class Floor:
 
 
 async def batch(invoke: Invoke, messages: int, concurrency: int) -> dict[str, Any]:
-    """Run so many messages, so many at a time; return what it took."""
+    """Run `messages`, with `concurrency` in flight; return the cost."""
     numbers: Iterator[int] = iter(range(messages))
     failures = 0
 
@@ -132,7 +132,7 @@ async def batch(invoke: Invoke, messages: int, concurrency: int) -> dict[str, An
 
 
 def resident_bytes() -> int:
-    """Resident memory now; where the system does not tell, the most there has been."""
+    """Resident memory now, or its maximum so far where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -142,7 +142,7 @@ def resident_bytes() -> int:
 
 
 def as_deployed() -> None:
-    """Hide what is installed here for development and would be loaded just because it is there.
+    """Hide development packages that would be loaded because they are installed.
 
     httpx imports the parts of its command line, 8 MiB of them, where `click` is installed.
     """
@@ -153,7 +153,7 @@ def quiet_logging() -> None:
     """Log as on the platform, at INFO, but to nowhere.
 
     The HTTP clients' own lines for every request are off for all variants alike. This favours the
-    peers: on the platform they are on unless somebody turns them off.
+    peers, because on the platform they are on by default.
     """
     logging.basicConfig(stream=Path(os.devnull).open("w"), level=logging.INFO)  # noqa: SIM115
     for chatty in ("azure", "httpx", "urllib3"):

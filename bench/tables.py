@@ -34,7 +34,7 @@ def show_throughput(samples: dict[str, Any]) -> Table:
 
 
 def show_scaling(points: list[dict[str, Any]]) -> Table:
-    """Part of the ideal by in flight and latency."""
+    """Fraction of the ideal by in flight and latency."""
     latencies = sorted({point["latency_milliseconds"] for point in points})
     shown = table(
         "Messages per second (part of in flight ÷ latency)",
@@ -109,7 +109,7 @@ def show_receipts(samples: dict[str, Any]) -> Table:
 
 
 def show_storm(found: dict[str, dict[str, Any]]) -> Table:
-    """What became of the storm."""
+    """The outcome of the burst."""
     [any_of_them, *_] = found.values()
     shown = table(
         f"A storm of {any_of_them['messages']:,} at {any_of_them['face_rate']} calls/s,"
@@ -133,13 +133,15 @@ def show_cost(found: dict[str, Any]) -> Table:
     return shown
 
 
-def show_bars(bars: Sequence[dict[str, Any]]) -> Table:
-    """What must hold, and whether it does."""
-    shown = table("Bars", "what", "value", "bound", "holds")
-    for bar in bars:
-        sign = "≥" if bar["at"] == "least" else "≤"
-        mark = "[green]yes[/]" if bar["ok"] else "[red]no[/]"
-        shown.add_row(bar["name"], f"{bar['value']:.2f}", f"{sign} {bar['bound']:g}", mark)
+def show_thresholds(thresholds: Sequence[dict[str, Any]]) -> Table:
+    """The thresholds, and whether they are met."""
+    shown = table("Thresholds", "what", "value", "bound", "holds")
+    for threshold in thresholds:
+        sign = "≥" if threshold["at"] == "least" else "≤"
+        mark = "[green]yes[/]" if threshold["ok"] else "[red]no[/]"
+        shown.add_row(
+            threshold["name"], f"{threshold['value']:.2f}", f"{sign} {threshold['bound']:g}", mark
+        )
     return shown
 
 
@@ -155,6 +157,6 @@ SHOW: dict[str, Callable[[Any], Table]] = {
 
 
 def all_tables(results: dict[str, Any]) -> list[Table]:
-    """Return a table for each section that was measured, and the bars."""
+    """Return a table for each section that was measured, and the thresholds."""
     shown = [show(results[name]) for name, show in SHOW.items() if name in results]
-    return [*shown, show_bars(results["bars"])]
+    return [*shown, show_thresholds(results["thresholds"])]

@@ -19,15 +19,15 @@ from bench.harness import (
 
 CONCURRENCIES = (1, 16, 64)
 MOST = max(CONCURRENCIES)
-# The rate limiter starts slowly, also when opened up, and rises with each success.
+# The first messages warm the connections and the rate limiter up.
 _WARM_UP = {OURS: 10_000, UNPATCHED: 10_000}
 
 
 async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
     """Samples by variant and concurrency: messages per second, CPU microseconds per message.
 
-    Of each peer also `ours_beside`: the function's rate as parts of the peer's, while both run at the
-    same time on the same core with 64 in flight.
+    Each peer also has `ours_beside`: the function's rate ÷ the peer's, while both run at the same time
+    on the same core with 64 in flight.
     """
     rounds, batch_seconds = (5, 0.25) if quick else (7, 0.4)
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -61,7 +61,7 @@ async def measure(server: Server, *, quick: bool) -> dict[str, Any]:
 async def _beside(
     subjects: tuple[Subject, Subject], cpu: list[float], seconds: float, rounds: int
 ) -> list[float]:
-    # As many messages as take the same CPU time, so that both end at about the same time.
+    # Numbers of messages that take the same CPU time, so that both end at about the same time.
     ours, theirs = (max(50, round(seconds * 1e6 / each)) for each in cpu)
     parts = []
     with one_core(*subjects):
@@ -73,8 +73,8 @@ async def _beside(
     return parts
 
 
-def bars(samples: dict[str, Any]) -> list[dict[str, Any]]:
-    """What must hold: beside each peer, and in CPU time against the bare call of the same round."""
+def thresholds(samples: dict[str, Any]) -> list[dict[str, Any]]:
+    """The thresholds: beside each peer, and in CPU time against the bare call of the same round."""
     sdk, httpx, requests = PEERS
     aiohttp = next(iter(FLOORS))
     least = [

@@ -1,4 +1,4 @@
-"""What only the Bicep CLI can tell: that infra/ compiles, is linted, formatted and evaluated.
+"""Checks that need the Bicep CLI: infra/ compiles, and is linted, formatted and evaluated.
 
     python -m infra.check_bicep
 
@@ -30,7 +30,7 @@ REFUSED = {
     "RECEIPT_READER_PRINCIPAL_IDS=me": 'not an object id (a GUID): "me"',
     "ACTION_GROUP_IDS=pager": 'not the resource id of an action group: "pager"',
 }
-"""What is refused before anything is deployed, and a part of what is said."""
+"""Input that is refused before anything is deployed, and a part of the message."""
 
 MISTAKES = (
     ("a module parameter misspelt", "main.bicep", "Quota: faceAccess", "Qouta: faceAccess"),
@@ -45,15 +45,15 @@ MISTAKES = (
     ("a wrong value", "modules/face.bicep", "'SystemAssigned'", "'SystemsAssigned'"),
     ("a role named at run time", "main.bicep", "Id: identity.id", "Id: identity.properties.clientId"),
 )  # fmt: skip
-"""Mistakes that the compiler or the linter finds: name, file, what stands there, what is wrong."""
+"""Mistakes that the compiler or the linter finds: name, file, right text, wrong text."""
 
 
 ORDER = {"faceAccess": "face", "functionApp": "privateEndpoints", "workbook": "monitoring"}
-"""What must not be deployed before what; a snapshot does not tell."""
+"""The order of deployment, which a snapshot does not show."""
 
 
 def unordered() -> Iterator[str]:
-    """Name what might be deployed before what it needs."""
+    """Name resources that might be deployed before their prerequisites."""
     command = ["bicep", "build", "main.bicep", "--stdout"]
     template = json.loads(
         subprocess.run(command, cwd=INFRA, capture_output=True, check=True).stdout
@@ -68,9 +68,9 @@ def unordered() -> Iterator[str]:
 
 
 def said(*command: str, cwd: Path = INFRA) -> str:
-    """Return what the CLI complains about when it is given a command.
+    """Return the CLI's complaints about a command.
 
-    The template goes to standard output; whatever stands on the other is a complaint.
+    The template goes to standard output; everything on standard error is a complaint.
     """
     done = subprocess.run(["bicep", *command], cwd=cwd, capture_output=True, text=True, check=False)
     return done.stderr.strip() or ("failed" if done.returncode else "")
@@ -87,14 +87,14 @@ def unformatted() -> Iterator[str]:
 
 
 def outdated(way: tuple[str, dict[str, str]]) -> str:
-    """Complain if the snapshot of a way to deploy is not what the CLI makes of it now."""
+    """Complain if the snapshot of a way to deploy differs from the CLI's evaluation."""
     path = INFRA / "snapshots" / f"{way[0]}.json"
     current = path.exists() and evaluate(INFRA, way[1]) == path.read_text("utf-8")
     return "" if current else f"{path.relative_to(ROOT)} is not current: run make snapshots"
 
 
 def accepted(variable: str) -> str:
-    """Complain if wrong input is not refused, or not for the right reason."""
+    """Complain if wrong input is not refused, or for another reason."""
     try:
         evaluate(INFRA, dict([variable.split("=", 1)]))
     except Refused as refusal:
@@ -104,7 +104,7 @@ def accepted(variable: str) -> str:
 
 
 def overlooked() -> Iterator[str]:
-    """The seeded mistakes that the CLI does not point at, all made at once."""
+    """The seeded mistakes that the CLI does not report, all made at once."""
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(INFRA, Path(folder) / "infra")
         for name, file, right, wrong in MISTAKES:

@@ -1,4 +1,4 @@
-"""Run checkov over the snapshots and be strict about what it says.
+"""Run checkov over the snapshots and read its report strictly.
 
     python -m infra.check_checkov .venv-checkov/bin/checkov
 
@@ -31,7 +31,7 @@ def suppressions(texts: Iterable[str]) -> set[tuple[str, str]]:
 
 
 def problems_in(report: dict[str, Any], suppressed: set[tuple[str, str]]) -> list[str]:
-    """What is wrong, a line each."""
+    """The problems, one per line."""
     results = report["results"]
     failed = {
         (one["check_id"], one["resource"].rpartition(".")[0]): one
@@ -60,7 +60,7 @@ def main(checkov: str) -> int:
                 "resources": json.loads(path.read_bytes())["resources"],
             }
             (Path(folder) / path.name).write_text(json.dumps(template, indent=1), "utf-8")
-        # Its guidelines would come from the network; the checks are all on board.
+        # Only its guidelines need the network; the checks do not.
         options = ["--framework", "arm", "--skip-download", "--compact", "--output", "json"]
         done = subprocess.run(
             [checkov, "--directory", folder, *options], capture_output=True, text=True, check=False

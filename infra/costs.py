@@ -1,4 +1,4 @@
-"""What a month costs, from list prices (prices.json, with their date) and a few parameters.
+"""The cost of a month, from list prices (prices.json, with their date) and a few parameters.
 
     python -m infra.costs --revocations 1000000 --memory-mb 512
     make costs ARGS="--always-ready 2"
@@ -17,18 +17,18 @@ SECONDS = 2_628_000
 """In a month."""
 
 OPERATIONS_EACH = 4
-"""Of the broker for a revocation: sent, received, its lock renewed, completed."""
+"""Broker operations for a revocation: send, receive, renew the lock, complete."""
 LINES_EACH = 6
-"""Log lines of a revocation, of about 1 KB: its own, and the host's."""
+"""Log lines of a revocation, of about 1 KB, including the host's."""
 IDLE_GB = 1.3
 """Log lines of a host without messages (0.5 GB), and the metrics of app, broker and Face account."""
 HOST_OPERATIONS = 300_000
-"""Of the host on its storage account, for its locks."""
+"""The host's operations on its storage account, for its locks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """What is deployed, and how much it has to do."""
+    """The deployment and its load."""
 
     revocations: int = 10_000
     seconds_each: float = 1.0
@@ -40,11 +40,11 @@ class Use:
 
 
 type Row = tuple[str, str, float, float]
-"""What, how it is worked out, and the least and the most that it costs."""
+"""Item, calculation, and the minimum and maximum cost."""
 
 
 def function(use: Use, prices: dict[str, float]) -> list[Row]:
-    """The function: executions, and memory by the second."""
+    """The function: executions, and memory per second."""
     gb = use.memory_mb / 1024
     busy = use.revocations * use.seconds_each * gb
     executions = use.revocations / 1e6 * prices["function_million_executions"]
@@ -70,7 +70,7 @@ def function(use: Use, prices: dict[str, float]) -> list[Row]:
 
 
 def rows(use: Use, prices: dict[str, float]) -> list[Row]:
-    """What a month costs, part by part."""
+    """The parts of a month's cost."""
     if use.tier == "Premium" or use.private:
         cost = use.units * prices["service_bus_premium_unit_month"]
         bus: Row = ("Service Bus Premium", f"{use.units} messaging units", cost, cost)
@@ -120,7 +120,7 @@ def rows(use: Use, prices: dict[str, float]) -> list[Row]:
 
 
 def alerts() -> tuple[int, int]:
-    """How many metric and log alerts are deployed."""
+    """The numbers of deployed metric and log alerts."""
     types = [
         one["type"]
         for one in json.loads((INFRA / "snapshots/default.json").read_bytes())["resources"]

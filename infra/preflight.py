@@ -1,11 +1,10 @@
-"""What would stop a deployment, asked of Azure before it begins.
+"""Check with Azure, before a deployment, for anything that would stop it.
 
     python3 infra/preflight.py        # or: make preflight; azd runs it before it provisions
 
-It reads the variables that main.bicepparam reads, asks by the Azure CLI, and changes nothing. The exit
-code is 1 if something is wrong. What cannot be asked (no Azure CLI, no right to look) is
-said, and stops nothing.
-The standard library of any Python 3 is all that it needs.
+It reads the variables of main.bicepparam, asks through the Azure CLI, and changes nothing. The exit
+code is 1 if something is wrong. Checks that cannot run (no Azure CLI, no right to look) are
+reported and do not block. It needs only the standard library of any Python 3.
 """
 
 from __future__ import annotations
@@ -36,18 +35,18 @@ GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Unknown(Exception):
-    """Cannot be told; the text says why."""
+    """The check has no answer; the text says why."""
 
 
 class Wrong(Exception):
-    """It would stop the deployment; the text says what is wrong and what to do."""
+    """This would stop the deployment; the text says what is wrong and what to do."""
 
 
 def run(*command: str) -> str:
     """What a command prints.
 
     Raises:
-        Unknown: it is not there, or fails.
+        Unknown: the command is missing, or fails.
     """
     path = shutil.which(command[0])
     if path is None:
@@ -65,13 +64,13 @@ def run(*command: str) -> str:
 
 
 def az(*arguments: str) -> Any:
-    """The JSON that the Azure CLI answers with."""
+    """The JSON answer of the Azure CLI."""
     text = run("az", *arguments, "--output", "json")
     return json.loads(text) if text.strip() else None
 
 
 class Deployment:
-    """What is to be deployed: the variables, and what earlier checks found out."""
+    """The deployment: its variables, and the findings of earlier checks."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
@@ -80,12 +79,12 @@ class Deployment:
         self.group_id = ""
 
     def get(self, name: str, default: str = "") -> str:
-        """Return a variable without the blanks around it, or the default where it is empty."""
+        """Return a variable, stripped, or the default where it is empty."""
         return self.environment.get(name, "").strip() or default
 
 
 def signed_in(it: Deployment) -> str:
-    """Compare the sign-in with the cloud and the subscription that are meant."""
+    """Compare the sign-in with the intended cloud and subscription."""
     account = az("account", "show")
     cloud = it.get("AZURE_CLOUD", "AzureCloud")
     if account.get("environmentName") != cloud:
@@ -102,7 +101,7 @@ def signed_in(it: Deployment) -> str:
 
 
 def inputs(it: Deployment) -> str:
-    """Check that ids look like ids."""
+    """Check the form of ids."""
     for variable in ("PUBLISHER_PRINCIPAL_IDS", "RECEIPT_READER_PRINCIPAL_IDS"):
         for name in it.get(variable).split(","):
             if name.strip() and not GUID.fullmatch(name.strip()):
@@ -177,14 +176,14 @@ def face_account(it: Deployment) -> str:
         raise Wrong(f"{name} is of the kind {account['kind']}, not Face")
     properties = account.get("properties", {})
     if not properties.get("customSubDomainName"):
-        raise Wrong(f"{name} has no custom subdomain, and takes no Entra tokens without one")
+        raise Wrong(f"{name} has no custom subdomain, and does not accept Entra tokens without one")
     limit = properties.get("callRateLimit") or {}
     told = f"{limit['count']:g} calls in {limit['renewalPeriod']:g} s" if limit.get("count") else ""
-    return f"{name}: {told or 'says no rate limit of its own'}"
+    return f"{name}: {told or 'has no account-wide rate limit'}"
 
 
 def liveness_approved(_: Deployment) -> str:
-    """Say that nobody can tell beforehand."""
+    """Report that this is unknown before the first session."""
     raise Unknown(
         "whether the subscription is approved for liveness detection shows with the first session "
         "only: without, the Face API answers 403 UnsupportedFeature"
@@ -192,7 +191,7 @@ def liveness_approved(_: Deployment) -> str:
 
 
 def may_assign_roles(it: Deployment) -> str:
-    """Check the rights where something will be created or assigned."""
+    """Check the rights to create resources and to assign roles."""
     me = az("ad", "signed-in-user", "show", "--query", "id")
     scopes = [it.group_id]
     if it.get("FACE_ACCOUNT_NAME") and it.get("FACE_RESOURCE_GROUP"):
@@ -219,7 +218,7 @@ def azd_version(_: Deployment) -> str:
     """Check that azd is new enough for the documented commands."""
     found = re.search(r"(\d+)\.(\d+)\.\d+", run("azd", "version"))
     if found is None:
-        raise Unknown("azd does not tell its version")
+        raise Unknown("azd does not report its version")
     if (int(found[1]), int(found[2])) < AZD:
         raise Wrong(f"azd {found[0]} is older than {AZD[0]}.{AZD[1]}: the commands may not hold")
     return f"azd {found[0]}"
@@ -227,7 +226,7 @@ def azd_version(_: Deployment) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """One question; it is skipped if one that it rests on has no good answer."""
+    """One check; it is skipped if a check that it needs did not pass."""
 
     name: str
     ask: Callable[[Deployment], str]
@@ -248,7 +247,7 @@ CHECKS = (
 
 
 def check(deployment: Deployment) -> list[tuple[str, str, str]]:
-    """Ask everything: name, state (ok, wrong, unknown, skipped) and what was found."""
+    """Run all checks: name, state (ok, wrong, unknown, skipped) and finding."""
     results: list[tuple[str, str, str]] = []
     failed: set[str] = set()
     for one in CHECKS:
@@ -262,7 +261,7 @@ def check(deployment: Deployment) -> list[tuple[str, str, str]]:
         except (Wrong, Unknown) as problem:
             state = "wrong" if isinstance(problem, Wrong) else "unknown"
             results.append((one.name, state, str(problem)))
-            # A group that only lacks a tag is there.
+            # A group that only lacks a tag exists.
             if not (one.name == "resource group" and deployment.group_id):
                 failed.add(one.name)
         except (ValueError, KeyError, TypeError, AttributeError) as problem:

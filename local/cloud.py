@@ -99,9 +99,9 @@ class Options:
     """A second queue, to which the function sends receipts; None: it sends none."""
     durable_broker: bool = False
     broker_latency_ms: float = 0
-    """As a service that is not on this machine has it; see `python -m local.broker --help`."""
+    """Simulated round-trip time of the broker, in milliseconds; see `python -m local.broker --help`."""
     face_limit: str = "none"
-    """Of the Face API: COUNT/SECONDS, or "none"."""
+    """Limit of the Face API: COUNT/SECONDS, or "none"."""
     face_limit_shape: str = "fixed"
     seed: int = 0
     api_version: str = "v1.2-preview.1"

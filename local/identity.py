@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from aiohttp import web
 
 from local import tokens
-from local.service import announce, serve_http, stopped
+from local.broker.serving import announce, serve_http, stopped
 
 Issue = Literal["good", "expired", "wrong_audience", "wrong_signature", "no_role"]
 
@@ -35,7 +35,7 @@ class Config:
     issue: Issue = "good"
 
     def change(self, values: Any) -> None:
-        """Take new values.
+        """Change to new values.
 
         Raises:
             ValueError: the text says what is wrong with them.
@@ -161,9 +161,11 @@ async def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--header", default=secrets.token_hex(8), help="the value of IDENTITY_HEADER"
     )
-    parser.add_argument("--client-id", help="of the only user-assigned identity")
-    parser.add_argument("--lifetime-seconds", type=float, default=3600, help="of a token")
-    parser.add_argument("--latency-seconds", type=float, default=0, help="before each answer")
+    parser.add_argument("--client-id", help="client id of the only user-assigned identity")
+    parser.add_argument(
+        "--lifetime-seconds", type=float, default=3600, help="lifetime of a token (default: 3600)"
+    )
+    parser.add_argument("--latency-seconds", type=float, default=0, help="delay before each answer")
     options = parser.parse_args(arguments)
     config = Config(
         lifetime_seconds=options.lifetime_seconds, latency_seconds=options.latency_seconds

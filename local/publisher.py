@@ -1,7 +1,7 @@
 """What `make run` publishes: a mix that holds every row of the table in docs/failures.md.
 
-Each message comes with the faults that the Face API is to inject for its session, and with where
-the message should end.
+Each message has the faults that the Face API injects for its session, and the place where it should
+end.
 """
 
 import json
@@ -49,11 +49,11 @@ class Planned:
 
 
 def plan(count: int, seed: int, *, random_faults: bool) -> list[Planned]:
-    """Plan so many messages, in random order, the same for the same seed.
+    """Plan `count` messages, in random order, the same for the same seed.
 
     Args:
         count: how many; every kind is among them if there are enough.
-        seed: of everything random in it.
+        seed: random seed.
         random_faults: whether an answer may be lost although the deletion took effect, so that
             what should end as deleted may also end as already gone.
     """
@@ -106,7 +106,7 @@ def _status(status: int, code: str | None, count: int | None = None, **more: Any
 
 
 def _odd(chance: random.Random) -> Iterator[Planned]:
-    """Yield what breaks the contract where it is only for information: all of it is deleted."""
+    """Yield messages with wrong informative members, whose sessions are still deleted."""
     odd = "odd: "
     for name, value in (
         ("sessionType null", {"sessionType": None}),

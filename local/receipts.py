@@ -1,4 +1,4 @@
-"""Receipts in their queue: read without taking them out, and held against where the messages ended."""
+"""Receipts in their queue: peeked at, and compared with the outcomes of the messages."""
 
 import json
 from collections import defaultdict
@@ -32,7 +32,7 @@ async def peeked(connection_string: str, queue: str) -> list[dict[str, Any]]:
 def check(
     receipts: Iterable[Mapping[str, Any]], planned: Sequence[Planned], ended: Mapping[str, Ended]
 ) -> Told:
-    """Hold receipts against where each message ended; what is wrong goes into its problems, too."""
+    """Compare receipts with the outcome of each message, and add what is wrong to its problems."""
     by_message: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for event in receipts:
         by_message[event["data"]["rootMessageId"]].append(event)
@@ -54,7 +54,7 @@ def _is_true(event: Mapping[str, Any], each: Planned, ended: Ended) -> bool:
     data = event["data"]
     session_id = data.get("sessionId")
     if session_id not in (each.session_id, None) and (
-        # Of a malformed message, what it names is told, and never asked for.
+        # A receipt for a malformed message may name the id that it found, or none.
         each.session_id or session_id.encode() not in each.body
     ):
         return False
@@ -63,6 +63,6 @@ def _is_true(event: Mapping[str, Any], each: Planned, ended: Ended) -> bool:
         ended.outcome != "pending"
         and event["type"].endswith(".failed" if given_up else ".completed")
         and data.get("reason") == ended.reason
-        # A message that was delivered twice was perhaps told at its first end.
+        # A message that was delivered twice may have had its receipt the first time.
         and (data["outcome"] == "dead_lettered") == given_up
     )

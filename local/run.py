@@ -1,4 +1,4 @@
-"""`make run`: the whole job on this machine, from the publisher to where each message ends."""
+"""`make run`: the whole job on this machine, from the publisher to the end of each message."""
 
 import argparse
 import asyncio
@@ -15,13 +15,13 @@ from azure.servicebus.aio import ServiceBusClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from local.broker.serving import stopped
 from local.cloud import Cloud, Options, Service, ServiceFailed
 from local.publisher import Planned, plan
 from local.receipts import OUTCOME_QUEUE, check, peeked
 from local.report.outputs import output_file
 from local.report.page import provenance
 from local.run_report import FINAL, Ended, Told, as_json, closing_lines, page, tables
-from local.service import stopped
 from local.timing import split
 
 DESK_NEEDS = ("jinja2", "revoker", "starlette", "typer", "uvicorn")
@@ -30,7 +30,7 @@ RANDOM_FAULTS = (
     *("disconnect", "garbage", "html", "truncate", "latency:0.2", "hang:30"),
 )
 
-# Shorter than in Azure, where nobody sits and watches: a hanging call ends after two seconds.
+# Shorter than in Azure, because somebody waits for the run: a hanging call ends after two seconds.
 FAST_SETTINGS: Mapping[str, str] = {
     "CALL_TIMEOUT_SECONDS": "2",
     "RETRY_INITIAL_DELAY_SECONDS": "0.5",
@@ -92,19 +92,19 @@ class Run:
                     await sender.send_messages(each.message())
 
     async def counts(self) -> Counter[str]:
-        """Return how many messages have ended where, according to the function's log."""
+        """Count the ended messages by outcome, according to the function's log."""
         return Counter(
             line["outcome"] for line in self._cloud.log_lines() if line.get("outcome") in FINAL
         )
 
     async def settled(self) -> bool:
-        """Return whether nothing is left in the queue but dead letters."""
+        """Return whether only dead letters are left in the queue."""
         cloud = self._cloud
         queue = (await cloud.ask(cloud.broker, "GET", "/queues"))[cloud.options.queue]
         return not any(queue[state] for state in ("active", "locked", "scheduled", "deferred"))
 
     async def check(self) -> dict[str, Ended]:
-        """Return where each message ended, by message id, with everything that is wrong about it."""
+        """Return the end of each message, by message id, with everything that is wrong about it."""
         cloud = self._cloud
         queue = cloud.options.queue
         events_in_order = [
@@ -140,7 +140,7 @@ class Run:
         return ended
 
     async def check_receipts(self, ended: Mapping[str, Ended]) -> Told | None:
-        """Return what publishers were told, and add what is wrong to where the messages ended."""
+        """Return what publishers were told, and add what is wrong to the messages' problems."""
         cloud = self._cloud
         if cloud.options.outcome_queue is None:
             return None
@@ -181,14 +181,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fault-rate", type=float, default=0, help="share of calls that fail at random, 0 to 1"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
     parser.add_argument(
-        "--api-version", default="v1.2-preview.1", help="of the Face API (default: v1.2-preview.1)"
+        "--api-version", default="v1.2-preview.1", help="Face API version (default: v1.2-preview.1)"
     )
     parser.add_argument(
         "--receipts",
         action="store_true",
-        help="have receipts sent, and check that each revocation has its own",
+        help="send receipts, and check that each revocation has one",
     )
     parser.add_argument(
         "--serve", action="store_true", help="keep running, for messages that you publish yourself"
@@ -209,7 +209,7 @@ def settings(face_rate: float) -> dict[str, str]:
 
 
 def face_limit(face_rate: float) -> str:
-    """Return the limit of a Face API that allows so many calls a second; 0: any number."""
+    """Return the limit of a Face API that allows `face_rate` calls per second; 0: unlimited."""
     count, seconds = Fraction(face_rate).limit_denominator(60).as_integer_ratio()
     return f"{count}/{seconds}" if face_rate else "none"
 
@@ -227,7 +227,7 @@ async def main(arguments: Sequence[str]) -> int:
         api_version=options.api_version,
         settings={
             **settings(options.face_rate),
-            # The host then logs what is allowed now, which the desk shows.
+            # The host then logs the current rate, which the desk shows.
             **({"PYTHON_ENABLE_OPENTELEMETRY": "true"} if options.serve else {}),
         },
     )
@@ -250,7 +250,7 @@ async def _run(
     run = Run(cloud, planned, options.fault_rate)
     await run.prepare()
     started = time.monotonic()
-    # This is generous; a message that has not ended by then is reported as pending.
+    # A message that has not ended by then is reported as pending.
     limit = 60 + len(planned) / ((options.face_rate or 100) * 0.5) * (1 + 4 * options.fault_rate)
     columns = (
         TextColumn("{task.description}"),
@@ -281,7 +281,7 @@ async def _run(
 
 
 async def _serve(console: Console, cloud: Cloud) -> None:
-    """Keep the cloud up, and the desk if it is installed, until told to stop."""
+    """Keep the cloud up, and the desk if it is installed, until SIGTERM or SIGINT."""
     environment = serve_environment(cloud)
     desk = Service("revoker", ["desk", "--json"], cloud.folder / "desk.log", environment)
     _print_environment(console, cloud, environment)
@@ -296,7 +296,7 @@ async def _serve(console: Console, cloud: Cloud) -> None:
 
 
 def serve_environment(cloud: Cloud) -> dict[str, str]:
-    """Return the variables by which commands and the desk find this cloud."""
+    """Return the variables with which commands and the desk find this cloud."""
     control = f"http://127.0.0.1:{cloud.broker.facts['control_port']}"
     return {
         **cloud.environment,

@@ -18,13 +18,13 @@ WRONG_SHOWN = 20
 
 @dataclass(slots=True)
 class Ended:
-    """Where one published message ended, according to the broker, the Face API and the logs."""
+    """How one published message ended, according to the broker, the Face API and the logs."""
 
     outcome: str = "pending"
     reason: str | None = None
     description: str | None = None
     attempts: int = 0
-    """Calls that were made for it."""
+    """Face calls for it."""
     times: Times | None = None
     """None while it has not ended."""
     problems: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Told:
     missing: int
     """Revocations that ended without one."""
     wrong: int
-    """Receipts that say something else than the broker and the Face API, or come twice."""
+    """Receipts that contradict the broker or the Face API, or are duplicates."""
 
     @property
     def ok(self) -> bool:
@@ -106,7 +106,7 @@ def _rounded(times: Times) -> dict[str, float]:
 
 
 def groups(ended: Mapping[str, Ended]) -> dict[str, list[Times]]:
-    """Return the times of what took a similar way; a group that nothing belongs to is left out."""
+    """Return the times of messages by group; empty groups are left out."""
     found: dict[str, list[Times]] = defaultdict(list)
     for each in ended.values():
         if each.times:
@@ -115,7 +115,7 @@ def groups(ended: Mapping[str, Ended]) -> dict[str, list[Times]]:
 
 
 def tables(planned: Sequence[Planned], ended: Mapping[str, Ended]) -> list[Table]:
-    """Return where the messages ended by kind, the dead letters, and what the time is made of."""
+    """Return tables of the outcomes by kind, of the dead letters, and of the parts of the time."""
     kinds = Table("published", "messages", "ended as", "right", title="Where the messages ended")
     kinds.columns[1].justify = "right"
     by_kind: dict[str, list[Planned]] = defaultdict(list)
@@ -151,7 +151,7 @@ PARTS = {
     "scheduled": "in the queue again, as a copy scheduled for later",
     "settling": "being completed",
 }
-"""Of the time, by the name in a chart; in the order of `Times`."""
+"""Descriptions of the parts of the time, by the name in a chart; in the order of `Times`."""
 
 
 def _time_table(ended: Mapping[str, Ended]) -> Table:

@@ -1,4 +1,4 @@
-"""Where the time of a published message went: pure functions of the broker's ledger and the log."""
+"""Where a published message spent its time: pure functions of the broker's ledger and the log."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 FEW = 20
-"""Of fewer messages, the highest five percent are less than one."""
+"""With fewer messages, the highest five percent are less than one."""
 
 
 @dataclass(slots=True)
@@ -17,11 +17,11 @@ class Times:
     queued: float = 0.0
     """Until the host took the message, or its retry copy."""
     waiting: float = 0.0
-    """Within the function and not in a call: for a turn at the rate limiter, or for a retry in place.
-    The settling of what was dead-lettered or copied is in it, too."""
+    """In the function and not in a call: waiting for the rate limiter, or for a retry in place.
+    Includes the settling of dead-lettered and copied messages."""
     calling: float = 0.0
     scheduled: float = 0.0
-    """Of retry copies, until their time."""
+    """Delay of scheduled retry copies."""
     settling: float = 0.0
     """From the function's log line to the broker's completion."""
 
@@ -37,7 +37,7 @@ class Times:
 
 @dataclass(slots=True)
 class _Life:
-    """Of one message of the broker: a published one or a retry copy. Seconds."""
+    """Times of one broker message, published or a retry copy. Seconds."""
 
     enqueued: float
     delivered: float | None = None
@@ -47,7 +47,7 @@ class _Life:
 def split(
     ledger: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]
 ) -> dict[str, Times]:
-    """Return where the time went, by the id of the published message, of those that have ended."""
+    """Return the parts of the time of each ended message, by the id of the published message."""
     lives: dict[str, dict[str, _Life]] = defaultdict(dict)
     for event in ledger:
         message_id, time = event["message_id"], event["time"]
@@ -86,7 +86,7 @@ def _times(family: Mapping[str, _Life], logged: Mapping[str, Sequence[Mapping[st
         times.queued += queued
         times.calling += calling
         times.settling += settling
-        # The broker's times and the log's are rounded: a little less than nothing is nothing.
+        # The broker's times and the log's are rounded, so a slightly negative time is zero.
         times.waiting += max(0.0, whole - queued - calling - settling)
     return times
 
@@ -97,12 +97,12 @@ def mean(several: Sequence[Times]) -> Times:
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """Return the least value that at least this part of the values does not exceed."""
+    """Return the smallest value that at least this fraction of the values does not exceed."""
     return sorted(values)[max(0, ceil(part * len(values)) - 1)]
 
 
 def summary(milliseconds: Sequence[float]) -> str:
-    """Say how long it took; of a few messages, without percentiles."""
+    """Say how long it took; without percentiles for few messages."""
     if not milliseconds:
         return "no message ended"
     number, most = len(milliseconds), max(milliseconds)

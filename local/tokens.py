@@ -1,4 +1,4 @@
-"""Bearer tokens of the local cloud: JSON Web Tokens signed with a key that both sides are given.
+"""Bearer tokens of the local cloud: JSON Web Tokens signed with a shared key.
 
 Microsoft Entra signs with RS256 and publishes its keys; this module does neither.
 """
@@ -15,7 +15,7 @@ _CLIENT_ID = "00000000-0000-0000-0000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a token speaks for."""
+    """The caller that a token identifies."""
 
     token_id: str
     may_delete: bool

@@ -1,4 +1,4 @@
-"""Which messages carry a session: what waits in the queue, and what was dead-lettered."""
+"""The messages that carry a session, in the queue and in its dead letters."""
 
 import asyncio
 from collections import defaultdict
@@ -10,7 +10,7 @@ from revoker.connection import QueueAddress
 from revoker.messages import Seen, look
 
 LIMIT = 10_000
-"""The most messages that are looked at in each of the two queues."""
+"""Maximum number of messages examined in each of the two queues."""
 
 
 @dataclass(frozen=True, slots=True)

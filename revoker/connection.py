@@ -25,7 +25,7 @@ type Right = Literal["Send", "Listen"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says about where to connect; None leaves the environment's value."""
+    """The connection options of the command line; None leaves the environment's value."""
 
     namespace: str | None = None
     queue: str | None = None
@@ -34,11 +34,11 @@ class Options:
     api_version: str | None = None
 
     def applied(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """Return the environment with these options put in."""
+        """Return the environment with these options applied."""
         values = dict(environment)
         if self.namespace is not None:
             namespace = f"{CONNECTION}__fullyQualifiedNamespace"
-            # In whatever letter case they are set: the connection is read without regard to it.
+            # In any letter case, because the connection is read case-insensitively.
             replaced = (CONNECTION.lower(), namespace.lower())
             values = {k: v for k, v in values.items() if k.lower() not in replaced}
             values[namespace] = self.namespace
@@ -72,11 +72,11 @@ def setting(field: str, environment: Mapping[str, str]) -> str:
             f"Set {row.name}, or use the option for it (see --help).",
             Exit.USAGE,
         ) from None
-    raise AssertionError(field)  # a required setting refuses the empty text
+    raise AssertionError(field)  # a required setting rejects an empty text
 
 
 def face_scope(environment: Mapping[str, str]) -> str:
-    """Return the scope of the tokens that the Face API takes.
+    """Return the scope of the tokens that the Face API accepts.
 
     Raises:
         Failure: a setting is missing or wrong.
@@ -172,7 +172,7 @@ class QueueAddress:
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:
-        """Open a receiver. It takes no message until it is told to, and needs the right Listen."""
+        """Open a receiver. It receives no message until asked, and needs the right Listen."""
         sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
         async with self.explained("Listen"), self.client() as client:
             receiver = client.get_queue_receiver(self.queue, sub_queue=sub_queue)

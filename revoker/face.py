@@ -1,4 +1,4 @@
-"""Single calls of the Face API, what their answers say, and what to do about them."""
+"""Single calls of the Face API, their answers, and the remedies."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from revoker.failure import Exit, Failure, first_line
 CALL_SECONDS = 15.0
 NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
 
-# Why there is no token, the Failure says: without a handler, it would be on standard error as well.
+# The Failure says why there is no token; without a handler, standard error would repeat it.
 logging.getLogger("azure.identity").addHandler(logging.NullHandler())
 
 
@@ -47,7 +47,7 @@ async def token(scope: str, client_id: str | None, resource_id: str | None = Non
         cause = f"no answer within {CALL_SECONDS:g} s"
     except ClientAuthenticationError as error:
         cause = first_line(error)
-    except Exception as error:  # every credential has failures of its own
+    except Exception as error:  # each credential raises different errors
         cause = f"{type(error).__name__}: {first_line(error)}"
     finally:
         await login.close()
@@ -60,7 +60,7 @@ async def token(scope: str, client_id: str | None, resource_id: str | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, and what else its response showed."""
+    """An answer, and the clock skew that its response showed."""
 
     verdict: Verdict
     clock_skew_seconds: float | None
@@ -97,11 +97,11 @@ class Face:
     @classmethod
     @asynccontextmanager
     async def open(cls, endpoint: str, bearer: str | None) -> AsyncIterator["Face"]:
-        """Open a client on the function's own transport, so that it meets what the function meets.
+        """Open a client on the function's transport, so that it has the same problems.
 
         Args:
             endpoint: the endpoint of the Face resource.
-            bearer: the token; None for calls that are to be refused.
+            bearer: the token; None for a call that should be refused.
         """
         headers = {"user-agent": f"liveness-session-revoker-ops/{__version__}"}
         if bearer is not None:
@@ -145,7 +145,7 @@ class Face:
 
 def _skew(response: httpx.Response, now: float) -> float | None:
     try:
-        # The header has whole seconds only: on average half a second more has passed.
+        # The header has whole seconds only, on average half a second too few.
         server = parsedate_to_datetime(response.headers["date"]).timestamp() + 0.5
     except (KeyError, ValueError):
         return None
@@ -161,7 +161,7 @@ class Existence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the Face API said about a session, and when."""
+    """The Face API's answer about a session, and its time."""
 
     existence: Existence
     session_type: SessionType | None
@@ -180,7 +180,7 @@ async def session(
     """Ask whether a session exists, under both types unless one is named.
 
     Raises:
-        Failure: the API's answer does not tell.
+        Failure: the API's answer leaves it open.
     """
     types: tuple[SessionType, ...] = (session_type,) if session_type else get_args(SessionType)
     bearer = await token(scope, client_id)

@@ -7,7 +7,7 @@ class Exit(IntEnum):
     """Exit codes, the same for every verb."""
 
     OK = 0
-    WRONG = 1  # it worked, and something is wrong, was found or is left to do
+    WRONG = 1  # it worked, but something is wrong, was found or is left to do
     USAGE = 2  # the command line, a file that it names or a setting is wrong
     UNREACHABLE = 3  # cannot connect, not authorized, or the other side failed
     INTERRUPTED = 130

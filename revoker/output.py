@@ -1,7 +1,7 @@
 """What the verbs print: texts, tables and progress bars for people, JSON for programs.
 
-The tables and bars come from rich, which is imported only where one is drawn: loading it would be a
-good part of the time that publishing one message takes.
+The tables and bars come from rich, which is imported only where one is drawn, because loading it takes
+a good part of the time for publishing one message.
 """
 
 import json
@@ -53,9 +53,9 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
     """Draw a progress bar on standard error if that is a terminal.
 
     Args:
-        what: what is going on, such as `publishing`.
-        total: how many there are to do.
-        shown: False for no bar in any case.
+        what: the activity, such as `publishing`.
+        total: the number of items.
+        shown: False to never draw a bar.
     """
     if not shown or not sys.stderr.isatty():
         yield lambda _done: None
@@ -91,7 +91,7 @@ def published(
         count: how many.
         address: of the queue.
         others: the other messages of the sessions; None where they are not known.
-        skipped: what was no session id.
+        skipped: invalid session ids.
         as_json: print JSON.
     """
     if as_json:
@@ -102,7 +102,7 @@ def published(
         _json(facts | {"skipped": [{"line": each.line, "text": each.text} for each in skipped]})
         return
     for each in skipped:
-        typer.echo(f"Skipped, because it is not valid as a session id: {each.what}", err=True)
+        typer.echo(f"Skipped: not a valid session id: {each.what}", err=True)
     messages = "1 message was" if count == 1 else f"{count} messages were"
     typer.echo(f"{messages} published to {address.queue} in {address.where}.")
     if not others:
@@ -125,8 +125,7 @@ def run_to_resume(run: "UUID") -> None:
 def published_in_part(count: int, total: int, run: "UUID") -> None:
     """Print how many messages were published before it failed, and how to go on."""
     typer.echo(
-        f"{count} of {total} messages were published for certain. For the rest, run this again with "
-        f"--resume {run}",
+        f"{count} of {total} messages confirmed. For the rest, run this again with --resume {run}",
         err=True,
     )
 
@@ -158,7 +157,7 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     for reason in found.dead_letter_reasons:
         typer.echo(f"{reason}: {plain(for_reason(reason).remedy)}.")
     if not found.complete:
-        typer.echo(f"There may be more than the {limit} messages looked at (--limit).")
+        typer.echo(f"Only the first {limit} messages were examined (--limit).")
 
 
 def session(session_id: str, finding: "Finding", as_json: bool) -> None:
@@ -179,12 +178,12 @@ def session(session_id: str, finding: "Finding", as_json: bool) -> None:
 
 
 def diagnosis(results: Sequence["Result"], as_json: bool) -> None:
-    """Print how each of the doctor's checks ended, and what that comes to."""
+    """Print the results of the doctor's checks, and a conclusion."""
     count = Counter(result.state.value for result in results)
     if as_json:
         _json({"healthy": not count["failed"], "checks": [asdict(each) for each in results]})
         return
-    colours = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+    colours = {"ok": "green", "failed": "red", "skipped": "bright_black"}
     for each in results:
         state = _styled(f"{each.state.value:>7}", fg=colours[each.state.value])
         typer.echo(f"{state}  {each.name}: {each.detail}")
@@ -197,18 +196,16 @@ def conclusion(count: "Mapping[str, int]") -> str:
     """Sum up the doctor's checks in one sentence.
 
     Args:
-        count: of checks by their state.
+        count: number of checks by their state.
     """
     total, failed = sum(count.values()), count.get("failed", 0)
-    skipped, warned = count.get("skipped", 0), count.get("warning", 0)
+    skipped = count.get("skipped", 0)
     if failed:
         text = f"{failed} of {total} checks failed"
     elif skipped:
         text = f"{total - skipped} of {total} checks passed"
     else:
         text = f"All {total} checks passed"
-    if warned:
-        text += f", {warned} gave a warning"
     if skipped:
         text += f", {skipped} {'was' if skipped == 1 else 'were'} skipped"
     return f"{text}."
@@ -221,7 +218,7 @@ def desk(address: str, as_json: bool) -> None:
     else:
         typer.echo(f"The desk: {address}")
         typer.echo("The address opens it once, in one browser. Ctrl-C stops it.", err=True)
-    sys.stdout.flush()  # whoever started the desk as a process waits for the address
+    sys.stdout.flush()  # a process that started the desk waits for the address
 
 
 # ---- dead letters ----
@@ -266,7 +263,7 @@ def dead_letter_with_body(seen: "Seen", body: bytes | None, as_json: bool) -> No
 
 
 def would_be(done: str, wanted: Sequence["Seen"], as_json: bool) -> None:
-    """Print what a verb would do with the dead letters that are wanted."""
+    """Print what a verb would do with the selected dead letters."""
     if as_json:
         sessions = [seen.session_id for seen in wanted]
         _json({f"would_be_{done}": len(wanted), "sessions": sessions})
@@ -301,7 +298,7 @@ def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]")
     if alone:
         typer.echo(
             _styled(
-                f"Warning: as far as the queue tells, nothing else carries the session of {alone} of "
+                f"Warning: no other known message carries the session of {alone} of "
                 f"the {len(wanted)} dead letters. If it exists, it stays alive until it expires.",
                 fg="yellow",
             ),
@@ -310,13 +307,13 @@ def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]")
 
 
 def settled(done: str, outcome: "Outcome", as_json: bool, **more: str) -> None:
-    """Print what became of the dead letters that were wanted.
+    """Print the outcome of the selected dead letters.
 
     Args:
-        done: what was done to them, such as `resubmitted`.
-        outcome: which were settled and which were kept.
+        done: the action, such as `resubmitted`.
+        outcome: the settled and the kept ones.
         as_json: print JSON.
-        more: names and values to be printed with it.
+        more: further names and values to print.
     """
     if as_json:
         kept = {str(number): why for number, why in outcome.kept.items()}

@@ -1,4 +1,4 @@
-"""Receipts of dead letters: of what the broker gave up by itself, the function sent none."""
+"""Receipts of messages that the broker dead-lettered: the function sent none for them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from revoker.connection import QueueAddress
 from revoker.messages import Seen, peek, text_keys
 
 BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
-"""The broker gives up what was delivered too often or has expired, and says so in these words."""
+"""The broker's reasons for dead-lettering: delivered too often, or expired."""
 
 _BATCH = 100
 
@@ -23,7 +23,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> Receipt:
     """Return the receipt of a dead letter, under the id that the function would give it.
 
     Args:
-        message: peeked or received from the dead letters.
+        message: a peeked or received dead letter.
         queue: of the revocations.
     """
     seen = Seen.read(message)
@@ -56,12 +56,12 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> Receipt:
 async def missing(
     address: QueueAddress, takes: Callable[[Seen], bool], *, of_any_reason: bool = False
 ) -> list[tuple[Seen, Receipt]]:
-    """Return the receipts of dead letters that have none from the function. Changes nothing.
+    """Return the receipts of dead letters without one from the function. Changes nothing.
 
     Args:
         address: the queue's address.
-        takes: whether a dead letter is wanted.
-        of_any_reason: also those that the function gave up, and told of if receipts were on.
+        takes: returns whether a dead letter is selected.
+        of_any_reason: also those that the function dead-lettered, with a receipt if receipts were on.
     """
     found = []
     async with address.receiver(dead_letters=True) as receiver:
@@ -85,7 +85,7 @@ async def send(
 
 @asynccontextmanager
 async def telling(outcomes: QueueAddress | None, queue: str) -> AsyncIterator[Tell]:
-    """Yield what sends the receipt of a dead letter if the broker gave it up by itself.
+    """Yield a function that sends the receipt of a dead letter if the broker dead-lettered it.
 
     Args:
         outcomes: where receipts go; None: nowhere.

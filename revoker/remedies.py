@@ -1,7 +1,7 @@
-"""What to do about each dead-letter reason, and about what a message met last.
+"""The remedies for dead-letter reasons, and for the last error of a message.
 
-The table of docs/operations.md has the same rows; a test keeps the two equal. What is to be done about
-a fault of the deployment, the function itself says (`delete_session.verdict`).
+The table of docs/operations.md has the same rows; a test keeps the two equal. The remedy for a
+misconfiguration comes from the function (`delete_session.verdict.remedy`).
 """
 
 import re
@@ -22,7 +22,7 @@ class Reason:
     cause: str
     remedy: str
     others: str = ""
-    """What else is treated alike, in the words of the page."""
+    """Further reasons with the same treatment, in the words of the page."""
 
 
 _FINAL = (TABLE["face_codes_not_retryable"].default or "").split(",")
@@ -78,12 +78,12 @@ REASONS = (
 _ANY_OTHER = REASONS[-1]
 _OTHER_FINAL_CODE = next(each for each in REASONS if "BadArgument" in each.names)
 
-# As Verdict.describe writes it, also where it stands within a longer text.
+# As delete_session.verdict.describe writes it, also within a longer text.
 _SAID = re.compile(r"HTTP (?P<status>\d{3})(?: (?P<code>[\w.]+))?(?:: (?P<message>.*))?", re.DOTALL)
 
 
 def for_reason(name: str) -> Reason:
-    """Return what is known about a dead-letter reason."""
+    """Return the row of a dead-letter reason."""
     for each in REASONS:
         if name in each.names:
             return each
@@ -91,7 +91,7 @@ def for_reason(name: str) -> Reason:
 
 
 def for_error(text: str | None) -> str | None:
-    """Return the function's own remedy for an error that it has written down; None without one.
+    """Return the function's remedy for an error that it recorded; None without one.
 
     Args:
         text: the last error of a retry copy, or the description of a dead letter.

@@ -1,4 +1,4 @@
-"""What an error of the Service Bus SDK means to the person at the terminal."""
+"""Failures, with cause and remedy, for the errors of the Service Bus SDK."""
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.servicebus.exceptions import (
@@ -18,7 +18,7 @@ QUEUE_NAMED_BY = "--queue or SESSION_REVOKED_QUEUE"
 def explain(
     error: Exception, where: str, queue: str, right: str, named_by: str = QUEUE_NAMED_BY
 ) -> Failure:
-    """Return the failure that an error of the Service Bus client stands for.
+    """Return the failure for an error of the Service Bus client.
 
     Args:
         error: the error that the SDK or the credential raised; any other is raised again.

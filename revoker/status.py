@@ -1,4 +1,4 @@
-"""What is in the queue and in its dead-letter queue, found by peeking."""
+"""The contents of the queue and of its dead letters, found by peeking."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from revoker.messages import Seen, look
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Counts of messages; `complete` is False if there may be more than were looked at."""
+    """Counts of messages; `complete` is False if there may be more than were examined."""
 
     active: int
     scheduled: int
@@ -22,7 +22,7 @@ class Status:
     """Age of the oldest pending revocation since its first enqueue; None if nothing is pending."""
     oldest_dead_letter_seconds: float | None
     waiting_because: dict[str, int]
-    """How often each HTTP status and code was the last error of a retry copy."""
+    """Number of retry copies by the HTTP status and code of their last error."""
     dead_letter_reasons: dict[str, int]
     complete: bool
 
@@ -36,7 +36,7 @@ async def status(address: QueueAddress, limit: int) -> Status:
 
 
 def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status:
-    """Count messages, of which up to `limit` of each of the two queues were looked at."""
+    """Count messages; at most `limit` of each of the two queues were examined."""
     states = Counter(seen.state for seen in waiting)
     because = Counter(seen.last_error.partition(":")[0] for seen in waiting if seen.last_error)
     return Status(

@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def broker() -> Iterator[BrokerProcess]:
-    """A broker of one's own, with the queue session-revoked."""
+    """A separate broker, with the queue session-revoked."""
     with BrokerProcess.running() as running:
         yield running
 
@@ -51,7 +51,7 @@ def _shared_broker(
 
 @pytest.fixture
 def own_queue(_shared_broker: tuple[BrokerProcess, Iterator[str]]) -> Iterator[OwnQueue]:
-    """A queue of one's own in a broker that is started once; its faults end with the test."""
+    """A fresh queue in a broker that starts once; its faults end with the test."""
     broker, names = _shared_broker
     yield OwnQueue(broker, next(names))
     broker.control("DELETE", "/faults")

@@ -16,7 +16,7 @@ def close_at_once() -> None:
 
     @functools.wraps(close)
     def closing(client: AMQPClient) -> None:
-        client._keep_alive_thread = None  # ends by itself
+        client._keep_alive_thread = None  # ends without it
         close(client)  # type: ignore[no-untyped-call]
 
     @functools.wraps(close_async)

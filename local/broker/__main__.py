@@ -10,15 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from local import service
-from local.broker import configuration, websocket
-from local.broker.control import application
-from local.broker.dispatcher import Dispatcher
-from local.broker.latency import Latency
-from local.broker.queues import Namespace
-from local.broker.server import Server
-from local.broker.store import Store
-from local.certificates import self_signed
+from . import configuration, serving, websocket
+from .certificates import self_signed
+from .control import application
+from .dispatcher import Dispatcher
+from .latency import Latency
+from .queues import Namespace
+from .server import Server
+from .store import Store
 
 HOST = "127.0.0.1"
 
@@ -81,7 +80,7 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         store.load(namespace, time.time())
         store.commit(namespace)
         namespace.changes.clear()
-    stop = asyncio.ensure_future(service.stopped())
+    stop = asyncio.ensure_future(serving.stopped())
     await asyncio.sleep(0)  # from here on signals are handled
     dispatcher = Dispatcher(namespace, config.rules, store, Latency(options.latency_ms / 1000))
     server = Server(
@@ -95,10 +94,10 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
         stack.callback(dispatcher.failure.cancel)
         port = await server.listen(HOST, options.port)
         control_port = await stack.enter_async_context(
-            service.serve_http(application(server), options.control_port)
+            serving.serve_http(application(server), options.control_port)
         )
         rule = config.rules[0]
-        service.announce(
+        serving.announce(
             "broker",
             port=port,
             control_port=control_port,
@@ -115,13 +114,13 @@ async def serve(options: argparse.Namespace, config: configuration.Configuration
 async def _serve_websockets(
     stack: contextlib.AsyncExitStack, dispatcher: Dispatcher, port: int | None
 ) -> dict[str, str | int]:
-    """Accept WebSockets if a port is asked for; return what the ready line tells about it."""
+    """Accept WebSockets if a port is asked for; return what the ready line shows."""
     if port is None:
         return {}
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-")))
     tls = self_signed("local broker", folder)
     listening = await stack.enter_async_context(
-        service.serve_http(websocket.application(dispatcher), port, tls)
+        serving.serve_http(websocket.application(dispatcher), port, tls)
     )
     return {"websocket_port": listening, "certificate": str(folder / "certificate.pem")}
 

@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ET
 import isodate  # type: ignore[import-untyped]
 from aiohttp import web
 
-from local.broker.dispatcher import Dispatcher
-from local.broker.queues import Queue, Refused
-from local.broker.tokens import verify
+from .dispatcher import Dispatcher
+from .queues import Queue, Refused
+from .tokens import verify
 
 _ATOM = "http://www.w3.org/2005/Atom"
 _SERVICE_BUS = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"

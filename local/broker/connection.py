@@ -14,16 +14,16 @@ from typing import Any
 
 import proton
 
-from local.broker import management, message
-from local.broker.dispatcher import Consumer, Dispatcher
-from local.broker.encoding import EncodingError
-from local.broker.faults import Fault
-from local.broker.management import Answer
-from local.broker.message import Message
-from local.broker.numbering import DeliveryNumbers
-from local.broker.queues import MAX_MESSAGE_BYTES, Queue, Refused
-from local.broker.sasl import SaslError, SaslServer
-from local.broker.tokens import Grant, entity_path, verify
+from . import management, message
+from .dispatcher import Consumer, Dispatcher
+from .encoding import EncodingError
+from .faults import Fault
+from .management import Answer
+from .message import Message
+from .numbering import DeliveryNumbers
+from .queues import MAX_MESSAGE_BYTES, Queue, Refused
+from .sasl import SaslError, SaslServer
+from .tokens import Grant, entity_path, verify
 
 CBS = "$cbs"
 _MANAGEMENT_SUFFIX = "/$management"
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             self._socket.close()
 
     def end_idle(self, connection_seconds: float, link_seconds: float) -> None:
-        """Close the connection, or detach links, if nobody has used them for so long."""
+        """Close the connection, or detach links, that have been idle for longer."""
         now = time.monotonic()
         if now - self._used_at > connection_seconds:
             self.close(
@@ -480,7 +480,7 @@ class Connection(asyncio.Protocol):
             method(token, self._dispatcher.now(), *arguments)
 
         if settled_by_client:
-            # Nobody waits for an answer, but the settlement counts.
+            # The client expects no answer, but the settlement counts.
             with contextlib.suppress(Refused):
                 perform_silently()
             delivery.settle()
@@ -503,7 +503,7 @@ class Connection(asyncio.Protocol):
         try:
             message_id, reply_to, properties, body = message.request_value(encoded)
         except EncodingError:
-            return  # without a readable id there is nobody to answer
+            return  # without a readable id there is no request to answer
         operation = str(properties.get("operation", ""))
         is_cbs = node.queue is None
         short = operation.removeprefix(management.PREFIX)

@@ -12,23 +12,23 @@
 `active` counts include locked messages. Bad requests are answered with {"error": text}.
 """
 
-import json
-from collections.abc import Awaitable, Callable
+import sys
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
-from local.broker import faults
-from local.broker.message import readable
-from local.broker.queues import Entry
-from local.broker.server import Server
+from . import faults
+from .message import readable
+from .queues import Entry
+from .server import Server
+from .serving import errors_as_json, json_body, whole_number
 
 
 def application(server: Server) -> web.Application:
     """Return the control port's application."""
     control = _Control(server)
-    app = web.Application(middlewares=[_errors_as_json])
+    app = web.Application(middlewares=[errors_as_json])
     app.add_routes(
         [
             web.get("/queues", control.queues),
@@ -44,16 +44,6 @@ def application(server: Server) -> web.Application:
     return app
 
 
-@web.middleware
-async def _errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return web.json_response({"error": error.text or error.reason}, status=error.status)
-
-
 class _Control:
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -66,9 +56,9 @@ class _Control:
         return web.json_response({queue.settings.name: asdict(queue.counts()) for queue in queues})
 
     async def ledger(self, request: web.Request) -> web.Response:
-        after = _whole_number(request, "after", 0)
-        limit = _whole_number(request, "limit", None)
-        events = self._dispatcher.namespace.ledger.after(after or 0, limit)
+        after = whole_number(request, "after", 0)
+        limit = whole_number(request, "limit", sys.maxsize)
+        events = self._dispatcher.namespace.ledger.after(after, limit)
         return web.json_response([asdict(event) for event in events])
 
     async def messages(self, request: web.Request) -> web.Response:
@@ -78,8 +68,8 @@ class _Control:
             queue = queue.dead_letters or queue
         if queue is None:
             raise web.HTTPNotFound(text=f"no queue {name!r}")
-        start = _whole_number(request, "from", 0) or 0
-        limit = _whole_number(request, "limit", 1000) or 0
+        start = whole_number(request, "from", 0)
+        limit = whole_number(request, "limit", 1000)
         entries = queue.peek(start, limit, self._dispatcher.now())
         self._dispatcher.touch()
         return web.json_response([_summary(entry) for entry in entries])
@@ -89,7 +79,7 @@ class _Control:
 
     async def add_fault(self, request: web.Request) -> web.Response:
         try:
-            self._dispatcher.faults.add(faults.parse(await _body(request)))
+            self._dispatcher.faults.add(faults.parse(await json_body(request)))
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return web.json_response(self._dispatcher.faults.listed())
@@ -99,7 +89,7 @@ class _Control:
         return web.json_response([])
 
     async def disconnect(self, request: web.Request) -> web.Response:
-        options = await _body(request) if request.can_read_body else {}
+        options = await json_body(request) if request.can_read_body else {}
         if not isinstance(options, dict) or not options.keys() <= {"abrupt"}:
             raise web.HTTPBadRequest(text="the body may hold 'abrupt' only")
         count = self._server.disconnect(
@@ -110,22 +100,6 @@ class _Control:
     async def detach(self, _: web.Request) -> web.Response:
         count = self._server.detach("The link was detached on request.")
         return web.json_response({"links": count})
-
-
-async def _body(request: web.Request) -> Any:
-    try:
-        return json.loads(await request.read())
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from error
-
-
-def _whole_number(request: web.Request, key: str, default: int | None) -> int | None:
-    text = request.query.get(key)
-    if text is None:
-        return default
-    if not text.isdecimal():
-        raise web.HTTPBadRequest(text=f"{key}: must be a whole number, 0 or more")
-    return int(text)
 
 
 def _summary(entry: Entry) -> dict[str, Any]:

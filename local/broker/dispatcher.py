@@ -1,4 +1,4 @@
-"""What all connections share: the queues, who waits at them, and when to store and send.
+"""What all connections share: the queues, the consumers that wait, and when to store and send.
 
 A turn takes in whatever has arrived, hands out messages, stores the changes, and only then lets the
 answers go to the sockets. So no client hears of anything that a crash could undo.
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from local.broker import management
-from local.broker.configuration import AuthorizationRule
-from local.broker.faults import Fault, Faults
-from local.broker.latency import Latency
-from local.broker.queues import Namespace, Queue
-from local.broker.store import Store
+from . import management
+from .configuration import AuthorizationRule
+from .faults import Fault, Faults
+from .latency import Latency
+from .queues import Namespace, Queue
+from .store import Store
 
 
 class Peer(Protocol):
@@ -40,7 +40,7 @@ class Peer(Protocol):
         """Detach all links but those to `$cbs`; return how many."""
 
     def end_idle(self, connection_seconds: float, link_seconds: float) -> None:
-        """Close the connection, or detach links, if nobody has used them for so long."""
+        """Close the connection, or detach links, that have been idle for longer."""
 
     def hang_up(self) -> None:
         """Close the socket once everything is sent."""

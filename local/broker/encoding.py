@@ -17,7 +17,7 @@ class EncodingError(ValueError):
 
 
 class Symbol(str):
-    """An AMQP symbol: text from a restricted set, a type of its own on the wire."""
+    """An AMQP symbol: text from a restricted set, a separate type on the wire."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""How long operations wait, as they do for a service that is not on this machine.
+"""Simulated network latency: how long operations wait.
 
 On loopback an answer takes a millisecond or two, from Azure tens of them: a design that waits for
 one answer after the other shows only there. How many round trips an operation takes is an estimate:
@@ -13,7 +13,7 @@ class Latency:
     """What to wait for before an operation is carried out.
 
     Args:
-        round_trip_seconds: of the network that is imitated; 0: no wait at all.
+        round_trip_seconds: of the simulated network; 0: no wait.
     """
 
     def __init__(self, round_trip_seconds: float = 0.0) -> None:

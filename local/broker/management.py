@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from local.broker import encoding, message
-from local.broker.encoding import EncodingError
-from local.broker.message import Message
-from local.broker.queues import Entry, Queue, Refused, State
+from . import encoding, message
+from .encoding import EncodingError
+from .message import Message
+from .queues import Entry, Queue, Refused, State
 
 PREFIX = "com.microsoft:"
 _ACTIVE, _DEFERRED, _SCHEDULED = 0, 1, 2
@@ -56,7 +56,7 @@ def right_needed(operation: str) -> str:
 
 
 def execute(queue: Queue, operation: str, body: Any, now: float) -> Answer:
-    """Carry out an operation, named without its prefix; the answer tells what goes wrong."""
+    """Carry out an operation, named without its prefix; the answer says what went wrong."""
     try:
         handler = _OPERATIONS.get(operation)
         if handler is None:
@@ -179,7 +179,7 @@ _OPERATIONS: dict[str, Callable[[Queue, dict[str, Any], float], Answer]] = {
 def encode_entry(queue: Queue, entry: Entry, *, peeked: bool = False) -> bytes:
     """Encode a queue's message for a receiver, with what Service Bus adds.
 
-    Whoever only peeks does not get the lock token.
+    A peeked message has no lock token.
     """
     delivery_annotations = {}
     annotations = {

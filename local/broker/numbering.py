@@ -10,8 +10,8 @@ under the client's own numbers.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from local.broker import encoding
-from local.broker.encoding import EncodingError
+from . import encoding
+from .encoding import EncodingError
 
 _HEADER_BYTES = 8  # of the protocol and of each frame
 # Descriptors as every client encodes them.
@@ -69,7 +69,7 @@ class _Session:
     unfinished: dict[int, int] = field(default_factory=dict)
     """The delivery of which more frames will come, by link handle."""
     clients: dict[int, int] = field(default_factory=dict)
-    """The client's number of a delivery, where it is another one."""
+    """The client's number of a delivery, where it differs."""
 
 
 class DeliveryNumbers:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from local.broker.configuration import QueueSettings
-from local.broker.message import Message
+from .configuration import QueueSettings
+from .message import Message
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_REASON_CHARACTERS = 4096
@@ -133,7 +133,7 @@ class Ledger:
 
 @dataclass(slots=True)
 class Changes:
-    """What has changed since it was last stored; whoever stores it calls `clear`."""
+    """What has changed since it was last stored; call `clear` after storing it."""
 
     entries: dict[tuple[str, int], Entry | None] = field(default_factory=dict)  # None: gone
     sequence_numbers: dict[str, int] = field(default_factory=dict)

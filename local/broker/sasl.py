@@ -9,8 +9,8 @@ that the client puts to `$cbs` later.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from local.broker import encoding
-from local.broker.encoding import Described, EncodingError
+from . import encoding
+from .encoding import Described, EncodingError
 
 MECHANISMS = ("MSSBCBS", "ANONYMOUS", "EXTERNAL", "PLAIN")
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from local.broker.connection import Connection
-from local.broker.dispatcher import Dispatcher
+from .connection import Connection
+from .dispatcher import Dispatcher
 
 
 class Server:

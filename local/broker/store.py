@@ -10,8 +10,8 @@ from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 
-from local.broker.message import Message
-from local.broker.queues import Entry, Event, Ledger, Namespace, State
+from .message import Message
+from .queues import Entry, Event, Ledger, Namespace, State
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (

@@ -1,4 +1,4 @@
-"""Shared access signatures: who may do what, and until when.
+"""Shared access signatures: the rights that a token grants, and until when.
 
 Source: "Service Bus access control with Shared Access Signatures". A token says which resource
 (`sr`), which key (`skn`), until when (`se`, seconds since 1970) and is signed (`sig`) with
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus, urlsplit
 
-from local.broker.configuration import AuthorizationRule
-from local.broker.queues import Refused
+from .configuration import AuthorizationRule
+from .queues import Refused
 
 _PREFIX = "SharedAccessSignature "
 

@@ -8,9 +8,9 @@ import contextlib
 
 from aiohttp import WSMsgType, web
 
-from local.broker import administration
-from local.broker.connection import Connection
-from local.broker.dispatcher import Dispatcher
+from . import administration
+from .connection import Connection
+from .dispatcher import Dispatcher
 
 _PATH = "/$servicebus/websocket"
 _SUBPROTOCOLS = ("amqp", "AMQPWSB10")

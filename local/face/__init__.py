@@ -3,17 +3,17 @@
 It serves both path shapes and both session types: create, get, delete, as openapi.yaml has them. It
 checks bearer tokens (issued by `local.identity`), enforces a rate limit over all calls (limit.py),
 answers errors as documented (FaceError body, `x-ms-error-code`), can be changed while it runs
-(`/_local/config`) and can be told to fail (`/_local/faults`, see faults.py), also with what the
-platform in front of the API answers (answers.py).
+(`/_local/config`), and fails on request (`/_local/faults`, see faults.py), also with the answers of
+the platform in front of the API (answers.py).
 
 What differs from the service:
 
-- The shape of the service's limit is not public. Here it is what `--limit` and `--limit-shape` say, it
-  counts every call alike, and only `Retry-After` in whole seconds tells how long to wait.
+- The shape of the service's limit is not public. Here `--limit` and `--limit-shape` set it. It
+  counts all calls equally, and only `Retry-After` in whole seconds shows how long to wait.
 - A token carries its right to delete; there are no roles, tenants or regional endpoints behind it.
 - Nothing happens in a session: its status stays `NotStarted`, it has no results, and its own token
   opens nothing.
-- A wrong body is answered with `BadArgument` or `InvalidRequestBody` and a text of our own. A method
+- A wrong body is answered with `BadArgument` or `InvalidRequestBody` and our wording. A method
   that a path does not have is answered with 405 and a FaceError.
 - `modelVersion`, query parameters and the image of a session with verify are ignored.
 

@@ -1,4 +1,4 @@
-"""`python -m local.face`: serves the Face API on 127.0.0.1 until it is told to stop."""
+"""`python -m local.face`: serves the Face API on 127.0.0.1 until it is stopped."""
 
 import argparse
 import asyncio
@@ -7,17 +7,17 @@ import sys
 from aiohttp import web
 
 from local import face, tokens
+from local.broker.serving import announce, errors_as_json, serve_http, stopped
 from local.face import control
 from local.face.api import Api
 from local.face.faults import Faults
 from local.face.limit import Shape
 from local.face.state import Config, State
-from local.service import announce, serve_http, stopped
 
 
 def application(state: State, signing_key: str, audience: str) -> web.Application:
     """Return the API and its control as one web application."""
-    app = web.Application(client_max_size=16 * 1024 * 1024)
+    app = web.Application(client_max_size=16 * 1024 * 1024, middlewares=[errors_as_json])
     app.add_routes(control.routes(state))
     app.add_routes([web.route("*", "/{path:.*}", Api(state, signing_key, audience).handle)])
     return app
@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--signing-key", default="", help="shared with local.identity")
-    parser.add_argument("--audience", default=tokens.AUDIENCE, help="that tokens must have")
+    parser.add_argument(
+        "--audience", default=tokens.AUDIENCE, help="audience that tokens must have"
+    )
     parser.add_argument(
         "--limit", default="10/1", help='COUNT/SECONDS of calls, or "none" (default: 10/1)'
     )
@@ -40,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
         default=Shape.FIXED,
         help="how calls are counted, see local/face/limit.py (default: fixed)",
     )
-    parser.add_argument("--latency-seconds", type=float, default=0, help="before each answer")
-    parser.add_argument("--seed", type=int, default=0, help="of random faults")
+    parser.add_argument("--latency-seconds", type=float, default=0, help="delay before each answer")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random faults")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""Answers by name: what the platform says before the operation sees a call, and what nobody foresees.
+"""Answers by name: those of the platform in front of the operation, and unforeseen ones.
 
 Statuses, codes and texts are those of public reports. The platform's answers have no `x-ms-error-code`:
-that header is the operation's own.
+only the operation sets that header.
 """
 
 from collections.abc import Mapping

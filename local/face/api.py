@@ -51,12 +51,12 @@ class Target:
 
 
 class Api:
-    """The handler of every path that is not the control's.
+    """The handler of every path outside the control.
 
     Args:
-        state: what it answers from.
-        signing_key: with which tokens must be signed.
-        audience: for which they must have been issued.
+        state: sessions, faults and limit.
+        signing_key: the key that tokens must be signed with.
+        audience: the audience that tokens must have.
     """
 
     def __init__(self, state: State, signing_key: str, audience: str) -> None:
@@ -65,7 +65,7 @@ class Api:
         self._audience = audience
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Record the call, let it meet its fault, answer."""
+        """Record the call, apply its fault, and answer."""
         state = self._state
         target = Target.of(request.path)
         session_id = target.session_id if target else None
@@ -175,8 +175,8 @@ async def _values(request: web.Request) -> object:
     try:
         if request.content_type != "multipart/form-data":
             return await request.json()
-        # An image comes along in a part of its own, and nobody looks at it. The other values are
-        # parts of their own, too, or, in the older path shape, one part of JSON.
+        # An image is a separate part, and is ignored. The other values are parts too or, in the older
+        # path shape, one part of JSON.
         parts = {name: part for name, part in (await request.post()).items() if type(part) is str}
         return json.loads(parts["Parameters"]) if "Parameters" in parts else from_form(parts)
     except ValueError:

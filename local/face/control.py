@@ -1,4 +1,4 @@
-"""The control of the local Face API, over HTTP, beneath /_local: look, change, break.
+"""The control of the local Face API, over HTTP, below /_local.
 
     GET    /_local/sessions          [{"id", "type"}, …]
     POST   /_local/sessions          {"ids": […]} or {"count": N, "seed": S}, and "type"
@@ -7,24 +7,23 @@
     POST   /_local/faults            one rule, or a list of them
     DELETE /_local/faults
     GET    /_local/calls?after=N     the calls since number N
-    GET    /_local/stats             calls by method and status, and the most in any one second
+    GET    /_local/stats             calls by method and status, and the maximum in any one second
     GET    /_local/config
     POST   /_local/config            the values to change, see state.Config
 
 What cannot be read is answered with 400 and {"error": text}, and changes nothing.
 """
 
-import json
 import random
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 from aiohttp import web
 
-from local.face.faults import BadRule, Rule
+from local.broker.serving import json_body, whole_number
+from local.face.faults import Rule
 from local.face.sessions import KINDS
 from local.face.state import State
 
@@ -51,17 +50,19 @@ class _Control:
         self._state = state
 
     async def create_sessions(self, request: web.Request) -> web.Response:
-        values = await _json(request)
+        values = await json_body(request)
+        if not isinstance(values, dict):
+            raise web.HTTPBadRequest(text="expected a JSON object")
         kind = values.get("type", KINDS[0])
         if kind not in KINDS:
-            raise _bad(f"type: {' or '.join(KINDS)}")
+            raise web.HTTPBadRequest(text=f"type: {' or '.join(KINDS)}")
         ids = values.get("ids")
         if ids is None:
             chance = random.Random(values.get("seed", 0))
             count = values.get("count", 1)
             ids = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(count)]
         if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-            raise _bad("ids: a list of strings")
+            raise web.HTTPBadRequest(text="ids: a list of strings")
         self._state.sessions.add(ids, kind, time.time())
         return web.json_response(ids)
 
@@ -74,7 +75,7 @@ class _Control:
         return web.json_response([])
 
     async def add_faults(self, request: web.Request) -> web.Response:
-        raw = await _json(request, many=True)
+        raw = await json_body(request)
         each_raw = raw if isinstance(raw, list) else [raw]
         self._state.faults.rules += _or_bad(lambda: [Rule.read(each) for each in each_raw])
         return await self.list_faults(request)
@@ -87,11 +88,7 @@ class _Control:
         return web.json_response([])
 
     async def list_calls(self, request: web.Request) -> web.Response:
-        try:
-            after = int(request.query.get("after", "0"))
-        except ValueError:
-            raise _bad("after: a number") from None
-        return web.json_response(self._state.calls[after:])
+        return web.json_response(self._state.calls[whole_number(request, "after", 0) :])
 
     async def show_statistics(self, _: web.Request) -> web.Response:
         return web.json_response(self._state.statistics())
@@ -100,7 +97,7 @@ class _Control:
         return web.json_response(asdict(self._state.config))
 
     async def change_config(self, request: web.Request) -> web.Response:
-        values = await _json(request)
+        values = await json_body(request)
         _or_bad(lambda: self._state.configure(values))
         return await self.show_config(request)
 
@@ -108,19 +105,5 @@ class _Control:
 def _or_bad[T](change: Callable[[], T]) -> T:
     try:
         return change()
-    except (BadRule, TypeError, ValueError) as error:
-        raise _bad(str(error)) from None
-
-
-async def _json(request: web.Request, *, many: bool = False) -> Any:
-    try:
-        value = await request.json()
-    except ValueError:
-        raise _bad("the body is not JSON") from None
-    if not isinstance(value, dict) and not (many and isinstance(value, list)):
-        raise _bad("expected a JSON object")
-    return value
-
-
-def _bad(why: str) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=json.dumps({"error": why}), content_type="application/json")
+    except (TypeError, ValueError) as error:
+        raise web.HTTPBadRequest(text=str(error)) from None

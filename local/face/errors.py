@@ -1,4 +1,4 @@
-"""The Face API's errors, in its words."""
+"""The Face API's errors, with its texts."""
 
 import math
 
@@ -7,11 +7,11 @@ class ApiError(Exception):
     """A call that ends with an error of the API.
 
     Args:
-        status: of HTTP.
+        status: HTTP status.
         code: FaceError code.
         message: FaceError message.
-        retry_after: seconds, for the header of that name.
-        inner: code of the operation's own error, where the gateway wraps it in one of its own.
+        retry_after: seconds, for the `Retry-After` header.
+        inner: code of the operation's error, where the gateway wraps it in another one.
     """
 
     def __init__(

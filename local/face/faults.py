@@ -1,6 +1,6 @@
-"""What can go wrong at the local Face API, on request: rules, and which one meets a call.
+"""Faults on request at the local Face API: rules, and which one applies to a call.
 
-A rule is told to POST /_local/faults, e.g. {"fault": "status", "status": 503, "count": 3}. Besides the
+POST /_local/faults adds a rule, e.g. {"fault": "status", "status": 503, "count": 3}. Besides the
 faults below, `fault` takes the name of an answer of answers.py, e.g. {"fault": "quota"}.
 """
 
@@ -49,7 +49,7 @@ class Rule:
     method: str | None = None
     path_prefix: str | None = None
     count: int | None = None
-    """How many calls it still meets; None: all."""
+    """The number of calls that it still applies to; None: all."""
     probability: float = 1.0
     before: bool = True
     """Whether the fault comes before the call takes effect, or after."""
@@ -60,7 +60,7 @@ class Rule:
         """Read one rule.
 
         Raises:
-            BadRule: it is none.
+            BadRule: it is invalid.
         """
         if not isinstance(raw, dict):
             raise BadRule("a rule is a JSON object")
@@ -106,8 +106,8 @@ def _one_of_many(kind: str) -> Rule:
 class Faults:
     """The rules in force.
 
-    Chance depends on the seed, the session and the number of its call alone, so that the order in which
-    concurrent calls arrive changes nothing.
+    Randomness depends only on the seed, the session and the number of its call, so that the order of
+    concurrent calls changes nothing.
     """
 
     def __init__(self, seed: int) -> None:
@@ -116,7 +116,7 @@ class Faults:
         self._calls: Counter[str] = Counter()
 
     def next_fault(self, method: str, path: str, session_id: str | None) -> Rule | None:
-        """Return the fault that this call meets, if any; of several, the first."""
+        """Return the first fault that applies to this call, if any."""
         key = session_id or path
         self._calls[key] += 1
         chance = random.Random(f"{self._seed}/{key}/{self._calls[key]}")
@@ -127,7 +127,7 @@ class Faults:
                 if rule.fault != "random":
                     return rule
                 chosen = _one_of_many(chance.choice(rule.kinds))
-                # Half of what is lost is lost on the way back.
+                # Half of the lost calls lose only their answer.
                 chosen.before = chance.random() < 0.5
                 return chosen
         return None

@@ -42,7 +42,7 @@ def named_response(answer: Answer, headers: Mapping[str, str] | None = None) -> 
 
 
 async def fail(request: web.Request, rule: Rule, entry: dict[str, Any]) -> web.StreamResponse:
-    """Do to a call what its rule says, and note in its entry what it was answered."""
+    """Apply a rule to a call, and note the answer in its entry."""
     transport = request.transport
     assert transport is not None
     match rule.fault:

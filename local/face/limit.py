@@ -1,4 +1,4 @@
-"""The rate limit of an account: so many calls in so many seconds, told the time.
+"""The rate limit of an account: `count` calls per `seconds`. The caller passes in the time.
 
 Azure Resource Manager describes the limit of such an account as `callRateLimit` with a `count` and a
 `renewalPeriod` in seconds. Whether that window is fixed or slides, and whether refused calls count, is

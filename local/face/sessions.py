@@ -1,4 +1,4 @@
-"""The sessions that exist, told the time and knowing nothing of HTTP."""
+"""The sessions that exist, independent of HTTP. The caller passes in the time."""
 
 import secrets
 import uuid
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 KINDS = ("livenessWithVerify", "liveness")
 DATA_SECONDS = 48 * 3600
-"""A session and its data expire by themselves so long after the creation."""
+"""A session and its data expire this long after its creation."""
 DEFAULT_TOKEN_SECONDS = 600
 
 
@@ -29,7 +29,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions by id; one that has expired is as good as deleted."""
+    """All sessions by id; an expired one counts as deleted."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Session] = {}
@@ -61,7 +61,7 @@ class Sessions:
         return session
 
     def delete(self, session: Session) -> None:
-        """Delete one that was found."""
+        """Delete a session that `find` returned."""
         del self._by_id[session.id]
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""What the Face API knows and remembers; nothing of HTTP."""
+"""The state of the Face API, independent of HTTP."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -71,7 +71,7 @@ class State:
         return counter_for(Limit.parse(self.config.limit, self.config.limit_shape))
 
     def statistics(self) -> dict[str, Any]:
-        """Count the calls by method and status, and the most in any one second."""
+        """Count the calls by method and status, and find the maximum in any one second."""
         by = Counter(f"{call['method']} {call['status']}" for call in self.calls)
         most = max(_in_one_second(call["time"] for call in self.calls), default=0)
         return {"calls": dict(by), "most_in_one_second": most}

@@ -4,18 +4,18 @@ It receives from Service Bus, invokes the app with the production worker's own l
 as the platform's host does for a Service Bus queue trigger: peek-lock, up to `maxConcurrentCalls`
 invocations at once, locks renewed while the function runs, complete when it returns, abandon when it
 raises, one error line and no abandon when the lock is gone. An invocation that outlasts
-`functionTimeout` fails with all others in flight, and the process starts anew. It ends as the platform
-ends an instance: in peace (SIGTERM), or drained as Flex Consumption does (SIGUSR1), with invocations
+`functionTimeout` fails with all others in flight, and the process restarts. It ends as the platform
+ends an instance: gracefully (SIGTERM), or drained as Flex Consumption does (SIGUSR1), with invocations
 aborted after one to three seconds and their messages abandoned, whatever the worker has done by then.
 
 What differs from the platform:
 
 - Worker and host are one process, without gRPC between them: what blocks the app blocks the host. A
   timeout restarts both.
-- Each invocation has a link of its own. The platform's processor has one link with credit for all; an
+- Each invocation has a separate link. The platform's processor has one link with credit for all; an
   error on it stops them together.
-- A link lost while it waits for a message is opened anew after half a second.
-- Keys of host.json that nobody knows end the start; the platform passes over them.
+- A link lost while it waits for a message is reopened after half a second.
+- An unknown key of host.json is an error here; the platform ignores it.
 
 It does not emulate: scaling out, other triggers and bindings, batches, sessions, AMQP values bound as
 text, `autoCompleteMessages: false`, function-level retries, the HTTP endpoints, extension bundles,

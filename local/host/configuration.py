@@ -1,7 +1,7 @@
 """host.json, as far as it matters for a Service Bus queue trigger.
 
-Names and defaults are those of the Service Bus extension 5.x and of the Flex Consumption plan. A key
-that nobody knows is refused: the platform passes over a misspelt key, and its default applies.
+Names and defaults are those of the Service Bus extension 5.x and of the Flex Consumption plan. An
+unknown key is refused. The platform ignores a misspelt key, and its default applies.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class HostError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How the Service Bus client repeats an operation that failed. Times are seconds."""
+    """How the Service Bus client retries a failed operation. Times are seconds."""
 
     mode: str = "exponential"
     total: int = 3
@@ -62,7 +62,7 @@ def read_host_json(document: Mapping[str, Any]) -> HostJson:
     """Read host.json.
 
     Raises:
-        HostError: it has a value or a key that this host, or any host, would not know.
+        HostError: it has a value or a key that this host does not know.
     """
     here = "extensions.serviceBus"
     options = _known(document.get("extensions", {}).get("serviceBus", {}), _KEYS, here)

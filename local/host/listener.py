@@ -24,7 +24,7 @@ class Listener:
     """Receives for one trigger, on as many links as there may be invocations at once.
 
     One link each, because receivers of azure-servicebus are not coroutine-safe: a receiver is
-    either waiting for a message or busy with the one that it has.
+    either waiting for a message or busy with one.
     """
 
     def __init__(self, trigger: Trigger, odd_metadata: OddMetadata | None = None) -> None:
@@ -49,14 +49,14 @@ class Listener:
     def abort(self, why: str) -> None:
         """Take no more messages, and fail every invocation in flight; its message is abandoned.
 
-        The worker is not asked: what it does goes on until the process ends.
+        The worker is not told: its work goes on until the process ends.
         """
         self._why_aborted = why
         self._draining.set()
         self._aborted.set()
 
     async def _listen(self) -> None:
-        """Receive over one link, opened anew after each loss."""
+        """Receive over one link, reopened after each loss."""
         while not self._draining.is_set():
             try:
                 async with (
@@ -108,7 +108,7 @@ class Listener:
         failure = await self._invoke(message)
         renewal.cancel()
         await asyncio.wait({renewal})
-        # The very text of the platform's host, which the documentation tells operators to expect.
+        # The platform's exact text, which the documentation shows to operators.
         action = "Complete" if failure is None else "Abandon"
         try:
             if failure is None:
@@ -128,7 +128,7 @@ class Listener:
             _logger.error("Exception binding parameter '%s'", self._trigger.parameter)
             return "the body is no AMQP data section"
         raw = b"".join(message.body)
-        # To text, the platform's host converts whatever it is.
+        # The platform's host converts a text binding from any type.
         body = raw if self._trigger.binary else raw.decode("utf-8", "replace")
         told = metadata(message, self._odd_metadata)
         invocation = asyncio.create_task(

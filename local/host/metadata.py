@@ -1,4 +1,4 @@
-"""What the host tells the worker about a message besides its body."""
+"""The trigger metadata that the host passes to the worker with a message."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from azure.servicebus import ServiceBusReceivedMessage
 
 type OddMetadata = Mapping[str, Mapping[str, object]]
-"""By message id, what is told of a message and of its copies instead of the truth; None: nothing."""
+"""By message id, what replaces the metadata of a message and of its copies; None: nothing."""
 
 
 def metadata(message: ServiceBusReceivedMessage, odd: OddMetadata) -> dict[str, object]:

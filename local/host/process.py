@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from local import host
+from local.broker.serving import announce, stopped
 from local.host import telemetry, worker
 from local.host.configuration import HostError, read_host_json
 from local.host.listener import Listener
 from local.host.metadata import OddMetadata
 from local.host.trigger import Trigger, read_trigger
-from local.service import announce, stopped
 
 _logger = logging.getLogger("host")
 
@@ -29,13 +29,13 @@ class End(Enum):
     """Why the host stops listening."""
 
     STOPPED = auto()
-    """SIGTERM or SIGINT: invocations in flight may end in peace, up to --drain-seconds."""
+    """SIGTERM or SIGINT: invocations in flight may finish, for up to --drain-seconds."""
     DRAINED = auto()
-    """SIGUSR1, as Flex Consumption drains an instance: they are aborted after a moment."""
+    """SIGUSR1, as Flex Consumption drains an instance: they are aborted shortly afterwards."""
     TIMED_OUT = auto()
-    """One of them took too long: all are aborted, and the process starts anew."""
+    """One of them took too long: all are aborted, and the process restarts."""
     FAILED = auto()
-    """A listener ended by itself, which it should not."""
+    """A listener ended, which it should not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +69,14 @@ def parse(arguments: Sequence[str] | None) -> Options:
         nargs=2,
         metavar=("LEAST", "MOST"),
         default=(1, 3),
-        help="after which time, at random, they are aborted after SIGUSR1 (default: 1 3)",
+        help="invocations are aborted at a random time between these after SIGUSR1 (default: 1 3)",
     )
     parser.add_argument(
         "--odd-metadata",
         type=json.loads,
         default={},
         metavar="JSON",
-        help="trigger metadata to hand over instead of the true ones, by message id; null: none",
+        help="trigger metadata that replaces the true ones, by message id; null: none",
     )
     options = parser.parse_args(arguments)
     return Options(
@@ -88,7 +88,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
 
 
 async def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the host until it is told to end; return the exit code."""
+    """Run the host until it is stopped; return the exit code."""
     options, started_in = parse(arguments), Path.cwd()
     logging.basicConfig(
         stream=sys.stderr,
@@ -148,7 +148,7 @@ async def _finish(
     listeners: Sequence[Listener],
     running: Sequence[asyncio.Task[None]],
 ) -> None:
-    """Take no more messages, and give those in flight the time that this end leaves them."""
+    """Stop receiving, and give invocations in flight the time that this end allows."""
     for listener in listeners:
         listener.drain()
     if end is End.DRAINED:
@@ -173,4 +173,4 @@ def run() -> None:
     """Run the host as this process's main program; does not return."""
     code = asyncio.run(main())
     logging.shutdown()
-    os._exit(code)  # the platform, too, ends the worker without asking it to close anything
+    os._exit(code)  # like the platform, which ends the worker without closing anything

@@ -1,7 +1,7 @@
 """OpenTelemetry as the platform's worker sets it up, with the log as its only backend.
 
-With the app setting PYTHON_ENABLE_OPENTELEMETRY, the host writes one line a second with the gauges of
-the app: what it allows itself now, and the state of its circuit.
+With the app setting PYTHON_ENABLE_OPENTELEMETRY, the host writes one line a second with the app's
+gauges: its current rate and the state of its circuit.
 """
 
 import json
@@ -18,7 +18,7 @@ def start_if_asked(environment: Mapping[str, str]) -> None:
     """Set up a provider of metrics, if the app setting says so."""
     if environment.get(SWITCH, "").strip().lower() not in ("1", "true"):
         return
-    # Imported here: a host that nobody watches starts without it.
+    # Imported here: a host without telemetry starts faster.
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import (

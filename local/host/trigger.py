@@ -26,7 +26,7 @@ def read_trigger(
     """Resolve a function's trigger the way the platform does.
 
     Raises:
-        HostError: a setting is missing, or the trigger is not one that this host has.
+        HostError: a setting is missing, or this host does not support the trigger.
     """
     [binding] = [found for found in function.bindings if found["type"].endswith("Trigger")]
     if binding["type"] != "serviceBusTrigger" or "queueName" not in binding:

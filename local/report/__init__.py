@@ -1,1 +1,1 @@
-"""What `make run`, `make soak` and `make bench` leave behind: files, charts and a page."""
+"""What `make run`, `make soak` and `make bench` write: files, charts and a page."""

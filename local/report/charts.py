@@ -1,7 +1,7 @@
-"""Charts as SVG, drawn by matplotlib: light and dark in one file, the same bytes for the same data.
+"""Charts as SVG, drawn by matplotlib: light and dark in one file, and reproducible.
 
-Colours are drawn for a light page; a style in the file replaces each where the reader prefers dark.
-Text stays text, so that it can be read, searched and selected.
+The colours are for a light page, and a style in the file replaces them for readers who prefer dark.
+Text stays text, so that it can be searched and selected.
 """
 
 import io
@@ -71,7 +71,7 @@ class Line:
 
 @contextmanager
 def style(name: str) -> Iterator[None]:
-    """Draw in the house's style; the ids within the file depend on this name alone."""
+    """Draw in the project's style; the ids in the file depend on this name only."""
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         yield
 
@@ -83,7 +83,7 @@ def finish(figure: Figure, name: str, title: str, caption: str) -> Chart:
     figure.supxlabel(lines, x=0.01, ha="left", fontsize=8, color=MUTED)
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    # matplotlib measures with the font that it brings; where that is missing, Verdana is as wide.
+    # matplotlib measures with its own font; where that is missing, Verdana is equally wide.
     drawn = file.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     return Chart(name, title, _for_both_schemes(drawn[drawn.index("<svg") :], title))
 
@@ -114,14 +114,14 @@ def bar_chart(
     """Draw one horizontal bar for each value, in the given order, with its figure beside it.
 
     Args:
-        name: of the file, without suffix.
-        title: above the chart.
-        values: by name.
-        unit: along the axis of the values.
+        name: file name without suffix.
+        title: title above the chart.
+        values: the values by name.
+        unit: label of the axis.
         caption: how it was measured.
-        colours: of some bars; the others are grey.
+        colours: colours of some bars; the others are grey.
         bound: where to draw a line, if any.
-        labels: how to write a value.
+        labels: format of a value.
     """
     with style(name):
         figure = Figure(figsize=(8, 1.5 + 0.32 * len(values)), layout="constrained")
@@ -129,7 +129,7 @@ def bar_chart(
         chosen = [(colours or {}).get(each, GREY) for each in values]
         places = range(len(values))
         drawn = axes.barh(places, list(values.values()), height=0.7, color=chosen)
-        # On paper, so that a bound behind a figure does not strike it through.
+        # With a background, so that a bound behind a figure does not cross it out.
         paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
         figures = [labels.format(value) for value in values.values()]
         axes.bar_label(drawn, figures, padding=4, bbox=paper)
@@ -156,12 +156,12 @@ def line_chart(
     """Draw lines with a legend beside them; on a linear scale, y begins at zero.
 
     Args:
-        name: of the file, without suffix.
-        title: above the chart.
-        lines: in the order of the legend.
-        axes_names: of x and y, with their units.
+        name: file name without suffix.
+        title: title above the chart.
+        lines: lines in the order of the legend.
+        axes_names: names of x and y, with their units.
         caption: how it was measured.
-        scale: of both axes.
+        scale: scale of both axes.
     """
     with style(name):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
@@ -193,7 +193,7 @@ def _logarithmic(axes: Axes, marks: Sequence[float]) -> None:
 
 
 def _plain() -> FuncFormatter:
-    """Write 10,000 and 0.5 as people do."""
+    """Format numbers as 10,000 and 0.5."""
     return FuncFormatter(lambda value, _: f"{value:,.10g}")
 
 
@@ -209,11 +209,11 @@ def stacked_bar_chart(
     """Draw one horizontal bar for each row, made of its parts.
 
     Args:
-        name: of the file, without suffix.
-        title: above the chart.
-        rows: by name, one figure for each part.
-        parts: their names, for the legend.
-        unit: along the axis of the values.
+        name: file name without suffix.
+        title: title above the chart.
+        rows: one figure for each part, by the row's name.
+        parts: names of the parts, for the legend.
+        unit: label of the axis.
         caption: how it was measured.
     """
     with style(name):

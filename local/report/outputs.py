@@ -1,4 +1,4 @@
-"""Output files, checked before the work begins rather than after it."""
+"""Output files, checked before the work begins."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ def output_file(text: str) -> Path:
     path = Path(text)
     try:
         if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            # Opening a pipe only to close it again would end it for its reader.
+            # Opening and closing a pipe would end it for its reader.
             if not os.access(path, os.W_OK):
                 raise PermissionError(0, "Permission denied")
             return path

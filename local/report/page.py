@@ -37,7 +37,7 @@ _CLASSES = {"green": "good", "red": "bad", "bold red": "bad"}
 
 
 def provenance(command: str, arguments: Sequence[str]) -> str:
-    """Say by which command, when and where figures were measured."""
+    """Return the command, time and machine of a measurement."""
     shown = " ".join(arguments)
     return " · ".join(
         (
@@ -57,10 +57,10 @@ class Chart:
     name: str
     title: str
     svg: str
-    """The text of a file of its own."""
+    """The text of a complete file."""
 
     def inline(self) -> str:
-        """Return it for an HTML page, with ids that no other chart of the page has."""
+        """Return it for an HTML page, with ids that are unique on the page."""
         return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{self.name}-", self.svg)
 
 
@@ -72,7 +72,7 @@ class Page:
     verdict: str
     """One line of rich markup."""
     provenance: str
-    """The command, when and where."""
+    """The command, time and machine."""
     tables: Sequence[Table] = ()
     lines: Sequence[str] = ()
     """More lines of rich markup, after the tables."""
@@ -100,7 +100,7 @@ class Page:
 
 
 def _inline(markup: str) -> str:
-    """Return rich markup as HTML: what is green or red stays so, all else is plain."""
+    """Return rich markup as HTML: green and red stay, everything else is plain."""
     text = Text.from_markup(markup)
     pieces = []
     at = 0

@@ -28,7 +28,7 @@ AT_ONCE = 4
 
 
 async def play(scenario: Scenario, seed: int, *, receipts: bool = False) -> Result:
-    """Play one scenario on a cloud of its own and check what came of it."""
+    """Play one scenario on a separate cloud and check its results."""
     began = time.monotonic()
     chance = random.Random(f"{seed}/{scenario.name}")
     problems: list[str] = []
@@ -81,7 +81,7 @@ async def play(scenario: Scenario, seed: int, *, receipts: bool = False) -> Resu
 
 
 def curve(evidence: Evidence, seconds: float = 10) -> list[float]:
-    """Return the function's calls per second, over consecutive spans of so many seconds."""
+    """Return the function's calls per second, over consecutive spans of `seconds`."""
     if not evidence.calls:
         return []
     start = evidence.calls[0]["time"]
@@ -92,7 +92,7 @@ def curve(evidence: Evidence, seconds: float = 10) -> list[float]:
 async def play_all(
     console: Console, scenarios: Sequence[Scenario], seed: int, at_once: int, *, receipts: bool
 ) -> list[Result]:
-    """Play them side by side; the results are in the order of the scenarios."""
+    """Play them concurrently; the results are in the order of the scenarios."""
     places = asyncio.Semaphore(at_once)
 
     async def one(scenario: Scenario) -> Result:
@@ -118,16 +118,14 @@ def parser() -> argparse.ArgumentParser:
         help="play only this one (may be given more than once)",
     )
     parser.add_argument("--list", action="store_true", help="list the scenarios and exit")
-    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
     parser.add_argument(
         "--at-once",
         type=int,
         default=AT_ONCE,
-        help=f"how many play side by side (default: {AT_ONCE})",
+        help=f"how many play concurrently (default: {AT_ONCE})",
     )
-    parser.add_argument(
-        "--receipts", action="store_true", help="have receipts sent, and check them, too"
-    )
+    parser.add_argument("--receipts", action="store_true", help="also send and check receipts")
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write the results to a file"
     )
@@ -138,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def main(arguments: Sequence[str]) -> int:
-    """Play; return 0 only if every invariant and every bar of every scenario holds."""
+    """Play; return 0 only if every scenario meets its invariants and thresholds."""
     options = parser().parse_args(arguments)
     if options.at_once < 1:
         parser().error("--at-once: 1 or more")

@@ -1,6 +1,6 @@
 """`local.host` in a process that is killed by one message: the one with FATAL_SESSION_ID in it.
 
-It happens as memory running out would do it: SIGKILL, half a second after the processing has begun.
+It ends as it would without memory: by SIGKILL, half a second after the processing has begun.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 GONE = "gone"
-"""Where a revocation ends whose session does not exist any more."""
+"""Outcomes of a revocation whose session no longer exists."""
 
 WINDOW_SECONDS = 10.0
 FIRST_CALLS = 2
@@ -26,7 +26,7 @@ DONE = ("deleted", "already_gone")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One published message, and where it may end."""
+    """One published message, and its permitted ends."""
 
     message_id: str
     """Without a colon, which separates the parts of a retry copy's id."""
@@ -41,7 +41,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of the function's log: which process (by host number), when, and what."""
+    """One line of the function's log: process (by host number), time and content."""
 
     host: int
     time: float
@@ -50,35 +50,35 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What the broker, the Face API and the function's log say at the end of a scenario."""
+    """The records of the broker, the Face API and the function's log at the end of a scenario."""
 
     published: Sequence[Published]
     ledger: Sequence[Mapping[str, Any]]
-    """Of the broker: every event of the queue, in order."""
+    """Every event of the queue at the broker, in order."""
     dead_letters: Sequence[Mapping[str, Any]]
     in_queue: int
     """Messages still active, scheduled or deferred."""
     sessions: frozenset[str]
     """Ids of the sessions that exist at the Face API."""
     calls: Sequence[Mapping[str, Any]]
-    """Of the function, at the Face API, in order."""
+    """The function's calls to the Face API, in order."""
     lines: Sequence[LogLine]
     calls_per_second: float
-    """What one process may make."""
+    """Maximum rate of one process."""
     processes: int
-    """How many run at once, at most."""
+    """Maximum number of processes at the same time."""
     starts: int
-    """How many were started in all: each may begin with a burst."""
+    """Number of processes started; each may begin with a burst."""
     broker_starts: int = 1
     receipts: Sequence[Mapping[str, Any]] | None = None
     """The CloudEvents in the queue of receipts; None where receipts are off."""
     receipts_ledger: Sequence[Mapping[str, Any]] = ()
-    """Of the broker: every event of the queue of receipts, in order."""
+    """Every event of the queue of receipts at the broker, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A measured value and the most that it may be."""
+    """A measured value and its upper bound."""
 
     name: str
     value: float
@@ -92,7 +92,7 @@ class Bar:
 
 @dataclass(slots=True)
 class Verdict:
-    """Where the revocations ended, and everything that is wrong about it."""
+    """The ends of the revocations, and everything that is wrong about them."""
 
     published: int = 0
     completed: int = 0
@@ -101,7 +101,7 @@ class Verdict:
     stuck: int = 0
     twice: int = 0
     redundant: int = 0
-    """Ended once more after a crash, by a redelivery: harmless, and what at-least-once means."""
+    """Ended again after a crash, by a redelivery: harmless, as delivery is at least once."""
     still_existing: int = 0
     wrong_end: int = 0
     untrue: int = 0
@@ -126,7 +126,7 @@ def check(evidence: Evidence) -> Verdict:
     for event in evidence.ledger:
         message_id = event["message_id"]
         events[root_id(message_id)][message_id][event["event"]] += 1
-    outcomes: dict[str, str] = {}  # of each broker message, the last that was logged
+    outcomes: dict[str, str] = {}  # the last logged outcome of each broker message
     for line in evidence.lines:
         if line.record.get("event") == "revocation":
             outcomes[line.record["message_id"]] = line.record["outcome"]
@@ -136,7 +136,7 @@ def check(evidence: Evidence) -> Verdict:
 
     known = {each.message_id for each in evidence.published}
     for stranger in sorted(set(events) - known):
-        verdict.problems.append(f"{stranger}: nobody published it")
+        verdict.problems.append(f"{stranger}: was never published")
     for each in evidence.published:
         _judge(verdict, each, events[each.message_id], outcomes, letters[each.message_id], evidence)
 
@@ -191,7 +191,7 @@ def _judge(
         verdict.lost += 1
         problem("neither completed with its session gone nor dead-lettered")
     if unexplained:
-        # It was completed, and nothing says why: that is as bad as lost.
+        # It was completed for no recorded reason: that counts as lost.
         verdict.untrue += 1
         problem(f"completed without a line in the log: {', '.join(unexplained)}")
     if endings_of_one > 1 or dead > 1 or (dead and done) or dead != len(letters):
@@ -219,7 +219,7 @@ def _judge(
 
 
 def most_in_window(times: Iterable[float], seconds: float) -> int:
-    """Return the most events in any window of so many seconds; `times` must be in order."""
+    """Return the maximum number of events in any window of `seconds`; `times` must be in order."""
     window: list[float] = []
     most = first = 0
     for time in times:
@@ -231,7 +231,7 @@ def most_in_window(times: Iterable[float], seconds: float) -> int:
 
 
 def rate_bar(evidence: Evidence) -> Bar:
-    """Bound the calls in the busiest ten seconds, of all processes together."""
+    """Limit the calls of all processes in the busiest ten seconds."""
     most = most_in_window((call["time"] for call in evidence.calls), WINDOW_SECONDS)
     # What the rate allows, its jitter (spacing varies by 30 %: 5 standard deviations), and the first
     # calls of each process that was started.
@@ -241,9 +241,9 @@ def rate_bar(evidence: Evidence) -> Bar:
 
 
 def probe_bar(evidence: Evidence) -> Bar:
-    """Bound the calls that arrived while the breaker was open, apart from the probes."""
+    """Limit the calls that arrived while the breaker was open, apart from the probes."""
     excess = 0
-    if evidence.processes == 1:  # with several, nobody knows whose call it was
+    if evidence.processes == 1:  # with several, the caller is unknown
         for opened, closed, probes in open_intervals(evidence.lines):
             calls = [
                 call

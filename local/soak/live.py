@@ -1,4 +1,4 @@
-"""Live verification traffic: the calls that customers wait for, beside the revocations."""
+"""Live verification traffic beside the revocations: calls that customers wait for."""
 
 import asyncio
 import random
@@ -10,19 +10,19 @@ import httpx
 
 
 def steady(per_second: float) -> Iterator[float]:
-    """Yield the seconds between calls that come evenly."""
+    """Yield the seconds between evenly spaced calls."""
     while True:
         yield 1 / per_second
 
 
 def poisson(per_second: float, chance: random.Random) -> Iterator[float]:
-    """Yield the seconds between calls that come at random times."""
+    """Yield the seconds between calls at random times."""
     while True:
         yield chance.expovariate(per_second)
 
 
 def bursts(per_second: float, at_once: int = 10) -> Iterator[float]:
-    """Yield the seconds between calls of which so many come at once."""
+    """Yield the seconds between calls, `at_once` of which come at the same time."""
     while True:
         yield at_once / per_second
         yield from [0.0] * (at_once - 1)
@@ -30,7 +30,7 @@ def bursts(per_second: float, at_once: int = 10) -> Iterator[float]:
 
 @dataclass(slots=True)
 class Live:
-    """What a live verification client met."""
+    """The answers that a live verification client got."""
 
     calls: int = 0
     throttled: int = 0
@@ -43,12 +43,12 @@ class Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveClient:
-    """Reads and creates sessions in turn, whatever becomes of the calls before.
+    """Reads and creates sessions in turn, whatever the answers.
 
     Args:
         sessions: URL of the sessions at the Face API.
-        session_id: of one that exists.
-        token: that the Face API accepts.
+        session_id: an existing session.
+        token: a token that the Face API accepts.
     """
 
     sessions: str

@@ -1,8 +1,7 @@
 """What must hold of receipts after every scenario: pure functions of the evidence.
 
-Each revocation that ended has a receipt with the true outcome, sent before its message ended; none
-has another one, and what was sent twice was so because a process died or a message was delivered
-again.
+Each ended revocation has one receipt with the true outcome, sent before its message ended. A receipt
+was sent twice only because a process died or a message was delivered again.
 """
 
 from collections import Counter, defaultdict
@@ -12,13 +11,13 @@ from typing import Any
 from local.soak.invariants import DONE, Bar, Evidence, Published, Verdict, root_id
 
 BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
-"""Given up by the broker itself: the operator's command tells of it, afterwards."""
+"""Dead-lettered by the broker: the operator's command sends the receipts afterwards."""
 
 _SHOWN = 128
 
 
 def check_receipts(evidence: Evidence, verdict: Verdict) -> None:
-    """Add the bars of receipts to a verdict, and what is wrong; nothing where receipts are off."""
+    """Add the thresholds of receipts and the problems to a verdict; nothing where receipts are off."""
     if evidence.receipts is None:
         return
     told: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -51,20 +50,20 @@ def check_receipts(evidence: Evidence, verdict: Verdict) -> None:
 def _is_true(
     event: Mapping[str, Any], each: Published, reason: str | None, evidence: Evidence
 ) -> bool:
-    """Tell whether a receipt says what the broker and the Face API say."""
+    """Return whether a receipt agrees with the broker and the Face API."""
     data = event["data"]
     if data.get("sessionId") not in (each.session_id, None):
         return False
     if event["type"].endswith(".failed"):
         return reason is not None and data["reason"] == reason
-    # What the broker gives up was perhaps done before: each time, its process died too early.
+    # The deletion of what the broker dead-letters may have succeeded before its process died.
     may_be_done = reason is None or reason in BROKER_REASONS
     gone = data["sessionId"] == each.session_id and each.session_id not in evidence.sessions
     return may_be_done and gone and data["outcome"] in DONE
 
 
 def _ended_untold(evidence: Evidence, verdict: Verdict) -> int:
-    """Count the messages that the function brought to an end before the broker had a receipt."""
+    """Count the messages that the function ended before the broker had a receipt."""
     done = {
         line.record["message_id"] for line in evidence.lines if line.record.get("outcome") in DONE
     }
@@ -92,9 +91,9 @@ def _ending(sent: Mapping[str, Any]) -> str:
 
 
 def _repeated(evidence: Evidence, verdict: Verdict) -> int:
-    """Count the receipts that were sent again although nothing that was sent before got lost."""
+    """Count the receipts that were sent again although the earlier one was not lost."""
     if evidence.broker_starts > 1:
-        return 0  # whoever waited for its answer had to send again
+        return 0  # a sender that waited for an answer had to send again
     delivered = Counter(
         event["message_id"] for event in evidence.ledger if event["event"] == "delivered"
     )

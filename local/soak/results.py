@@ -12,12 +12,12 @@ from local.soak.invariants import Bar, Verdict
 
 PROBLEMS_SHOWN = 8
 LONG_SPANS = 6
-"""Tens of seconds from which on a scenario's calls are drawn over time."""
+"""Minimum tens of seconds for a chart of a scenario's calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How one scenario went. Its bars begin with the invariants."""
+    """The result of one scenario. Its thresholds begin with the invariants."""
 
     name: str
     seconds: float
@@ -28,7 +28,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether every invariant and every bar holds."""
+        """Whether every invariant and every threshold is met."""
         return not self.problems and all(bar.ok for bar in self.bars)
 
     def as_json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Result:
         }
 
     def bars_as_json(self) -> list[dict[str, Any]]:
-        """Return its bars, the invariants first, each name beginning with the scenario's."""
+        """Return its thresholds, the invariants first, each name beginning with the scenario's."""
         return [
             {
                 "name": f"{self.name}: {bar.name}",
@@ -76,9 +76,9 @@ def _mark(ok: bool) -> str:
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
-    """Return a row for each scenario, then the bars."""
+    """Return a table of the scenarios and one of the thresholds."""
     counts = ("published", "completed", "dead", "lost", "stuck", "twice", "redundant", "calls")
-    table = Table("scenario", "", *counts, "seconds", title="What became of the messages")
+    table = Table("scenario", "", *counts, "seconds", title="Outcomes of the messages")
     for column in table.columns[2:]:
         column.justify = "right"
     for result in results:
@@ -89,12 +89,12 @@ def tables(results: Sequence[Result]) -> list[Table]:
             result.figures.get("calls", ""),
         )
         table.add_row(result.name, _mark(result.ok), *map(str, numbers), f"{result.seconds:.1f}")
-    bars = Table("scenario", "bar", "value", "bound", "", title="Bars")
+    bars = Table("scenario", "threshold", "value", "bound", "", title="Thresholds")
     for column in bars.columns[2:4]:
         column.justify = "right"
     for result in results:
         for bar in result.bars:
-            # The table above shows what must not happen at all and did not.
+            # The table above shows the thresholds of zero that are met.
             if not bar.ok or bar.bound > 0:
                 figures = f"{bar.value:.4g}", f"{bar.bound:.4g}"
                 bars.add_row(result.name, bar.name, *figures, _mark(bar.ok))
@@ -115,7 +115,9 @@ def problem_lines(results: Sequence[Result]) -> list[str]:
 def verdict(results: Sequence[Result], seed: int, seconds: float) -> str:
     """Return the last line, in rich markup."""
     ok = all(result.ok for result in results)
-    shown = "[green]every bar holds[/green]" if ok else "[red]NOT every bar holds[/red]"
+    shown = (
+        "[green]all thresholds are met[/green]" if ok else "[red]NOT all thresholds are met[/red]"
+    )
     number = f"{len(results)} scenario{'s' if len(results) != 1 else ''}"
     return f"{number}, seed {seed}, {seconds:.0f} s: {shown}"
 
@@ -146,9 +148,9 @@ def _charts(results: Sequence[Result], provenance: str) -> list[Chart]:
         drawn.append(
             charts.bar_chart(
                 "bars",
-                "How close each bar is to its bound",
+                "How close each value is to its bound",
                 {name: value for name, (value, _) in bars.items()},
-                unit="value ÷ bound; a bar holds up to 1",
+                unit="value ÷ bound; at most 1",
                 caption=provenance,
                 colours={
                     name: charts.GREEN if ok else charts.RED for name, (_, ok) in bars.items()

@@ -1,4 +1,4 @@
-"""What a scenario plays on: a fresh local cloud, and the means to publish, break and look."""
+"""A scenario's stage: a fresh local cloud, and the means to publish, break and observe."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from local.soak.invariants import Evidence, LogLine, Published
 from local.soak.live import Live, LiveClient
 
 FUNCTION = "liveness-session-revoker"
-"""How the function calls itself at the Face API."""
+"""The function's user agent at the Face API."""
 
 _POLL_SECONDS = 0.1
 _BATCH = 100
@@ -31,7 +31,7 @@ _BATCH_BYTES = 128 * 1024
 
 
 def batches(messages: Sequence[Published], most: int) -> Iterator[list[Published]]:
-    """Split into batches of at most so many messages that the broker takes in one transfer."""
+    """Split into batches of at most `most` messages that the broker accepts in one transfer."""
     batch, size = list[Published](), 0
     for each in messages:
         if batch and (len(batch) == most or size + len(each.body) > _BATCH_BYTES):
@@ -49,14 +49,14 @@ class Stage:
 
     Args:
         cloud: broker, Face API, identity endpoint and hosts, running.
-        chance: all that is random in the scenario comes from it.
+        chance: source of all randomness in the scenario.
     """
 
     cloud: Cloud
     chance: random.Random
     published: list[Published] = field(default_factory=list)
     marks: dict[str, float] = field(default_factory=dict)
-    """Times and counts that the scenario wants to remember for its bars."""
+    """Times and counts that the scenario records for its thresholds."""
     most_hosts: int = 1
     starts: int = 0
     broker_starts: int = 1
@@ -68,7 +68,7 @@ class Stage:
         return str(UUID(int=self.chance.getrandbits(128), version=4))
 
     def plan(self, count: int, **fields: Any) -> list[Published]:
-        """Return so many valid messages, each for a session of its own."""
+        """Return `count` valid messages, each for a different session."""
         planned = []
         for _ in range(count):
             session_id = self.id()
@@ -85,8 +85,8 @@ class Stage:
 
         Args:
             messages: what to publish.
-            per_second: how many; None: as fast as it goes.
-            again: whether they were published before, so that nothing new is expected of them.
+            per_second: rate; None: as fast as possible.
+            again: whether they were published before, so that they add no expectations.
         """
         if not again:
             ids = [each.session_id for each in messages if each.session_id]
@@ -170,7 +170,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def live_client(self, gaps: Iterator[float]) -> AsyncIterator[Live]:
-        """Have live verification traffic meanwhile; `gaps`: see live.py."""
+        """Run live verification traffic meanwhile; `gaps`: see live.py."""
         [session_id] = await self.face("POST", "/_local/sessions", {"ids": [self.id()]})
         version = f"{self.cloud.face.facts['endpoint']}/face/{self.cloud.options.api_version}"
         client = LiveClient(
@@ -223,7 +223,7 @@ class Stage:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def drained(self) -> None:
-        """Wait until the queue holds nothing but dead letters."""
+        """Wait until the queue holds only dead letters."""
 
         async def empty() -> bool:
             return await self.left() == 0
@@ -231,7 +231,7 @@ class Stage:
         await self.until(empty)
 
     async def ended(self, count: int) -> None:
-        """Wait until so many of the published messages have ended."""
+        """Wait until `count` of the published messages have ended."""
 
         async def enough() -> bool:
             return await self.left() <= len(self.published) - count
@@ -251,7 +251,7 @@ class Stage:
         return sorted(found, key=lambda line: line.time)
 
     async def send_missing_receipts(self) -> None:
-        """Have the operator's command tell of what the broker gave up by itself.
+        """Have the operator's command send the receipts of what the broker dead-lettered.
 
         Raises:
             RuntimeError: the command failed.
@@ -270,7 +270,7 @@ class Stage:
         """Return everything that is known at the end."""
         cloud, queue = self.cloud, self.cloud.options.queue
         outcomes = cloud.options.outcome_queue
-        # First: in a scenario that did not finish, what ends meanwhile must not seem to be untrue.
+        # First, because in an unfinished scenario messages may end while the rest is read.
         receipts = None if outcomes is None else await peeked(cloud.connection_string, outcomes)
         ledger = await cloud.ask(cloud.broker, "GET", "/ledger")
         listing = f"/messages?queue={queue}&dead_letter=1&limit=1000000"

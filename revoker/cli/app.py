@@ -17,7 +17,7 @@ CONNECTS = (
 
 app = typer.Typer(
     name="revoker",
-    help="Publish revoked liveness sessions, see what becomes of them, and deal with those that "
+    help="Publish revoked liveness sessions, see their outcome, and deal with those that "
     f"failed.\n\n{CONNECTS}",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before the verb."""
+    """Handle the options before the verb."""
 
 
 for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, desk):

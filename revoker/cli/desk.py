@@ -23,7 +23,7 @@ _NEEDED = ("jinja2", "starlette", "uvicorn")
 
 def desk(
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="On which to listen. Default: a free one.")
+        int, typer.Option(min=0, max=65_535, help="Port to listen on. Default: a free one.")
     ] = 0,
     record: RecordFile = None,
     namespace: Namespace = None,
@@ -35,8 +35,8 @@ def desk(
 ) -> None:
     """Open the desk: look, decide and act on a page in a browser on this machine.
 
-    It prints an address with a token, which opens the desk once and in one browser. Nobody else can
-    use it. It listens on 127.0.0.1 only, and runs until Ctrl-C.
+    It prints an address with a token, which opens the desk once and in one browser. No other
+    client can use it. It listens on 127.0.0.1 only, and runs until Ctrl-C.
     """
     from revoker.connection import Options
     from revoker.record import DEFAULT

@@ -17,19 +17,11 @@ Namespace = Annotated[
 Queue = Annotated[str | None, typer.Option(help="Default: SESSION_REVOKED_QUEUE.", metavar="NAME")]
 OutcomeQueue = Annotated[
     str | None,
-    typer.Option(help="Of the receipts, or a topic. Default: OUTCOME_QUEUE.", metavar="NAME"),
+    typer.Option(help="Queue or topic for receipts. Default: OUTCOME_QUEUE.", metavar="NAME"),
 ]
 FaceEndpoint = Annotated[
     str | None,
     typer.Option(help="https://NAME.cognitiveservices.azure.com", metavar="URL"),
-]
-FaceAccount = Annotated[
-    str | None,
-    typer.Option(
-        help="Resource id of the Face account, to read its rate limit. Default: FACE_ACCOUNT_ID, else "
-        "it is searched by its endpoint, in AZURE_SUBSCRIPTION_ID if that is set.",
-        metavar="ID",
-    ),
 ]
 ApiVersion = Annotated[
     str | None, typer.Option(help="Version of the Face API, such as v1.2.", metavar="VERSION")
@@ -39,7 +31,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which a line is added for each message that is put back or thrown away. "
+        help="The file to which a line is added for each resubmitted or discarded message. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),

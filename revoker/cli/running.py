@@ -1,4 +1,4 @@
-"""How a verb runs, and how it ends when it fails."""
+"""Runs a verb, and handles its failure."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator

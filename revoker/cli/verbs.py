@@ -10,7 +10,6 @@ from revoker import output
 from revoker.cli.options import (
     ApiVersion,
     AsJson,
-    FaceAccount,
     FaceEndpoint,
     Kind,
     Namespace,
@@ -58,8 +57,8 @@ def publish(
     """Ask for sessions to be deleted, with one message for each.
 
     Publishing a session twice is harmless: the second message finds that the session is gone. Each
-    run publishes under message ids of its own. If it is interrupted, --resume sends the rest under
-    the same ids, so that the queue drops what had already arrived.
+    run uses new message ids. If it is interrupted, --resume sends the rest under the same ids, so
+    that the queue drops the messages that had already arrived.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.publish import (
@@ -100,15 +99,18 @@ def publish(
 
 def status(
     limit: Annotated[
-        int, typer.Option(min=1, help="The most messages to look at in each of the two queues.")
+        int,
+        typer.Option(
+            min=1, help="Maximum number of messages to examine in each of the two queues."
+        ),
     ] = 10_000,
     namespace: Namespace = None,
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is waiting, since when and why, and what was dead-lettered and why.
+    """Show waiting messages, their age and why they wait, and dead letters and their reasons.
 
-    Changes nothing, and needs no right but Listen. The exit code is 1 if there are dead letters.
+    Changes nothing, and requires only Listen. The exit code is 1 if there are dead letters.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.status import status as look
@@ -127,21 +129,18 @@ def doctor(
     outcome_queue: OutcomeQueue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
-    face_account: FaceAccount = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the whole chain, and say what is wrong and what to do about it.
 
-    The checks are about settings, names, TLS, tokens, the queue and the rights on it, the queue
-    of the receipts, the Face API, its version, the right to delete, the clock, and the account's
-    own rate limit, if your login may read it. No message is sent and no session is deleted: the
-    Face API is asked to delete a random session id, and has to answer SessionNotFound. With your
-    own login, the doctor checks your rights; with the settings and identity of the app, it checks
-    the app's.
+    It checks the settings, names, TLS, tokens, the queue and the rights on it, the queue of the
+    receipts, the Face API, its version, the right to delete, and the clock. It sends no message and
+    deletes no session: it asks the Face API to delete a random session id, and expects
+    SessionNotFound. With your login, the doctor checks your rights; with the app's settings and
+    identity, it checks the app's.
     """
     from revoker.connection import Options
     from revoker.doctor.chain import examine
-    from revoker.doctor.rate_limit import ACCOUNT_ID
     from revoker.doctor.runner import State
 
     options = Options(
@@ -151,11 +150,8 @@ def doctor(
         face_endpoint=face_endpoint,
         api_version=api_version,
     )
-    environment = options.applied()
-    if face_account is not None:
-        environment[ACCOUNT_ID] = face_account
     with reporting(as_json):
-        results = run(examine(environment))
+        results = run(examine(options.applied()))
         output.diagnosis(results, as_json)
         if any(result.state is State.FAILED for result in results):
             raise typer.Exit(Exit.WRONG)
@@ -170,11 +166,11 @@ def session(
     api_version: ApiVersion = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether a session still exists, as far as the Face API knows.
+    """Check whether a session still exists.
 
     The exit code is 0 if it is gone (deleted, expired or never created), 1 if it exists, and 3 if
-    the API's answer does not tell. Your login needs the right to read sessions, which the function
-    itself does not have.
+    the API's answer leaves it open. Your login needs the right to read sessions, which the function
+    does not have.
     """
     from revoker.connection import Options, face_scope, setting
     from revoker.face import Existence

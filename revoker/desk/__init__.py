@@ -1,5 +1,5 @@
 """The desk: what the command line does, on a page in a browser on this machine.
 
-It listens on 127.0.0.1 alone, and only for who has its address with the token. What it does with
-messages are the functions of `revoker/`; here is what a page needs besides.
+It listens on 127.0.0.1 only, for clients that have its address with the token. The functions of
+`revoker/` do the work on messages; this package adds the pages.
 """

@@ -1,8 +1,8 @@
-"""Who may use the desk: the token in the address, the cookie, and where requests may come from.
+"""Access to the desk: the token in the address, the cookie, and the origin of requests.
 
 A page of any website can send requests to 127.0.0.1, and a name of its owner can lead there (DNS
-rebinding). So a request must name this server as its host, come from its own pages, and bring the
-cookie that the token was exchanged for; a form must bring the form token besides.
+rebinding). So a request must name this server as its host, come from its own pages, and carry the
+cookie that the token was exchanged for; a form must also carry the form token.
 """
 
 import secrets
@@ -31,7 +31,7 @@ HEADERS = {
 
 
 class Refused(Exception):
-    """A request is not answered. The text says why."""
+    """A request is refused. The text says why."""
 
 
 class Access:
@@ -41,7 +41,7 @@ class Access:
         self._token: str | None = secrets.token_urlsafe(32)
         self._session = secrets.token_urlsafe(32)
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        # Cookies are not kept apart by port: another desk must not overwrite this one's.
+        # Cookies are shared between ports, and another desk must not overwrite this one's.
         self._cookie = f"revoker-desk-{port}"
         self.form_token = secrets.token_urlsafe(32)
 
@@ -72,10 +72,10 @@ class Access:
             raise Refused("You are not logged in to this desk.")
 
     def exchange(self, token: str) -> Response:
-        """Return a redirect with the cookie in exchange for the token, which then is used up.
+        """Exchange the token, which works once, for a redirect with the cookie.
 
         Raises:
-            Refused: it is another token, or it was used before.
+            Refused: the token is wrong or used.
         """
         if self._token is None or not secrets.compare_digest(token.encode(), self._token.encode()):
             raise Refused("This address was used before, or is not complete.")
@@ -103,7 +103,7 @@ class Access:
 
 
 class Guard:
-    """Lets pass what Access allows, and adds the headers that keep pages strict."""
+    """Passes the requests that Access allows, and adds the security headers."""
 
     def __init__(
         self, app: ASGIApp, access: Access, refused: Callable[[Request, str], Response]
@@ -133,10 +133,10 @@ class Guard:
             await self._refused(request, str(why))(scope, receive, send_with_headers)
 
     def _check(self, request: Request) -> Response | None:
-        """Return what to answer instead of the page, if anything."""
+        """Return the answer that replaces the page, if any."""
         self._access.check_source(request)
         if request.url.path.startswith("/static/"):
-            return None  # the same for everybody
+            return None  # the same for all clients
         token = request.query_params.get("token")
         if token is not None and request.method == "GET" and request.url.path == "/":
             return self._access.exchange(token)

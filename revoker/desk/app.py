@@ -1,4 +1,4 @@
-"""The desk's pages. A GET changes nothing; a POST carries out what a page has shown before."""
+"""The desk's pages. A GET changes nothing; a POST carries out a plan that a page has shown."""
 
 import asyncio
 import json

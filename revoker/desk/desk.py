@@ -1,4 +1,4 @@
-"""All that the pages rest on, for one run of the desk."""
+"""The state that the pages share, for one run of the desk."""
 
 import asyncio
 from collections import Counter
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What the doctor found, and when."""
+    """The doctor's findings, and their time."""
 
     at: datetime
     results: "list[Result]"
 
     @property
     def conclusion(self) -> str:
-        """What it comes to, in the command's words."""
+        """The conclusion, in the command's words."""
         return conclusion(Counter(result.state.value for result in self.results))
 
 
@@ -40,7 +40,7 @@ class Desk:
     Args:
         environment: the function's settings, as the command reads them.
         record: the file in which what is done is recorded.
-        port: on which the desk listens.
+        port: the desk's port.
 
     Raises:
         Failure: a setting is missing or wrong.
@@ -60,7 +60,7 @@ class Desk:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Sample the flow while it is open; end what is under way at the end."""
+        """Sample the flow while the desk is open, and end running jobs at the end."""
         sampling = asyncio.create_task(self.flow.run()) if self.flow else None
         try:
             yield

@@ -24,7 +24,7 @@ AGES: Mapping[str, tuple[str, timedelta]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What the person at the desk asked for; an empty text does not matter."""
+    """The user's filter; an empty text matches everything."""
 
     reason: str = ""
     session: str = ""
@@ -33,7 +33,7 @@ class Filter:
 
     @classmethod
     def read(cls, fields: Mapping[str, str]) -> Self:
-        """Read it from a query or a form; what makes no sense does not matter."""
+        """Read it from a query or a form; ignore invalid values."""
         age, number = fields.get("age", ""), fields.get("number", "")
         return cls(
             reason=fields.get("reason", ""),
@@ -58,7 +58,7 @@ class Filter:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields of a form that asks for the same."""
+        """The fields of a form for the same filter."""
         all_fields = {
             "reason": self.reason,
             "session": self.session,
@@ -68,7 +68,7 @@ class Filter:
         return {name: value for name, value in all_fields.items() if value}
 
     def query(self, page: int) -> str:
-        """Return the query of one page of the same."""
+        """Return the query for one page with the same filter."""
         return urlencode({**self.fields, "page": page})
 
 
@@ -88,7 +88,7 @@ class Page:
 
     @classmethod
     def cut(cls, found: Sequence[Seen], wanted: str) -> Self:
-        """Return the wanted page, or the nearest there is."""
+        """Return the requested page, or the nearest one."""
         pages = max(1, -(-len(found) // PAGE))
         number = min(max(1, int(wanted)), pages) if wanted.isdecimal() and len(wanted) < 9 else 1
         start = (number - 1) * PAGE

@@ -20,14 +20,14 @@ _SINCE = f"{BUCKET_SECONDS * BUCKETS // 60} min ago"
 
 CIRCUIT = ("closed", "half-open", "open")
 KINDS = ("accepted", "429", "refused", "failed")
-"""How answers are counted: the session is gone; too many calls; other 4xx; 5xx and no answer."""
+"""Categories of answers: the session is gone; throttled; other 4xx; 5xx and no answer."""
 OUTCOMES = ("deleted", "already_gone", "dead_lettered", "retry_scheduled")
 COUNTS = ("active", "locked", "scheduled", "dead_lettered")
 
 
 @dataclass(slots=True)
 class Bucket:
-    """What happened in a few seconds, and how things stood at their end."""
+    """The counts of a few seconds, and the state at their end."""
 
     calls: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -140,7 +140,7 @@ class Flow:
 
 
 def kind_of(status: int | None, code: str | None) -> str:
-    """Return how an answer of the Face API is counted."""
+    """Return the category of an answer of the Face API."""
     if status in (200, 204) or (status == 404 and code == "SessionNotFound"):
         return "accepted"
     if status == 429:

@@ -1,7 +1,7 @@
-"""What the local cloud tells of itself: the broker's and the Face API's control, and the logs.
+"""The state of the local cloud: from the broker's and the Face API's control, and from the logs.
 
-`make run ARGS=--serve` prints where they are as environment variables. In Azure there is none of it:
-there, the workbook shows the same.
+`make run ARGS=--serve` prints their addresses as environment variables. In Azure, where these do not
+exist, the workbook shows the same.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ class LogLine:
 
 @dataclass(slots=True)
 class Logs:
-    """The logs of the hosts, read on from where the last reading ended."""
+    """The logs of the hosts, read from the end of the last reading."""
 
     folder: Path | None
     _offsets: dict[Path, int] = field(default_factory=dict)
 
     def new_lines(self) -> list[LogLine]:
-        """Return what was written since the last time."""
+        """Return the lines since the last reading."""
         found: list[LogLine] = []
         for path in sorted(self.folder.glob("host-*.log")) if self.folder else []:
             with path.open("rb") as file:
@@ -77,7 +77,7 @@ class CloudDown(Exception):
 
 
 class LocalCloud:
-    """The control ports of a local cloud. All that asks them may raise CloudDown."""
+    """The control ports of a local cloud. Every request may raise CloudDown."""
 
     def __init__(self, broker: str, face: str | None, logs: Path | None) -> None:
         self._broker = broker.rstrip("/")
@@ -101,19 +101,19 @@ class LocalCloud:
         return counts
 
     async def events(self, root_ids: frozenset[str]) -> list[Mapping[str, Any]]:
-        """Return what the broker did with these published messages and their copies."""
+        """Return the broker's events for these published messages and their copies."""
         found = await self._get(f"{self._broker}/ledger")
         return [each for each in found if _root(each["message_id"] or "") in root_ids]
 
     async def calls(self, after: int) -> list[Mapping[str, Any]]:
-        """Return the calls of the Face API since one of this number."""
+        """Return the calls of the Face API after this number."""
         if self._face is None:
             return []
         calls: list[Mapping[str, Any]] = await self._get(f"{self._face}/calls?after={after}")
         return calls
 
     async def quota(self) -> float | None:
-        """Return how many calls a second the Face API allows; None for any number."""
+        """Return the calls per second that the Face API allows; None for unlimited."""
         if self._face is None:
             return None
         count, slash, seconds = (await self._get(f"{self._face}/config"))["limit"].partition("/")

@@ -37,13 +37,13 @@ class Plot:
     unit: str
     series: Sequence[Series]
     since: str
-    """What the left end of the time axis is called."""
+    """The label of the left end of the time axis."""
     shaded: Sequence[bool] = ()
     """Where the background is shaded, for each point in time."""
 
     @property
     def words(self) -> str:
-        """The last values in words, for those who cannot see the chart."""
+        """The last values in words, for screen readers."""
         latest = ", ".join(f"{each.name} {each.latest}" for each in self.series)
         return f"{self.title} ({self.unit}): {latest}"
 
@@ -64,7 +64,7 @@ class Plot:
 
     @property
     def legend(self) -> Sequence[tuple[Markup, str, str]]:
-        """For each line a sample of it, its name and its last value."""
+        """A sample, the name and the last value of each line."""
         return [
             (
                 Markup(
@@ -79,7 +79,7 @@ class Plot:
 
 
 def _ceiling(most: float) -> float:
-    """Return a round number that is not below."""
+    """Return the next round number."""
     if most <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))

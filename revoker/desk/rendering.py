@@ -1,4 +1,4 @@
-"""Templates, and how times, ages and remedies are written on a page."""
+"""Templates, and the format of times, ages and remedies on a page."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def environment() -> Environment:
 
 
 def when(time: datetime | None) -> Markup:
-    """Write a time in UTC, and beside it the local time of this machine where that is another."""
+    """Write a time in UTC, with this machine's local time if that differs."""
     if time is None:
         return Markup("unknown")
     utc, local = time.astimezone(UTC), time.astimezone()

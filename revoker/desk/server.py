@@ -1,4 +1,4 @@
-"""Serves the desk on 127.0.0.1 until it is told to stop."""
+"""Serves the desk on 127.0.0.1 until SIGINT or SIGTERM."""
 
 import signal
 import socket
@@ -21,8 +21,8 @@ async def serve(
     Args:
         environment: the function's settings.
         record: the file in which what is done is recorded.
-        port: on which to listen; 0 for a free one.
-        ready: told the address that opens the desk.
+        port: the port; 0 for a free one.
+        ready: called with the address that opens the desk.
 
     Raises:
         Failure: a setting is missing or wrong, or the port is taken.
@@ -38,7 +38,7 @@ async def serve(
             proxy_headers=False,
             ws="none",
             lifespan="on",
-            timeout_graceful_shutdown=1,  # pages that are kept up to date never end by themselves
+            timeout_graceful_shutdown=1,  # pages that update themselves never end
         ),
         lambda: ready(desk.access.address),
     )
@@ -46,7 +46,7 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and ends in peace at a signal, which uvicorn's would raise again."""
+    """Reports when it is ready, and ends gracefully at a signal, which uvicorn would raise again."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

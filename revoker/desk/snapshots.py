@@ -1,4 +1,4 @@
-"""What is in the two queues, read now and then, so that each page need not read it all."""
+"""The contents of the two queues, cached so that pages need not read them again."""
 
 import asyncio
 import time
@@ -15,14 +15,14 @@ from revoker.remedies import for_error
 from revoker.status import Status, summary
 
 LIMIT = 20_000
-"""The most messages that are looked at in each of the two queues."""
+"""Maximum number of messages examined in each of the two queues."""
 
 _SAMPLE = 200  # dead letters of each reason whose descriptions are read
 
 _WAIT_SECONDS = 0.4  # that a page waits for a reading
-_CHANGED_WAIT_SECONDS = 5.0  # that it waits after something was done, or when it was asked for
+_CHANGED_WAIT_SECONDS = 5.0  # the same after a change, or on request
 _FRESH_SECONDS = 2.0
-_FRESH_READINGS = 10  # so many times as long as it took to read, a snapshot counts as fresh
+_FRESH_READINGS = 10  # times its reading time, a snapshot counts as fresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,12 @@ class Snapshot:
     dead: Sequence[Seen]
     status: Status
     faults: Mapping[str, Sequence[str]]
-    """For a dead-letter reason, what to do about the faults that its descriptions tell of."""
+    """By dead-letter reason, the remedies for the faults in its descriptions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a page may show: the last snapshot, if there is one, and how reading goes on."""
+    """What a page may show: the last snapshot, if there is one, and the state of the reading."""
 
     snapshot: Snapshot | None
     failure: Failure | None
@@ -62,7 +62,7 @@ class Snapshots:
         self._reading: asyncio.Task[None] | None = None
 
     async def view(self) -> View:
-        """Return the last snapshot, or a new one if that takes a moment only."""
+        """Return the last snapshot, or a new one if reading it is quick."""
         changed = self._outdated and self._last is not None
         deadline = time.monotonic() + (_CHANGED_WAIT_SECONDS if changed else _WAIT_SECONDS)
         if changed:
@@ -91,7 +91,7 @@ class Snapshots:
         return self._last
 
     def outdate(self) -> None:
-        """Have the queues read again for the next page, because something has changed."""
+        """Read the queues again for the next page, because something has changed."""
         self._outdated = True
 
     async def close(self) -> None:
@@ -130,7 +130,7 @@ class Snapshots:
             self._failure = None
         except Failure as failure:
             self._failure = failure
-        except Exception as error:  # whatever a library raises, the page says so and goes on
+        except Exception as error:  # the page reports any error of a library, and goes on
             self._failure = Failure(
                 f"{self._address.where} failed: {type(error).__name__}: {first_line(error)}",
                 "Read again; if it fails again, run the doctor.",

@@ -1,4 +1,4 @@
-"""The history of a message, from all that is known about it."""
+"""The history of a message, from all sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Step:
     at: datetime
     what: str
     source: str
-    """Who says so."""
+    """The source."""
 
 
 def steps(
@@ -26,13 +26,13 @@ def steps(
     events: Sequence[Mapping[str, Any]],
     lines: Sequence[LogLine],
 ) -> list[Step]:
-    """Return what is known about the messages of one session, oldest first.
+    """Return the events of one session's messages, oldest first.
 
     Args:
-        seen: the messages that carry it.
-        record: what was done with its dead letters.
-        events: of the local cloud's broker.
-        lines: of the local cloud's function.
+        seen: the messages that carry the session.
+        record: the record of its dead letters.
+        events: events of the local cloud's broker.
+        lines: log lines of the local cloud's function.
     """
     found = [step for each in seen for step in _of_message(each)]
     found += [_of_record(each) for each in record]

@@ -1,4 +1,4 @@
-"""What the desk does with dead letters: first a plan that can be looked at, then the work itself."""
+"""The desk's work on dead letters: first a plan to look at, then a job."""
 
 import asyncio
 import secrets
@@ -22,7 +22,7 @@ type Action = Literal["resubmit", "discard"]
 
 
 def read_action(text: str | None) -> Action:
-    """Read what is to be done.
+    """Read the name of an action.
 
     Raises:
         Failure: there is no such action.
@@ -36,7 +36,7 @@ def read_action(text: str | None) -> Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would be done, and with which dead letters."""
+    """An action, and the dead letters that it is for."""
 
     id: str
     action: Action
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def alone(self) -> Sequence[Seen]:
-        """Those whose sessions nothing else carries, as far as the queue tells."""
+        """Those whose sessions no other known message carries."""
         return [seen for seen in self.wanted if seen.session_id not in self.others]
 
 
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it is still running."""
         return self.outcome is None and self.failure is None
 
 
@@ -71,8 +71,8 @@ class Work:
 
     Args:
         address: the queue's address.
-        outcomes: gets the receipts of what the broker gave up by itself; None for no receipts.
-        record: the file in which what is done is recorded.
+        outcomes: gets the receipts of what the broker dead-lettered; None for no receipts.
+        record: the file for the record.
         changed: called when a job has ended.
     """
 
@@ -102,7 +102,7 @@ class Work:
         return plan
 
     def find_plan(self, id_: str) -> Plan:
-        """Return a plan that was not started yet.
+        """Return a plan that was not started.
 
         Raises:
             Failure: there is none.
@@ -133,7 +133,7 @@ class Work:
         return job
 
     async def close(self) -> None:
-        """Interrupt what is under way, which is as safe as interrupting the command."""
+        """Interrupt running jobs, which is as safe as interrupting the command."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from delete_session.settings import Settings, SettingsError
-from revoker.doctor import face, rate_limit, service_bus
+from revoker.doctor import face, service_bus
 from revoker.doctor.runner import Check, Result, run
 from revoker.failure import Exit, Failure
 
@@ -19,7 +19,6 @@ async def examine(environment: Mapping[str, str]) -> list[Result]:
             Check("settings", (), settings),
             *service_bus.checks(environment),
             *face.checks(environment),
-            *rate_limit.checks(environment),
         ]
     )
 

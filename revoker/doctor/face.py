@@ -1,4 +1,4 @@
-"""The doctor's checks of the Face API: the way there, the token, the version, the right, the clock."""
+"""The doctor's checks of the Face API: connection, token, version, right and clock."""
 
 import asyncio
 import uuid
@@ -99,14 +99,14 @@ class _Probes:
         return read_right(self._verdict)
 
     async def clock(self) -> str:
-        # Without a token: a clock that is wrong is a reason for which there may be none.
+        # Without a token, because a wrong clock may prevent one.
         async with Face.open(self._endpoint, None) as face:
             reply = await _delete_nothing(face, API_VERSIONS[0])
         return read_skew(reply.clock_skew_seconds)
 
 
 async def _delete_nothing(face: Face, api_version: str) -> Reply:
-    """Delete a session that cannot exist: the answer shows everything there is to know."""
+    """Delete a session that cannot exist, and return the answer."""
     return await face.call("DELETE", api_version, "livenessWithVerify", str(uuid.uuid4()))
 
 
@@ -147,7 +147,7 @@ def read_skew(seconds: float | None) -> str:
         Failure: it is off by too much.
     """
     if seconds is None:
-        raise Skipped("the Face API did not tell its time")
+        raise Skipped("the Face API did not send its time")
     off = f"{abs(seconds):.0f} s"
     if abs(seconds) <= MAX_SKEW_SECONDS:
         return f"off by {off}"

@@ -1,4 +1,4 @@
-"""The doctor's way to a host: its name, a connection to it and the certificate that it shows."""
+"""The doctor's connection to a host: its name, its port and its certificate."""
 
 import asyncio
 import ipaddress
@@ -40,7 +40,7 @@ class Target:
 
 
 async def resolve(target: Target) -> str:
-    """Say what addresses the name has.
+    """Return the addresses of the name, in words.
 
     Raises:
         Failure: the name cannot be resolved.
@@ -61,7 +61,7 @@ async def resolve(target: Target) -> str:
 
 
 async def connect(target: Target) -> str:
-    """Connect, and say who issued the certificate.
+    """Connect, and name the issuer of the certificate.
 
     Raises:
         Failure: there is no connection, or the certificate cannot be trusted.

@@ -1,4 +1,4 @@
-"""Checks as values, and the runner that runs them and skips what rests on a failed one."""
+"""Checks as values, and the runner, which skips a check if one that it needs has failed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,51 +12,35 @@ class Skipped(Exception):
     """Raised by a probe that has nothing to look at; the text says why."""
 
 
-class Warned(Exception):
-    """Raised by a probe that found something that works, but is hardly meant.
-
-    Args:
-        cause: what was found, in one sentence.
-        remedy: what to do about it.
-    """
-
-    def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(f"{cause} {remedy}")
-        self.cause = cause
-        self.remedy = remedy
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that can be checked."""
+    """A check."""
 
     name: str
     needs: tuple[str, ...]
-    """Names of the checks that this one rests on; they come before it."""
+    """Names of the checks that this one needs; they come before it."""
     probe: Callable[[], Awaitable[str]]
-    """Return what was found, raise a Failure if something is wrong, or raise Warned or Skipped."""
+    """Return what was found, raise a Failure if something is wrong, or raise Skipped."""
 
 
 class State(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     OK = "ok"
-    WARNED = "warning"
-    """What rests on it is checked all the same."""
     FAILED = "failed"
     SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one check ended."""
+    """The result of one check."""
 
     name: str
     state: State
     detail: str
     """What was found, what is wrong, or why the check was skipped."""
     remedy: str = ""
-    """What to do about a failed check or a warning."""
+    """What to do about a failed check."""
 
 
 async def run(checks: Sequence[Check]) -> list[Result]:
@@ -89,7 +73,5 @@ async def _run_after(needed: Sequence[asyncio.Task[Result]], check: Check) -> Re
         return Result(check.name, State.OK, await check.probe())
     except Failure as failure:
         return Result(check.name, State.FAILED, failure.cause, failure.remedy)
-    except Warned as warning:
-        return Result(check.name, State.WARNED, warning.cause, warning.remedy)
     except Skipped as why:
         return Result(check.name, State.SKIPPED, str(why))

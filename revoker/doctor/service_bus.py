@@ -1,4 +1,4 @@
-"""The doctor's checks of Service Bus: the way there, the login, the queue and the rights on it."""
+"""The doctor's checks of Service Bus: connection, login, queue and rights."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,7 +16,7 @@ AMQPS_PORT, WEBSOCKETS_PORT = 5671, 443
 
 
 def checks(environment: Mapping[str, str]) -> list[Check]:
-    """Return the checks of the Service Bus that these settings name."""
+    """Return the checks of the namespace that these settings name."""
     probes = _Probes(environment)
     logged_in = ("Service Bus TLS", "Service Bus token")
     return [

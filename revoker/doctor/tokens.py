@@ -1,4 +1,4 @@
-"""What a Microsoft Entra token says about itself: not a proof, but it names the usual causes."""
+"""The claims of a Microsoft Entra token: not a proof, but they show the usual causes."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from revoker.failure import Failure
 
 
 def read(bearer: str, scope: str) -> str:
-    """Say whom a token is for; a token that cannot be read is not a fault.
+    """Name the caller of a token; a token that cannot be read is not a fault.
 
     Raises:
         Failure: it has expired, or it is for something other than the scope.

@@ -17,7 +17,7 @@ AWAITS = 16
 CALLS_WITH_RECEIPT = 1003
 TOLERANCE = 1.05
 
-# A latency keeps the pace below the rate limiter's first one, so that no message waits for a turn.
+# A latency keeps the rate below the rate limiter's first one, so that no message waits.
 LATENCY_MILLISECONDS = 5
 
 

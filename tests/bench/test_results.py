@@ -1,4 +1,4 @@
-"""What `make bench` does with its results: bars that a busy machine cannot sway, charts, a page."""
+"""What `make bench` does with its results: thresholds that the load cannot change, charts, a page."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def results() -> dict[str, Any]:
 
 
 def numbers(svg: str) -> tuple[list[str], list[float]]:
-    """What is drawn, apart from the names that matplotlib makes up of the numbers; and the numbers."""
+    """The drawing without the names that matplotlib derives from the numbers; and the numbers."""
     named = re.sub(r"\b[mpc][0-9a-f]{10}\b", "id", svg)
     number = r"-?\d+(?:\.\d+)?"
     return re.split(number, named), [float(each) for each in re.findall(number, named)]
@@ -48,12 +48,12 @@ async def test_results_are_shown_without_measuring(
     report = tmp_path / "report.html"
     arguments = ["--from", str(COMMITTED / "latest.json"), "--out", str(tmp_path)]
     code = await main([*arguments, "--html", str(report)])
-    assert code == int(not all(bar["ok"] for bar in results()["bars"]))
+    assert code == int(not all(threshold["ok"] for threshold in results()["thresholds"]))
     written = set(os.listdir(tmp_path))
     assert written == {"throughput.svg", "cpu.svg", "scaling.svg", "memory.svg", "report.html"}
     html = report.read_text()
     assert html.count("<svg") == 4
-    for text in (OURS, "Cold start", "Bars", results()["measured"]["date"][:10]):
+    for text in (OURS, "Cold start", "Thresholds", results()["measured"]["date"][:10]):
         assert text in html
     assert "Throughput" in capsys.readouterr().out
 
@@ -77,12 +77,14 @@ async def test_files_are_checked_before_anything_is_measured(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_page_says_which_bars_do_not_hold() -> None:
+def test_a_page_says_which_thresholds_are_not_met() -> None:
     """The verdict counts them, and the table names them."""
     found = results()
-    found["bars"] = [{**found["bars"][0], "ok": False}, *found["bars"][1:]]
+    found["thresholds"] = [{**found["thresholds"][0], "ok": False}, *found["thresholds"][1:]]
     html = page(found, []).html()
-    assert f'<span class="bad">1 of {len(found["bars"])} bars do not hold</span>' in html
+    assert (
+        f'<span class="bad">1 of {len(found["thresholds"])} thresholds are not met</span>' in html
+    )
 
 
 def point(in_flight: int, part_of_ideal: float, part_of_floor: float) -> dict[str, Any]:
@@ -94,16 +96,18 @@ def point(in_flight: int, part_of_ideal: float, part_of_floor: float) -> dict[st
     }
 
 
-def test_a_busy_machine_does_not_decide_the_bar_of_scaling() -> None:
-    """However far from in flight ÷ latency both are, the bar is the function against its floor."""
-    [bar] = scaling.bars([point(1, 0.97, 1.0), point(128, 0.2, 0.99), point(256, 0.1, 0.5)])
-    assert bar["value"] == 0.99
-    [slow] = scaling.bars([point(1, 0.97, 1.0), point(128, 0.6, 0.6)])
+def test_a_busy_machine_does_not_decide_the_threshold_of_scaling() -> None:
+    """Whatever the load, the threshold is the function against its floor."""
+    [threshold] = scaling.thresholds(
+        [point(1, 0.97, 1.0), point(128, 0.2, 0.99), point(256, 0.1, 0.5)]
+    )
+    assert threshold["value"] == 0.99
+    [slow] = scaling.thresholds([point(1, 0.97, 1.0), point(128, 0.6, 0.6)])
     assert slow["value"] < slow["bound"]
 
 
-def test_the_bar_of_draining_is_what_has_grown_beside_the_control() -> None:
-    """A process that is dearer than its control throughout has not grown; one that becomes so has."""
+def test_the_threshold_of_draining_is_the_growth_beside_the_control() -> None:
+    """A process that always costs more than its control has not grown; one that comes to has."""
     chunks = [{"rss_bytes": 64 << 20} for _ in range(12)]
     found = {
         "messages": 12_000,
@@ -111,26 +115,26 @@ def test_the_bar_of_draining_is_what_has_grown_beside_the_control() -> None:
         "parts_of_control": {"before": [1.1, 1.1, 9.0], "after": [1.1, 0.1, 1.2]},
         "rss_bytes": {name: {"steady": 1} for name in (OURS, next(iter(PEERS)))},
     }
-    assert drain.bars(found)[0]["value"] == pytest.approx(1.0)
+    assert drain.thresholds(found)[0]["value"] == pytest.approx(1.0)
     found["parts_of_control"] = {"before": [1.0], "after": [1.06]}
-    grown = drain.bars(found)[0]
+    grown = drain.thresholds(found)[0]
     assert grown["value"] > grown["bound"]
 
 
-def test_the_function_without_its_patch_is_measured_but_no_bar() -> None:
-    """It is shown beside the others, and the bars compare the function as it is deployed."""
+def test_the_function_without_its_patch_has_no_threshold() -> None:
+    """It is shown beside the others, but the thresholds compare the deployed function."""
     assert ARGUMENTS[UNPATCHED] == ["--app", "bench/peers/without_patch"]
     one = {str(c): {"per_second": [100.0], "cpu_microseconds": [10.0]} for c in (1, 16, 64)}
     other = {str(c): {"per_second": [1.0], "cpu_microseconds": [99.0]} for c in (1, 16, 64)}
     samples = {name: other if name == UNPATCHED else one for name in ARGUMENTS}
     one["64"]["ours_beside"] = [1.0]
-    assert all(bar["value"] == 1.0 for bar in throughput.bars(samples))
+    assert all(threshold["value"] == 1.0 for threshold in throughput.thresholds(samples))
     found = {"throughput": samples, "measured": results()["measured"]}
     assert all(UNPATCHED in chart.svg for chart in draw(found))
 
 
 def test_receipts_are_shown_beside_a_message_without_one() -> None:
-    """What they cost is the median of the rounds' ratios, each within one round."""
+    """Their cost is the median of the ratios within each round."""
     samples = {
         receipts.OFF: {"per_second": [9.0, 9.0, 9.0], "cpu_microseconds": [1.0, 2.0, 3.0]},
         receipts.ON: {"per_second": [3.0, 3.0, 3.0], "cpu_microseconds": [3.0, 6.0, 30.0]},

@@ -104,7 +104,7 @@ ALERTS = {
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_no_alert_in_a_quiet_hour(alert: str, played: tuple[list[Line], list[Line]]) -> None:
-    """Deletions, a session that was gone and a malformed message, all audited, wake nobody."""
+    """Deletions, a session already gone and a malformed message, all audited, raise no alert."""
     assert ask(ALERTS[alert], played[0], completed=8) == []
 
 

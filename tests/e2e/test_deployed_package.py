@@ -9,8 +9,6 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from delete_session.handler import HOLD_SECONDS
 from delete_session.settings import TABLE
 
@@ -51,21 +49,6 @@ def test_wrong_settings_end_the_start_with_all_problems() -> None:
     assert result.returncode != 0
     assert "FACE_ENDPOINT must be" in result.stderr
     assert "FACE_MAX_CALLS_PER_SECOND must be" in result.stderr
-
-
-def test_deployed_code_imports_nothing_that_is_not_deployed() -> None:
-    """Arrows point one way: delete_session knows nothing of the other folders."""
-    for path in [*ROOT.glob("delete_session/*.py"), ROOT / "function_app.py"]:
-        found = re.findall(
-            r"^\s*(?:from|import) (local|revoker|bench|tests)\b", path.read_text(), re.M
-        )
-        assert not found, path.name
-
-
-def test_local_cloud_does_not_reach_into_the_function() -> None:
-    """The local cloud starts the app as the platform does, and imports nothing of it."""
-    for path in ROOT.glob("local/**/*.py"):
-        assert not re.search(r"^\s*(from|import) delete_session", path.read_text(), re.M), path.name
 
 
 def test_package_holds_the_function_and_nothing_else() -> None:
@@ -109,11 +92,3 @@ def test_host_holds_a_message_for_longer_than_the_function_does() -> None:
         length = timedelta(hours=hours, minutes=minutes, seconds=seconds)
         assert length.total_seconds() >= HOLD_SECONDS + 2 * call_timeout
     assert service_bus["autoCompleteMessages"] is True
-
-
-@pytest.mark.parametrize("name", ["docs/settings.md", "local.settings.sample.json"])
-def test_every_setting_is_documented(name: str) -> None:
-    """Each setting that the code reads stands in docs/settings.md and in the sample."""
-    text = (ROOT / name).read_text()
-    for setting in TABLE.values():
-        assert setting.name in text

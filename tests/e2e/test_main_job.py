@@ -59,7 +59,7 @@ async def test_every_message_ends_where_it_should(
 
 
 async def test_each_revocation_has_its_receipt(tmp_path: Path) -> None:
-    """With --receipts, the run tells that none is missing and none is wrong."""
+    """With --receipts, the run reports that none is missing or wrong."""
     code, result, output = await run(tmp_path, "--messages", "60", "--receipts")
     assert code == 0, output
     assert result["receipts"] == {"sent": 60, "missing": 0, "wrong": 0}
@@ -71,7 +71,7 @@ def receipt(of: Planned, ending: str, **data: str) -> dict[str, Any]:
 
 
 def test_checker_of_receipts_finds_what_is_wrong() -> None:
-    """A receipt that is missing, untrue, sent twice or nobody's is counted, and named if it can be."""
+    """A missing, untrue, duplicate or unexpected receipt is counted, and named if possible."""
     planned = [
         Planned(kind="plain", message_id=f"m-{n}", body=b"", session_id=f"s-{n}") for n in range(3)
     ]

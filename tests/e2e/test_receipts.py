@@ -120,7 +120,7 @@ def _module(path: Path) -> ModuleType:
 
 
 async def test_receipts_survive_what_happens_to_connections(tmp_path: Path) -> None:
-    """A lost connection is opened anew; a refusal is told; what was sent twice is there once."""
+    """A lost connection is reopened; a refusal is reported; a duplicate is dropped."""
     config = tmp_path / "broker.json"
     config.write_text(
         json.dumps(

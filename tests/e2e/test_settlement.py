@@ -125,7 +125,7 @@ async def test_lost_connection_is_opened_anew(desk: Desk, how: str) -> None:
 
 @pytest.mark.parametrize("operation", ["update-disposition", "schedule-message"])
 async def test_refusal_is_told_and_loses_nothing(desk: Desk, operation: str) -> None:
-    """When the broker refuses, the caller is told; when it does not any more, all is well."""
+    """When the broker refuses, the caller gets an error; afterwards, the operation works."""
     _, delivery = await desk.deliver()
     revocation = Revocation(delivery, 48, lambda: 0.0)
 

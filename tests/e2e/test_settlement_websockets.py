@@ -87,7 +87,7 @@ async def test_messages_are_settled_over_websockets(
 async def test_websockets_go_through_the_proxy(
     broker: BrokerProcess, connection: ServiceBusConnection
 ) -> None:
-    """The proxy is told where to and who asks; TLS goes through it to the broker."""
+    """The proxy gets the target and the credentials; TLS goes through it to the broker."""
     async with RecordingProxy(broker.facts["websocket_port"]).running() as proxy:
         there = f"http://me:p%40ss@127.0.0.1:{proxy.port}"
         await settle(broker, replace(connection, proxy=there))

@@ -79,7 +79,7 @@ def sent_at(evidence: Evidence, seq: int, receipt: dict[str, Any], what: str) ->
 
 
 def test_right_receipts_pass() -> None:
-    """Each ending has its receipt, and the broker's own may be told afterwards; off, nothing counts."""
+    """Each end has its receipt, also the broker's own afterwards; switched off, nothing counts."""
     verdict = Verdict()
     check_receipts(GOOD, verdict)
     assert len(verdict.bars) == 5
@@ -132,7 +132,7 @@ DOCTORED: dict[str, tuple[str, Callable[[], Evidence]]] = {
 
 @pytest.mark.parametrize("name", DOCTORED)
 def test_checker_finds_what_is_wrong(name: str) -> None:
-    """Evidence with one thing wrong fails, by the bar that is about it."""
+    """Evidence with one thing wrong fails the threshold that is about it."""
     bar, doctor = DOCTORED[name]
     assert any(bar in each for each in failing(doctor()))
 

@@ -157,7 +157,7 @@ DOCTORED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
 
 @pytest.mark.parametrize("name", DOCTORED)
 def test_checker_finds_what_is_wrong(name: str) -> None:
-    """Evidence with one thing wrong fails, by the bar that is about it."""
+    """Evidence with one thing wrong fails the threshold that is about it."""
     bar, doctor = DOCTORED[name]
     verdict = check(doctor(GOOD))
     assert not verdict.ok
@@ -247,7 +247,7 @@ async def test_an_output_file_is_checked_before_anything_is_played(
 async def test_soak_writes_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The page and the JSON hold every scenario's bars, and the page draws the calls of long ones."""
+    """The page and the JSON show the thresholds of all scenarios, and the page draws long ones."""
     calls = [0.1, 4.5, 5.0, 5.1, 4.9, 5.0, 0.4]
     played = Result(
         name="malformed_500",
@@ -272,7 +272,7 @@ async def test_soak_writes_what_it_found(
     html = page.read_text()
     assert html.count("<svg") == 2
     assert "b: &lt;neither&gt; completed nor [dead-lettered]" in html
-    assert '<span class="bad">NOT every bar holds</span>' in html
+    assert '<span class="bad">NOT all thresholds are met</span>' in html
     assert [bar["ok"] for bar in json.loads(document.read_text())["bars"]] == [True, False, False]
     shown = capsys.readouterr().out
     assert "b: <neither> completed nor [dead-lettered]" in shown

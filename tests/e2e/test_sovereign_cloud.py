@@ -8,8 +8,8 @@ from aiohttp import web
 
 from delete_session.app import create_handler
 from delete_session.settings import Settings
-from local.certificates import self_signed
-from local.service import serve_http
+from local.broker.certificates import self_signed
+from local.broker.serving import serve_http
 from tests.unit.fakes import message
 from tests.unit.recording_proxy import RecordingProxy
 

@@ -59,7 +59,7 @@ class Exported:
         ]
 
     def total(self, name: str, **attributes: object) -> float:
-        """Of a counter its value, of a histogram how much was recorded."""
+        """Return a counter's value, or the number of a histogram's records."""
         points = [
             point
             for point in self.points(name)
@@ -126,7 +126,7 @@ async def until_settled(cloud: Cloud, completed: int) -> None:
 
 
 async def test_metrics_and_traces_tell_the_story(cloud: Cloud, exported: Exported) -> None:
-    """A deletion, a retry and a dead-letter are told by counters, histograms and spans."""
+    """Counters, histograms and spans show a deletion, a retry and a dead-letter."""
     await cloud.ask(cloud.face, "POST", "/_local/sessions", {"ids": ["plain", "retried"]})
     faults = [
         {

@@ -1,4 +1,4 @@
-"""A broker as a process of its own, for tests."""
+"""A broker as a separate process, for tests."""
 
 import contextlib
 import json

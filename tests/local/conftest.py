@@ -75,7 +75,7 @@ def face_service(_face_process: tuple[Emulator, Any]) -> Emulator:
 
 @pytest.fixture
 def new_face_service() -> Iterator[Emulator]:
-    """The Face API in a process of its own, for a test of what it starts with and records."""
+    """A separate Face API, for a test of its initial state and its records."""
     yield from running("local.face", "--limit", "none")
 
 
@@ -95,5 +95,5 @@ def identity_service(_identity_process: tuple[Emulator, Any]) -> Emulator:
 
 @pytest.fixture
 def new_identity_service() -> Iterator[Emulator]:
-    """The identity endpoint in a process of its own, for a test of what it records."""
+    """A separate identity endpoint, for a test of its records."""
     yield from running("local.identity")

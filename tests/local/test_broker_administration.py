@@ -98,7 +98,7 @@ def test_counts_messages_by_where_they_are(
 
 
 def test_an_unknown_queue_does_not_exist(client: ServiceBusAdministrationClient) -> None:
-    """The client is told so in the service's way."""
+    """The client gets the service's error."""
     with pytest.raises(ResourceNotFoundError):
         client.get_queue("nowhere")
 

@@ -283,7 +283,7 @@ async def test_clients_come_back_after_a_forced_end() -> None:
 
 @one_loop
 async def test_ends_idle_links_and_connections() -> None:
-    """With the options for it, links and connections that nobody uses are ended."""
+    """With the options for it, idle links and connections are ended."""
     with BrokerProcess.running(
         ["--idle-link-seconds", "0.2", "--idle-connection-seconds", "0.5"]
     ) as broker:

@@ -154,7 +154,7 @@ def test_what_is_not_a_section_is_refused() -> None:
 
 
 def test_the_broker_owns_the_lock_token_and_leaves_other_delivery_annotations() -> None:
-    """A publisher's delivery annotations come through, but not a lock token of its own."""
+    """A publisher's delivery annotations pass, except for a lock token."""
     own = [
         encoding.symbol("x-opt-mine") + encoding.integer(1),
         encoding.symbol(message.LOCK_TOKEN) + encoding.string("made up"),

@@ -1,4 +1,4 @@
-"""The broker as JavaScript clients see it: the SDK, and an AMQP client of another house."""
+"""The broker with JavaScript clients: the SDK, and a third-party AMQP client."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The broker's queue, by itself: time is a number, nothing listens."""
+"""The broker's queue alone: time is a number, and nothing listens."""
 
 import contextlib
 import itertools
@@ -238,7 +238,7 @@ def test_a_message_expires_after_the_shorter_of_its_own_and_the_default_time() -
 
 
 def test_without_dead_lettering_an_expired_message_is_dropped() -> None:
-    """The queue drops what expires unless it is told to dead-letter it."""
+    """The queue drops expired messages unless it is configured to dead-letter them."""
     queue = make_queue(replace(SETTINGS, dead_letter_on_expiration=False))
     queue.send(make_message("a", ttl_ms=1000), 0)
     queue.advance(1)
@@ -273,7 +273,7 @@ def test_renewing_a_lock_prolongs_it_from_now() -> None:
 
 
 def test_a_scheduled_message_is_enqueued_when_its_time_comes() -> None:
-    """It waits under one number and is enqueued under a new one, its time to live counted anew."""
+    """It is enqueued under a new number, and its time to live starts then."""
     queue = make_queue()
     number = queue.schedule(make_message("later", scheduled_for_ms=50_000, ttl_ms=5000), 0)
     queue.send(make_message("by annotation", scheduled_for_ms=60_000), 0)
@@ -363,7 +363,7 @@ def test_receiving_deferred_messages_is_all_or_nothing() -> None:
 
 
 def test_a_deferred_message_expires_when_it_is_asked_for() -> None:
-    """Deferred messages do not expire by themselves, but are not handed out after their time."""
+    """Deferred messages do not expire on their own, but are not delivered after their time."""
     queue = make_queue()
     queue.send(make_message("a", ttl_ms=1000), 0)
     queue.defer(received(queue, 0).lock_token, 0)

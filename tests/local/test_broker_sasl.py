@@ -67,7 +67,7 @@ def test_plain_needs_a_shared_access_key(response: bytes | None, accepted: bool)
 
 
 def test_an_unknown_mechanism_is_refused() -> None:
-    """The client is told that it is not authenticated, and nothing is passed on."""
+    """The client gets the outcome "not authenticated", and nothing is passed on."""
     sasl = server()
     assert sasl.receive(HEADER + init("GSSAPI") + AMQP) == b""
     assert sasl.failed

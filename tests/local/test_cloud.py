@@ -20,7 +20,7 @@ def resources(value: object) -> list[dict[str, Any]]:
 
 
 def test_queue_is_the_deployed_one() -> None:
-    """Whoever tries something on this machine meets the queue that is deployed."""
+    """The local queue has the deployed queue's properties."""
     [queue] = [
         each
         for each in resources(json.loads(SNAPSHOT.read_text()))

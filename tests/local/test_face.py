@@ -87,7 +87,7 @@ def test_deletion_works_once_on_both_path_shapes(api: Api, base: str, status: in
     ],
 )
 def test_wrong_path_or_version_is_not_a_missing_session(api: Api, base: str) -> None:
-    """What the resource does not know has a code of its own."""
+    """An unknown path or version has a different code."""
     assert error(api.delete(base=base)) == (404, "404")
 
 
@@ -154,14 +154,14 @@ def test_deployment_can_be_made_wrong_and_right(
 def test_quota_is_kept_and_says_when_to_come_back(api: Api) -> None:
     """More calls than the limit allows are throttled, whatever else the answer would be."""
     api.tell("config", {"limit": "5/30", "limit_shape": "sliding"})
-    answers = [api.delete("nobody") for _ in range(12)]
+    answers = [api.delete("unknown") for _ in range(12)]
     assert [answer.status_code for answer in answers] == 5 * [404] + 7 * [429]
     throttled = answers[-1]
     assert error(throttled) == (429, "429")
     assert throttled.headers["Retry-After"] == "30"
     assert "Please retry after 30 seconds." in throttled.json()["error"]["message"]
     api.tell("config", {"retry_after_header": False})
-    assert "Retry-After" not in api.delete("nobody").headers
+    assert "Retry-After" not in api.delete("unknown").headers
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -169,7 +169,7 @@ def test_quota_is_kept_and_says_when_to_come_back(api: Api) -> None:
     "fault", ["status", "disconnect", "garbage", "truncate", "huge", "html", "empty", "other_json"]
 )
 def test_fault_strikes_before_or_after_the_deletion(api: Api, fault: str, after: bool) -> None:
-    """Each fault is told to one session, so many times, before or after it takes effect."""
+    """Each fault applies to one session, `count` times, before or after the deletion."""
     api.tell(
         "faults",
         {"fault": fault, "session_id": "a", "count": 1, "before": not after, "status": 503},
@@ -203,7 +203,7 @@ def test_redirect_and_headers(api: Api) -> None:
 
 
 def test_random_faults_are_the_same_for_the_same_seed_in_any_order() -> None:
-    """Chance depends on the session and its how-manieth call, not on who comes first."""
+    """Randomness depends on the session and the number of its call, not on the order of calls."""
     ids = [f"s-{number}" for number in range(100)]
     rule = {"fault": "random", "probability": 0.5, "kinds": ["status:500", "disconnect"]}
 
@@ -218,10 +218,10 @@ def test_random_faults_are_the_same_for_the_same_seed_in_any_order() -> None:
 
 
 def test_calls_are_recorded(new_face_service: Emulator) -> None:
-    """Who called what when, and what came of it."""
+    """The record has the caller, the time, the call and the answer."""
     with opened(new_face_service) as api:
         api.delete()
-        api.delete("nobody")
+        api.delete("unknown")
         [deleted, missed] = api.client.get("/_local/calls").json()
         assert (deleted["session_id"], deleted["status"], deleted["method"]) == ("a", 200, "DELETE")
         assert (missed["status"], missed["code"]) == (404, "SessionNotFound")
@@ -263,11 +263,11 @@ def test_wrong_control_input_is_told(api: Api, what: str, body: Any) -> None:
 def test_limit_can_be_changed_and_counts_anew(api: Api) -> None:
     """A new limit begins with none of the calls before it; another switch does not touch it."""
     api.tell("config", {"limit": "1/60", "limit_shape": "sliding"})
-    assert [api.delete("nobody").status_code for _ in range(2)] == [404, 429]
+    assert [api.delete("unknown").status_code for _ in range(2)] == [404, 429]
     api.tell("config", {"latency_seconds": 0.01})
-    assert api.delete("nobody").status_code == 429
+    assert api.delete("unknown").status_code == 429
     assert api.tell("config", {"limit": "none"})["limit_shape"] == "sliding"
-    assert api.delete("nobody").status_code == 404
+    assert api.delete("unknown").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_limit_can_be_changed_and_counts_anew(api: Api) -> None:
 )
 def test_form_with_an_image_creates_a_session(api: Api, base: str, parts: dict[str, str]) -> None:
     """The older path shape takes one part of JSON beside the image, the newer one many of text."""
-    image = {"VerifyImage": ("face.jpg", b"nobody looks at it")}
+    image = {"VerifyImage": ("face.jpg", b"an ignored image")}
     created = api.client.post(base, data=parts, files=image).json()
     assert created["authToken"]
     shown = api.client.get(f"{base}/{created['sessionId']}").json()

@@ -32,13 +32,13 @@ def test_shapes_differ_in_what_they_allow_next(shape: Shape, last: list[bool]) -
 
 @pytest.mark.parametrize(("shape", "comes_through"), [(Shape.SLIDING, 6), (Shape.SLIDING_ALL, 3)])
 def test_refused_calls_count_only_where_the_shape_says_so(shape: Shape, comes_through: int) -> None:
-    """Who calls every second, whatever the answer, is locked out where refused calls count."""
+    """A client that calls every second is locked out where refused calls count."""
     assert sum(allowed(shape, [float(second) for second in range(20)])) == comes_through
 
 
 @pytest.mark.parametrize("shape", list(Shape))
 def test_wait_is_exact(shape: Shape) -> None:
-    """Whoever waits as long as told may call; a moment earlier, nobody may."""
+    """A call after the stated wait is allowed; a moment earlier, it is not."""
     counter = counter_for(Limit(3, 10, shape))
     for now in (1.0, 1.5, 2.0):
         assert counter.take(now) == 0
@@ -51,7 +51,7 @@ def test_wait_is_exact(shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", list(Shape))
 def test_limit_is_kept_over_a_long_time(shape: Shape) -> None:
-    """Whoever calls as soon as told gets the limit's rate: not more, and not noticeably less."""
+    """A client that waits as told gets the limit's rate: not more, and hardly less."""
     counter = counter_for(Limit(5, 2, shape))
     now = made = 0.0
     while now < 1000:

@@ -81,7 +81,7 @@ def test_liveness(face_service: Emulator) -> None:
     assert caught.value.error.code == "SessionNotFound"
 
 
-@pytest.mark.parametrize("image", [None, b"an image that nobody looks at"])
+@pytest.mark.parametrize("image", [None, b"an ignored image"])
 def test_liveness_with_verify(face_service: Emulator, image: bytes | None) -> None:
     """The SDK creates, with an image or without, reads and deletes a session with verify."""
     content = CreateLivenessWithVerifySessionContent(

@@ -44,7 +44,7 @@ HOST_JSON = {"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls
 
 
 class Hosted:
-    """A queue and a host with the app above, in a folder of its own."""
+    """A queue and a host with the app above, in a separate folder."""
 
     def __init__(self, folder: Path, queue: OwnQueue) -> None:
         self.queue, self.broker = queue.name, queue.broker
@@ -80,7 +80,7 @@ class Hosted:
         return [each for each in self.broker.events(self.queue) if each["event"] == event]
 
     async def ended(self, event: str, count: int) -> list[dict[str, Any]]:
-        """Wait until so many messages have met this event; return the events."""
+        """Wait for `count` of these events; return them."""
         await until(lambda: len(self.events(event)) >= count)
         return self.events(event)
 
@@ -154,7 +154,7 @@ async def test_drain_finishes_what_is_in_flight(hosted: Hosted) -> None:
     assert len(hosted.seen.read_text().splitlines()) == 2
 
 
-async def test_lost_connections_are_opened_anew(hosted: Hosted) -> None:
+async def test_lost_connections_are_reopened(hosted: Hosted) -> None:
     """After the broker has cut every connection, messages are received as before."""
     await hosted.send("a")
     await hosted.ended("completed", 1)
@@ -182,7 +182,7 @@ async def test_drained_instance_abandons_what_it_has_in_flight(hosted: Hosted) -
     await hosted.ended("completed", 2)
 
 
-async def test_short_invocation_ends_in_peace_while_the_instance_drains(hosted: Hosted) -> None:
+async def test_short_invocation_finishes_while_the_instance_drains(hosted: Hosted) -> None:
     """What ends before the abort is completed."""
     await hosted.send("sleep 0.2")
     await until(lambda: "sleep" in hosted.seen.read_text())

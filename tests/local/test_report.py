@@ -1,4 +1,4 @@
-"""What runs leave behind: files that are checked first, charts, and a page of its own."""
+"""The output of a run: files that are checked first, charts, and a page."""
 
 import argparse
 import os
@@ -148,7 +148,7 @@ def test_every_colour_has_one_for_dark_pages(draw: Callable[[], Chart]) -> None:
 
 @pytest.mark.parametrize("draw", DRAWINGS)
 def test_the_same_data_make_the_same_file(draw: Callable[[], Chart]) -> None:
-    """Drawing twice changes no byte, so that a diff shows what was measured anew."""
+    """Drawing twice changes no byte, so that a diff shows new measurements only."""
     assert draw().svg == draw().svg
 
 

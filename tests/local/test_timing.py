@@ -35,7 +35,7 @@ def test_one_call() -> None:
 
 
 def test_a_retry_copy_belongs_to_its_message() -> None:
-    """What a copy waits until its time is told apart, and all parts add up to first to last."""
+    """A copy's delay is a separate part, and all parts add up to the whole."""
     ledger = [
         *(event("a", "enqueued", 0.0), event("a", "delivered", 0.1)),
         *(event("a:1:1", "scheduled", 0.3), event("a", "completed", 0.4)),
@@ -63,7 +63,7 @@ def test_a_dead_letter_settles_before_its_line() -> None:
 
 
 def test_what_has_not_ended_is_left_out() -> None:
-    """A message in hand, or with a copy still in the queue, has no times yet."""
+    """A message in progress, or with a copy still in the queue, has no times yet."""
     in_hand = [event("a", "enqueued", 0.0), event("a", "delivered", 0.1)]
     copied = [
         *(event("b", "enqueued", 0.0), event("b", "completed", 0.1)),
@@ -88,7 +88,7 @@ def test_a_percentile_is_one_of_the_values(values: list[float], part: float) -> 
 
 
 def test_of_few_messages_the_number_is_said_and_no_percentile() -> None:
-    """Below twenty messages there is a median and the most; from twenty on there is p95."""
+    """Below twenty messages there is a median and a maximum; from twenty on there is p95."""
     assert summary([]) == "no message ended"
     few = summary([348.0] * (FEW - 2) + [361.0])
     assert few == "from enqueue to the end, n = 19, milliseconds: median 348, most 361"

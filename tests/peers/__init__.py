@@ -1,1 +1,1 @@
-"""The broker against clients and tests that nobody here wrote: `make peers`."""
+"""The broker against third-party clients and tests: `make peers`."""

@@ -14,7 +14,7 @@ _PEERS = ("python", "javascript", "protocol")
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.peers",
-        description="Check the broker with clients and tests that nobody here wrote: "
+        description="Check the broker with third-party clients and tests: "
         "azure-servicebus's own queue tests (python, about ten minutes), every operation of "
         "@azure/service-bus (javascript), and rhea, which is no Azure SDK (protocol).",
     )

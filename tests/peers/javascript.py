@@ -1,4 +1,4 @@
-"""Run our scripts for JavaScript clients against the broker: the SDK's, and one of another house."""
+"""Run our scripts for JavaScript clients against the broker: the SDK, and a third-party client."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ _LOCKS = {"queue": "PT1M", "brief": "PT1S"}
 
 
 def run(script: str, *broker_options: str) -> subprocess.CompletedProcess[str]:
-    """Run a script against a broker of its own; skip where Node.js or the registry is missing.
+    """Run a script against a new broker; skip where Node.js or the registry is missing.
 
     A script prints a line for each check, and exits with 1 if one of them failed.
     """

@@ -35,7 +35,7 @@ _OPTIONS = (
 
 @dataclass(slots=True)
 class Result:
-    """What became of the tests, by kind and name; one that skips itself counts as failed."""
+    """Results of the tests, by kind and name; a skipped test counts as failed."""
 
     passed: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)

@@ -47,7 +47,6 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
             *("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace"),
             *("SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "TRACEPARENT"),
             *("FACE_ENDPOINT", "FACE_API_VERSION"),
-            *("FACE_ACCOUNT_ID", "AZURE_SUBSCRIPTION_ID"),
             *("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_CLIENT_ID"),
         )
     )
@@ -98,7 +97,7 @@ def _unused_queues() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class OneQueue:
-    """A queue of its own for one test."""
+    """A fresh queue for one test."""
 
     broker: BrokerProcess
     name: str
@@ -174,7 +173,7 @@ def _seeded(queue: OneQueue) -> OneQueue:
 
 @pytest.fixture
 def seeded(queue: OneQueue) -> OneQueue:
-    """A queue of its own for one test, with the four dead letters of LETTERS."""
+    """A fresh queue for one test, with the four dead letters of LETTERS."""
     return _seeded(queue)
 
 

@@ -45,7 +45,7 @@ def test_status_counts_by_state_and_reason(seeded: OneQueue) -> None:
     assert found["complete"]
     limited = seeded.revoker("status", "--limit", "1").out
     assert "One" in limited
-    assert "There may be more" in limited
+    assert "Only the first 1 messages were examined" in limited
     assert seeded.events == before
 
 
@@ -258,7 +258,7 @@ def test_discard_says_what_else_carries_each_session(seeded: OneQueue, tmp_path:
     assert ran.code == 0
     assert "a is also named by a message that is active" in ran.err
     assert "nothing else names c" in ran.err
-    assert "nothing else carries the session of 1 of the 2 dead letters" in ran.err
+    assert "no other known message carries the session of 1 of the 2 dead letters" in ran.err
 
 
 def test_corrected_message_is_not_dropped_after_a_malformed_one(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from revoker.doctor.runner import Check, Result, Skipped, State, Warned, run
+from revoker.doctor.runner import Check, Result, Skipped, State, run
 from revoker.failure import Failure
 from revoker.output import conclusion
 
@@ -15,10 +15,6 @@ async def passes() -> str:
 
 async def fails() -> str:
     raise Failure("It is broken.", "Repair it.")
-
-
-async def warns() -> str:
-    raise Warned("It is odd.", "Look at it.")
 
 
 async def has_nothing_to_do() -> str:
@@ -70,15 +66,6 @@ async def test_skips_what_rests_on_a_skipped_check_for_the_same_reason() -> None
     assert [each.detail for each in results] == ["nothing to look at"] * 2
 
 
-async def test_a_warning_has_a_remedy_and_stops_nothing() -> None:
-    """What rests on a check that gave a warning is checked all the same."""
-    results = await run([Check("root", (), warns), Check("leaf", ("root",), passes)])
-    assert results == [
-        Result("root", State.WARNED, "It is odd.", "Look at it."),
-        Result("leaf", State.OK, "fine"),
-    ]
-
-
 async def test_runs_independent_checks_concurrently() -> None:
     """Of two checks without needs, neither waits for the other to end."""
     barrier = asyncio.Barrier(2)
@@ -121,13 +108,8 @@ async def test_refuses_a_check_that_needs_one_that_does_not_come_before_it() -> 
         ({"ok": 12, "skipped": 1}, "12 of 13 checks passed, 1 was skipped."),
         ({"ok": 11, "failed": 2}, "2 of 13 checks failed."),
         ({"ok": 6, "failed": 2, "skipped": 5}, "2 of 13 checks failed, 5 were skipped."),
-        ({"ok": 12, "warning": 1}, "All 13 checks passed, 1 gave a warning."),
-        (
-            {"ok": 10, "warning": 2, "skipped": 1},
-            "12 of 13 checks passed, 2 gave a warning, 1 was skipped.",
-        ),
     ],
 )
-def test_sums_up_what_the_checks_came_to(count: dict[str, int], text: str) -> None:
-    """The last line counts the failed checks, the warnings and the skipped checks, if any."""
+def test_the_last_line_sums_up_the_checks(count: dict[str, int], text: str) -> None:
+    """The last line counts the failed and the skipped checks, if any."""
     assert conclusion(count) == text

@@ -19,7 +19,7 @@ def test_installs_the_command_under_its_name() -> None:
 
 
 def test_installs_the_function_and_the_command_and_no_other_package() -> None:
-    """Of the packages at the top, only those two are installed, each with all that is in it."""
+    """Only those two top-level packages are installed, with all of their modules."""
     patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
 
     def installed(path: Path) -> bool:

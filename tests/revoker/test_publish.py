@@ -48,8 +48,8 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     assert len(traces) == 251
 
 
-def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
-    """What is published again is not dropped, whatever became of the first message."""
+def test_each_run_is_a_new_publication(queue: OneQueue) -> None:
+    """A session that is published again is not dropped, whatever the first outcome."""
     for _ in range(2):
         assert queue.revoker("publish", "a", "b").code == 0
     assert queue.counts["active"] == 4
@@ -82,7 +82,7 @@ def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
 
 
 def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
-    """A publisher that may only send is told nothing of other messages, and publishes."""
+    """A publisher that may only send sees no other messages, and publishes."""
     environment = queue.environment | {
         "ServiceBusConnection": queue.broker.with_key("sender", "c2Vj")
     }
@@ -128,7 +128,7 @@ def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path
     ran = queue.revoker("publish", "--file", str(file), "--skip-invalid")
     assert ran.code == 1
     assert "1 message was published" in ran.out
-    assert "Skipped, because it is not valid as a session id: line 6: ',no id'" in ran.err
+    assert "Skipped: not a valid session id: line 6: ',no id'" in ran.err
     ran = queue.revoker("publish", "--file", str(file), "--skip-invalid", "--json")
     assert ran.json["skipped"][0] == {"line": 5, "text": "../bad"}
     assert queue.counts["active"] == 2
@@ -213,7 +213,7 @@ def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> 
     assert ran.code == 3
     confirmed = queue.counts["active"]
     assert 0 < confirmed < 3000
-    assert f"{confirmed} of 3000 messages were published" in ran.err
+    assert f"{confirmed} of 3000 messages confirmed" in ran.err
     resume = re.findall(r"--resume \S+", ran.err)[-1].split()
     assert queue.revoker("publish", "--file", "-", *resume, stdin=ids).code == 0
     assert queue.counts["active"] == 3000

@@ -104,7 +104,7 @@ def letters(broker: BrokerProcess, _unused_pairs: Iterator[int]) -> Letters:
     return Letters(broker, f"revocations-{number:02}", f"outcomes-{number:02}")
 
 
-def test_what_the_broker_gave_up_is_told_once(letters: Letters) -> None:
+def test_what_the_broker_dead_lettered_gets_one_receipt(letters: Letters) -> None:
     """Its receipts say why; those of the function are left alone, and a second run changes nothing."""
     assert "2 would be told" in letters.revoker("receipts", "--dry-run").out
     assert letters.revoker("receipts", "--json").json == {"sent": 2}
@@ -131,16 +131,16 @@ def test_what_the_broker_gave_up_is_told_once(letters: Letters) -> None:
     assert letters.broker.counts(letters.queue)["dead_lettered"] == 3
 
 
-def test_any_reason_is_told_on_request(letters: Letters) -> None:
-    """What was dead-lettered while receipts were off can be told later."""
+def test_any_reason_gets_a_receipt_on_request(letters: Letters) -> None:
+    """Messages dead-lettered while receipts were off can get receipts later."""
     assert letters.revoker("receipts", "--reason", "BadArgument", "--json").json == {"sent": 1}
     assert [event["data"]["reason"] for _, event in letters.receipts()] == ["BadArgument"]
     assert "no such dead letters" in letters.revoker("receipts", "--session", "other").out
 
 
 @pytest.mark.parametrize("verb", ["resubmit", "discard"])
-def test_other_verbs_tell_first(letters: Letters, verb: str, tmp_path: Path) -> None:
-    """Before such a dead letter is gone from its queue, the publisher is told of it."""
+def test_other_verbs_send_the_receipt_first(letters: Letters, verb: str, tmp_path: Path) -> None:
+    """Before such a dead letter leaves its queue, the publisher gets its receipt."""
     more = ["--yes", "--record", str(tmp_path / "record")] if verb == "discard" else []
     assert letters.revoker(verb, "--all", *more).code == 0
     assert [to for to, _ in letters.receipts()] == ["case-7", "copied"]

@@ -34,7 +34,7 @@ def test_the_runbook_has_no_other_reasons() -> None:
     ],
 )
 def test_every_reason_has_a_remedy(name: str, cause: str) -> None:
-    """A reason that nobody knows is one that somebody gave by hand."""
+    """An unknown reason was given by hand."""
     assert cause in for_reason(name).cause
 
 
@@ -59,7 +59,7 @@ def test_an_error_has_the_functions_own_remedy(status: int, code: str, message: 
 
 @pytest.mark.parametrize("text", [None, "", "Timeout: no answer", "<script>HTTP</script>"])
 def test_an_error_without_an_answer_has_no_remedy(text: str | None) -> None:
-    """What is no answer of the Face API has no remedy of its own."""
+    """A text that is not an answer of the Face API has no remedy."""
     assert for_error(text) is None
 
 

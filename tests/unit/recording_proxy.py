@@ -42,7 +42,7 @@ class RecordingProxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await asyncio.gather(_copy(reader, other_writer), _copy(other_reader, writer))
         except (asyncio.IncompleteReadError, OSError):
-            pass  # whoever asked has gone
+            pass  # the client has gone
         finally:
             writer.close()
 

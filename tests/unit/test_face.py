@@ -16,7 +16,7 @@ from delete_session.decision import Attempt, RetryLater, RetryPolicy, decide
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
 from delete_session.verdict import Verdict
-from local.service import serve_http
+from local.broker.serving import serve_http
 
 from .fakes import face_client
 

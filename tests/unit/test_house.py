@@ -1,4 +1,4 @@
-"""The house: which room may know which, and what is loaded by whom."""
+"""The structure: which module may import which, and what an import loads."""
 
 import json
 import subprocess
@@ -11,12 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
-    name
-    for name in ("delete_session", "revoker", "ops", "local", "bench")
-    if (ROOT / name).is_dir()
+    name for name in ("delete_session", "revoker", "local", "bench") if (ROOT / name).is_dir()
 ]
 
-# From the street up: each room may import those in the lines below its own.
+# Each module may import those in the lines below its line.
 LAYERS = (
     {"app"},
     {"handler"},
@@ -46,7 +44,7 @@ def rooms(imports: grimp.ImportGraph, room: str) -> set[str]:
 
 
 def test_no_two_modules_import_each_other(imports: grimp.ImportGraph) -> None:
-    """There is no circle of imports in any package, not even one for types only."""
+    """There is no import cycle in any package, not even for types only."""
     arrows = {name: imports.find_modules_directly_imported_by(name) for name in imports.modules}
     try:
         TopologicalSorter(arrows).prepare()
@@ -67,14 +65,14 @@ def test_imports_run_downwards(imports: grimp.ImportGraph) -> None:
     for number, layer in enumerate(LAYERS):
         beneath = set().union(*LAYERS[number + 1 :]) | FOUNDATIONS
         for room in layer:
-            # Of its own floor, a room may use what is beside it where no circle comes of it.
+            # A module may also import others of its line; the test for cycles bounds that.
             assert rooms(imports, room) <= beneath | layer, room
     for room in FOUNDATIONS:
         assert rooms(imports, room) <= FOUNDATIONS, room
 
 
 def test_nothing_deployed_imports_what_is_not(imports: grimp.ImportGraph) -> None:
-    """The function does not know its command, its local cloud or its benchmarks."""
+    """The function imports neither its command, its local cloud nor its benchmarks."""
     for name in imports.modules:
         if name.partition(".")[0] == "delete_session":
             found = imports.find_modules_directly_imported_by(name)
@@ -82,11 +80,19 @@ def test_nothing_deployed_imports_what_is_not(imports: grimp.ImportGraph) -> Non
 
 
 def test_local_cloud_does_not_reach_into_the_function(imports: grimp.ImportGraph) -> None:
-    """The local cloud starts the app as the platform does, and imports nothing of it."""
+    """The local cloud starts the app as the platform does, and does not import it."""
     for name in imports.modules:
         if name.partition(".")[0] == "local":
             found = imports.find_modules_directly_imported_by(name)
             assert not any(each.startswith("delete_session") for each in found), name
+
+
+def test_the_broker_stands_alone(imports: grimp.ImportGraph) -> None:
+    """The local broker imports only its own modules, so that its folder can be used elsewhere."""
+    for name in imports.modules:
+        if name.startswith("local.broker"):
+            found = imports.find_modules_directly_imported_by(name)
+            assert all(each.startswith("local.broker") for each in found), name
 
 
 @pytest.mark.parametrize("room", PURE)

@@ -10,7 +10,7 @@ from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
 from delete_session.endpoint import SCOPE
 from delete_session.identity import TokenSource, TokenUnavailable, credential
-from local.service import serve_http
+from local.broker.serving import serve_http
 from tests.unit.recording_proxy import RecordingProxy
 
 

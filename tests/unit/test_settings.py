@@ -1,7 +1,12 @@
 """Settings: every problem at once, each with the name and what would be right."""
 
+import ast
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
+from delete_session import settings as module
 from delete_session.settings import TABLE, Settings, SettingsError
 
 RIGHT = {
@@ -159,7 +164,7 @@ def test_scope_follows_the_endpoint_or_is_given(environment: dict[str, str], sco
 
 
 def test_wrong_scope_is_the_one_problem() -> None:
-    """Where the scope that is given is wrong, nobody is asked to give one."""
+    """A wrong scope is one problem, not also a missing one."""
     environment = {"FACE_ENDPOINT": "https://face.contoso.com", "FACE_TOKEN_SCOPE": "contoso"}
     [problem] = problems({**RIGHT, **environment})
     assert problem.startswith("FACE_TOKEN_SCOPE must be a scope that ends with /.default")
@@ -188,7 +193,7 @@ def test_numbers_tell_their_unit_in_the_name() -> None:
 
 
 def test_receipts_are_off_unless_they_have_a_queue() -> None:
-    """Nobody is told anything by default; a queue or a topic of the namespace may be named."""
+    """Receipts are off by default; the setting names a queue or a topic of the namespace."""
     assert Settings.from_environment(RIGHT).outcome_queue is None
     named = Settings.from_environment({**RIGHT, "OUTCOME_QUEUE": "session-outcomes"})
     assert named.outcome_queue == "session-outcomes"
@@ -199,3 +204,23 @@ def test_receipts_do_not_go_where_revocations_come_from(wrong: str) -> None:
     """A receipt in the queue of revocations would be taken for one, and answered in turn."""
     [problem] = problems({**RIGHT, "OUTCOME_QUEUE": wrong})
     assert problem.startswith("OUTCOME_QUEUE must")
+
+
+@pytest.fixture(scope="module")
+def names_read() -> set[str]:
+    """Fields that the deployed code reads as `settings.FIELD`, outside the settings' own module."""
+    assert module.__file__
+    home = Path(module.__file__)
+    return {
+        node.attr
+        for path in home.parent.glob("*.py")
+        if path != home
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("settings")
+    }
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_every_setting_is_read(field: str, names_read: set[str]) -> None:
+    """A field of the settings that no code reads is a knob without effect."""
+    assert field in names_read

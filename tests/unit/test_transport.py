@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from delete_session.transport import AiohttpTransport
-from local.certificates import self_signed
-from local.service import serve_http
+from local.broker.certificates import self_signed
+from local.broker.serving import serve_http
 from tests.unit.recording_proxy import RecordingProxy
 
 MAX_BYTES = 1000

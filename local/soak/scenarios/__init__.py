@@ -1,6 +1,6 @@
-"""The scenarios, by theme: what is done to the cloud while revocations pass through it.
+"""The scenarios, by theme: faults of the cloud while revocations pass through it.
 
-In each module, a play (what happens) stands beside its bar (what must hold of it, beyond the
+Each module has the plays (what happens) beside their thresholds (what must hold, beyond the
 invariants).
 """
 
@@ -29,7 +29,7 @@ _THEMES = (
     clocks,
 )
 SCENARIOS: tuple[Scenario, ...] = tuple(each for theme in _THEMES for each in theme.SCENARIOS)
-"""The longest theme first: the others find their place beside it."""
+"""The longest theme first, so that the others run beside it."""
 SHORT = failing_calls.SHORT
 
 __all__ = ["SCENARIOS", "SHORT", "Scenario"]

@@ -28,7 +28,7 @@ async def lock_expiry_during_hang(stage: Stage) -> None:
 
 
 def locks_bar(_: Stage, evidence: Evidence) -> list[Bar]:
-    """Require that locks were lost: otherwise the scenario shows nothing."""
+    """Require that locks were lost; otherwise the scenario shows nothing."""
     lost = sum(event["event"] == "lock_expired" for event in evidence.ledger)
     return [Bar("no lock was lost", float(lost == 0), 0)]
 

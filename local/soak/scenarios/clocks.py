@@ -7,7 +7,7 @@ from local.soak.stage import Stage
 
 
 async def clock_step(stage: Stage) -> None:
-    """The function's wall clock steps hours ahead and minutes back, and back to right."""
+    """The function's wall clock jumps hours ahead, then minutes back, then recovers."""
     await stage.break_face(transient(0.3))
     offset = stage.cloud.folder / "clock-offset"
     offset.write_text("0")

@@ -41,7 +41,7 @@ async def two_instances(stage: Stage) -> None:
 
 
 async def poison_kills_process(stage: Stage) -> None:
-    """One message's processing kills the process each time; the platform starts it anew."""
+    """One message's processing kills the process each time; the platform restarts it."""
     [poison] = stage.plan(
         1, ends=("MaxDeliveryCountExceeded",), description="could not be consumed after 10 "
     )
@@ -59,7 +59,7 @@ async def poison_kills_process(stage: Stage) -> None:
 
 
 async def drain_on_sigterm(stage: Stage) -> None:
-    """SIGTERM while calls are under way, some of them longer than the grace of 2 s allows."""
+    """SIGTERM while calls are under way, some of them longer than the grace period of 2 s."""
     slow = stage.plan(6)
     await stage.break_face(
         *({"fault": "latency", "seconds": 10, "session_id": x.session_id, "count": 1} for x in slow)
@@ -79,7 +79,7 @@ async def drain_on_sigterm(stage: Stage) -> None:
     began = time.monotonic()
     await host.stop()
     stage.marks["stop"] = time.monotonic() - began
-    # At this very moment: what the broker has seen completed must be gone at the Face API.
+    # Checked now: what the broker has seen completed must be gone at the Face API.
     evidence = await stage.evidence()
     sessions = {each.message_id: each.session_id for each in stage.published}
     stage.marks["completed, not deleted"] = sum(
@@ -92,7 +92,7 @@ async def drain_on_sigterm(stage: Stage) -> None:
 
 
 def drain_bars(stage: Stage, _: Evidence) -> list[Bar]:
-    """Bound what a shutdown may leave behind."""
+    """Limit what a shutdown may leave behind."""
     never = float("inf")
     not_deleted = stage.marks.get("completed, not deleted", never)
     return [
@@ -106,7 +106,7 @@ SCENARIOS = (
         name="poison_kills_process",
         play=poison_kills_process,
         limit=120,
-        # The service's own default, so that it takes half the crashes.
+        # The service's default, so that half the crashes are enough.
         options={"hosts": 0, "queue_properties": {**LOCK, "maxDeliveryCount": 10}},
     ),
     Scenario(

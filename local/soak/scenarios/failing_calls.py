@@ -40,7 +40,7 @@ async def _random_faults(stage: Stage, count: int, *more: Mapping[str, Any]) -> 
 
 
 def effort_bar(_: Stage, evidence: Evidence) -> list[Bar]:
-    """Bound the calls that a message costs: on average 1, its injected faults, and 1 more."""
+    """Limit the calls for a message: on average 1, its injected faults, and 1 more."""
     faults = sum(call["fault"] is not None for call in evidence.calls)
     messages = max(1, len(evidence.published))
     return [Bar("calls per message", len(evidence.calls) / messages, 2 + faults / messages)]

@@ -1,4 +1,4 @@
-"""The Face API, its token endpoint or its permissions are out for a while."""
+"""The Face API, its token endpoint or its permissions fail for a while."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ PLATFORM_WAIT = 3.0
 async def face_503_then_recovery(stage: Stage) -> None:
     """The Face API answers everyone 503 for ten minutes (at 1:10, cool-down and backoff too)."""
     await stage.publish(stage.plan(150))
-    await stage.drained()  # so that the outage meets a process in full swing
+    await stage.drained()  # so that the outage meets a busy process
     await stage.break_face({"fault": "status", "status": 503, "code": "ServiceUnavailable"})
     messages = stage.plan(400)
     await stage.publish(messages[:200])
@@ -35,7 +35,7 @@ async def recover(stage: Stage, restoring: Awaitable[None]) -> None:
 
 
 def drain_bar(rate: float, cool_down: float) -> Callable[[Stage, Evidence], list[Bar]]:
-    """Return the bar of outages: all gone in twice the cool-down and 1.15 times the optimum."""
+    """Limit the time to recover: twice the cool-down plus 1.15 times the optimum."""
 
     def bars(stage: Stage, _: Evidence) -> list[Bar]:
         optimum = stage.marks.get("left", 0) / rate
@@ -87,12 +87,12 @@ async def platform_refuses_then_lets_through(stage: Stage) -> None:
         await stage.publish(stage.plan(20))
         await asyncio.sleep(1)
     await stage.restore_face()
-    # One answer asks for a day, of its own message and of all others.
+    # One answer asks all messages to wait for a day.
     await stage.break_face(
         {"fault": "status", "status": 503, "code": "x", "retry_after": 86_400, "count": 1}
     )
     await recover(stage, asyncio.sleep(0))
-    # A 429 that does so slows the others down, as any 429, but it does not stop them.
+    # A 429 that does so slows the others down, like any 429, but does not stop them.
     await stage.break_face(
         {"fault": "status", "status": 429, "code": "429", "retry_after": 86_400, "count": 1}
     )
@@ -101,13 +101,13 @@ async def platform_refuses_then_lets_through(stage: Stage) -> None:
 
 
 def reported_bar(stage: Stage, evidence: Evidence) -> list[Bar]:
-    """Require that each of the refusals was reported with what to do about it."""
+    """Require that each refusal was reported with its remedy."""
     told = {
         line.record["code"]
         for line in evidence.lines
         if line.record["event"] in ("deployment_fault", "unknown_code") and line.record["remedy"]
     }
-    # The gateway's page is an outage, and no fault of the deployment.
+    # The gateway's page is an outage, not a misconfiguration.
     unreported = len(PLATFORM) - 1 - len(told)
     bars = drain_bar(OUTAGE_RATE, COOL_DOWN + PLATFORM_WAIT)(stage, evidence)
     since = [call["time"] for call in evidence.calls if call["time"] >= stage.marks["429"]]

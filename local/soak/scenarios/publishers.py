@@ -1,4 +1,4 @@
-"""Publishers send what nobody can read, or send it again and again."""
+"""Publishers send unreadable messages, or repeat messages."""
 
 import json
 import random
@@ -85,7 +85,7 @@ async def corrected_and_published_again(stage: Stage) -> None:
         replace(each, message_id=bad.message_id) for each, bad in zip(good, broken, strict=True)
     ]
     await stage.publish(same_id, again=True)
-    # Half of the sessions have a retry parked when they are published once more.
+    # Half of the sessions have a retry scheduled when they are published again.
     for each in good[::2]:
         await stage.break_face(
             {"fault": "status", "status": 503, "count": 3, "session_id": each.session_id}

@@ -1,4 +1,4 @@
-"""What a scenario is, and what several of them share.
+"""A scenario, and what several of them share.
 
 Times are a twentieth of the deployed ones where nothing else is said, so that outages shrink: the
 break duration is 1.5 s instead of 30, the initial delay 0.1 s instead of 2, a lock lasts 3 s instead
@@ -36,16 +36,16 @@ class Scenario:
 
     name: str
     play: Callable[[Stage], Awaitable[None]]
-    """Publishes, breaks and restores; afterwards, the queue is waited for until it is empty."""
+    """Publishes, breaks and restores; afterwards, the scenario waits until the queue is empty."""
     limit: float
-    """Seconds that it may take until the queue holds nothing but dead letters."""
+    """Maximum seconds until the queue holds only dead letters."""
     settings: Mapping[str, str] = field(default_factory=lambda: SCALED)
     options: Mapping[str, Any] = field(default_factory=dict)
     bars: Callable[[Stage, Evidence], list[Bar]] = lambda _stage, _evidence: []
     on_request: bool = False
     """Played only when it is named."""
     sends_receipts: bool = True
-    """Whether every function in it can; if not, it is played without them."""
+    """Whether every function version in it sends receipts; if not, it is played without them."""
 
     @property
     def what(self) -> str:
@@ -68,7 +68,7 @@ def with_settings(**changes: float) -> dict[str, str]:
 
 
 def transient(share: float) -> dict[str, Any]:
-    """Return a rule of faults: this share of all calls fails in some way that passes."""
+    """Return a rule of faults: this share of all calls fails with a transient error."""
     return {"fault": "random", "probability": share, "kinds": list(TRANSIENT), "method": "DELETE"}
 
 

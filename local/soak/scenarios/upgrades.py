@@ -1,4 +1,4 @@
-"""Two versions of the function at work on one queue, as in every roll-out and roll-back."""
+"""Two versions of the function on one queue, as in every roll-out and roll-back."""
 
 import asyncio
 import io
@@ -30,7 +30,7 @@ _DEPLOYED = ("function_app.py", "host.json", "delete_session")
 
 @asynccontextmanager
 async def _last_release(app: Path) -> AsyncIterator[Path]:
-    """Lay the last release's app into a folder."""
+    """Put the last release's app into a folder."""
     command = ["git", "-C", str(app), "archive", LAST_RELEASE, *_DEPLOYED]
     archive = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     if archive.returncode:
@@ -44,7 +44,7 @@ async def _last_release(app: Path) -> AsyncIterator[Path]:
 
 
 async def versions_mixed(stage: Stage) -> None:
-    """The last release and this version share the queue under load, forwards and back again."""
+    """The last release and this version share the queue under load, forwards and backwards."""
     await stage.break_face(transient(0.3))
     async with _last_release(stage.cloud.options.app) as old_app:
         old = await stage.add_host(app=old_app)
@@ -87,6 +87,6 @@ SCENARIOS = (
         settings=FORMER_NAMES,
         options={"hosts": 0},
         bars=both_bar,
-        sends_receipts=False,  # the last release knows of none
+        sends_receipts=False,  # the last release has none
     ),
 )

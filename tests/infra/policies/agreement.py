@@ -166,7 +166,7 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
                 CRASHES * (renewed + lock) <= window <= 1.25 * CRASHES * (renewed + lock),
             "a scheduled copy comes before the horizon": _default("RETRY_MAX_DELAY_SECONDS") < live,
             "the host completes messages": bus.get("autoCompleteMessages") is True,
-            # Prefetched messages wait with their lock running, and nobody renews it.
+            # The lock of a prefetched message runs, and is not renewed.
             "nothing is prefetched": bus.get("prefetchCount") == 0,
             "one instance keeps the allowed rate busy at 1 s a call":
                 bus.get("maxConcurrentCalls", 0) >= _default(RATE),

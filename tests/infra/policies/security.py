@@ -20,7 +20,7 @@ def there_are_no_keys(project: Project) -> list[str]:
 
 @policy
 def local_authentication_is_off(project: Project) -> list[str]:
-    """Whatever has keys or passwords of its own has them switched off."""
+    """Every resource with keys or passwords has them disabled."""
     return unmet(
         project,
         """

@@ -1,4 +1,4 @@
-"""The preparers that create a namespace and a queue: here a broker of its own for each test.
+"""The preparers that create a namespace and a queue: here a new broker for each test.
 
 The SDK's clients are pointed at it where they are constructed: without TLS, or to the broker's
 certificate for WebSockets.

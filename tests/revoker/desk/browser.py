@@ -24,7 +24,7 @@ _ARGUMENTS = (
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Run the browser, headless, with a profile of its own."""
+    """Run the browser, headless, with a new profile."""
     with sync_playwright() as playwright:
         # As root, as in a container, Chromium has no sandbox.
         as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

@@ -1,4 +1,4 @@
-"""Who may use the desk, and how its pages are kept strict."""
+"""Access to the desk, and the security headers of its pages."""
 
 import re
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def test_the_cookie_is_strict_and_its_own() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/dead-letters", "/dead-letters/1", "/events", "/record"])
 def test_shows_nothing_without_the_cookie(desk: Browser, strangers: TestClient, path: str) -> None:
-    """Whoever has not opened the desk sees no message, and not even the queue's name."""
+    """A browser that has not opened the desk sees no message, not even the queue's name."""
     response = strangers.get(path)
     assert response.status_code == 403
     assert "not logged in" in response.text
@@ -145,7 +145,7 @@ def test_pages_work_under_that_policy(desk: Browser, path: str) -> None:
 
 
 def test_nothing_is_done_by_a_get(seeded: OneQueue, record: Path) -> None:
-    """Looking at every page causes no event at the broker, and no address of a form takes a GET."""
+    """Looking at every page causes no event at the broker."""
     before = seeded.events
     number = seeded.messages(dead=True)[0]["sequence_number"]
     with opened(seeded.environment, record) as desk:

@@ -114,7 +114,7 @@ def reload_until(page: Page, wanted: Locator) -> None:
 def test_a_broken_role_from_the_first_sign_to_the_last_message(
     cloud: CloudThread, page: Page
 ) -> None:
-    """Publish, watch, break the role, see the remedy, mend, resubmit, and see it empty."""
+    """Publish, watch, break the role, see the remedy, repair it, resubmit, and see it empty."""
     publish(cloud, "well")
     flow = page.locator("#flow")
     expect(flow.get_by_role("row", name="well")).to_contain_text("deleted")  # without a reload

@@ -212,7 +212,7 @@ def test_a_plot_of_nothing_is_drawn() -> None:
 
 
 def test_lines_differ_without_colour() -> None:
-    """Each line of a plot has dashes of its own, in the chart and in the legend."""
+    """Each line of a plot has different dashes, in the chart and in the legend."""
     plot = Plot("t", "u", [Series(name, [1.0, 2.0]) for name in "abcd"], "then")
     dashes = [
         each.attrib["stroke-dasharray"] for each in drawn(plot) if "line" in each.attrib["class"]

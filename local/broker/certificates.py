@@ -1,4 +1,4 @@
-"""Certificates of our own making, for servers on this machine."""
+"""Self-signed certificates for servers on this machine."""
 
 import datetime
 import ipaddress
@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def self_signed(issuer: str, folder: Path, *names: str) -> ssl.SSLContext:
-    """Return a TLS context for a server at 127.0.0.1, with a certificate that nobody trusts yet.
+    """Return a TLS context for a server at 127.0.0.1, with a new self-signed certificate.
 
-    It is good for these host names, too. The certificate, for clients that are to trust it, is
-    written to `certificate.pem` in the folder, and with the key to `server.pem`.
+    The certificate also covers these host names. It is written to `certificate.pem` in the folder, for
+    clients to trust, and with its key to `server.pem`.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)])
