@@ -15,6 +15,8 @@ MAX_BODY_BYTES = 64 * 1024
 
 SessionType = Literal["livenessWithVerify", "liveness"]
 
+_TYPES: tuple[SessionType, ...] = get_args(SessionType)
+
 SESSION_ID = r"^[A-Za-z0-9_-]{1,128}(?![\s\S])"
 """Only unreserved characters: the id goes into a URL path. Not "$", which in Python also matches before
 a line feed at the end."""
@@ -31,7 +33,7 @@ class SessionRevoked(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def types(self) -> tuple[SessionType, ...]:
         """The types under which the session may exist."""
-        return (self.session_type,) if self.session_type else get_args(SessionType)
+        return (self.session_type,) if self.session_type else _TYPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,8 @@ class Handler:
             self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
             self.gate.report(permit, verdict)
             self.faults.report(verdict)
-        elif not revocation.last_error:
-            revocation.last_error = self.gate.obstacle()
+        else:
+            revocation.obstacle = self.gate.obstacle()
         attempt = Attempt(
             verdict=verdict,
             attempts=revocation.attempts,

@@ -210,15 +210,16 @@ class Revocation:
         """The session that the message names, even if the message is malformed otherwise."""
         self.verdict: Verdict | None = None
         self.attempts = delivery.history.attempts
-        self.last_error = delivery.history.last_error
-        """The last error, in this delivery or an earlier one; empty if there was none."""
+        self.obstacle = ""
+        """Why no call was made so far; empty if one was made."""
         self.seconds_in_call = 0.0
         self.first_attempt_at = delivery.history.first_attempt_at
         self.last_attempt_at = delivery.history.last_attempt_at
         self.trace: dict[str, str] = {}
         """Trace context for the retry copy if the publisher set none."""
         self._monotonic = monotonic
-        self._started = monotonic()
+        self.held_since = monotonic()
+        """Monotonic time at which the host handed the message over."""
         self._seconds_to_deadline = delivery.seconds_to_deadline(
             timedelta(hours=retry_deadline_hours)
         )
@@ -231,7 +232,6 @@ class Revocation:
             self.session_type = session_type
         seconds = self._monotonic() - began
         self.verdict = verdict
-        self.last_error = verdict.describe()
         self.attempts += 1
         self.seconds_in_call += seconds
         self.last_attempt_at = self.now
@@ -239,19 +239,21 @@ class Revocation:
             self.first_attempt_at = self.now - timedelta(seconds=seconds)
 
     @property
-    def held_since(self) -> float:
-        """Monotonic time at which the host handed the message over."""
-        return self._started
+    def last_error(self) -> str:
+        """The last error, in this delivery or an earlier one; empty if there was none."""
+        if self.verdict is not None:
+            return self.verdict.describe()
+        return self.delivery.history.last_error or self.obstacle
 
     @property
     def now(self) -> datetime:
         """The time, by the clock as it was when the message arrived."""
-        return self.delivery.received_at + timedelta(seconds=self._monotonic() - self._started)
+        return self.delivery.received_at + timedelta(seconds=self._monotonic() - self.held_since)
 
     @property
     def seconds_left(self) -> float:
         """Seconds to the retry deadline; the time that the message waited in the queue is not lost."""
-        return self._seconds_to_deadline - (self._monotonic() - self._started)
+        return self._seconds_to_deadline - (self._monotonic() - self.held_since)
 
     def copy(self, delay_seconds: float, *, bare: bool = False) -> RetryCopy:
         """Return the copy that continues this revocation after a delay.

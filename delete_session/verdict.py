@@ -100,10 +100,7 @@ def judge(
         retry_after: seconds that the response asks to wait.
         not_retryable: FaceError codes that dead-letter a message.
     """
-    known = KNOWN_CODES | not_retryable
-    code = next((code for code in codes if code in known), None)
-    code = code or next((code for code in codes if not is_generic(code)), None)
-    code = code or next(iter(codes), f"HTTP {status}")
+    code = _decisive(codes, KNOWN_CODES | not_retryable) if codes else f"HTTP {status}"
     remedy = None
     match status:
         case 200 | 204 if not has_body:
@@ -130,6 +127,14 @@ def judge(
         retry_after=retry_after,
         remedy=remedy,
     )
+
+
+def _decisive(codes: list[str], known: frozenset[str]) -> str:
+    """Return the first code that is known, else the first that says more than the status."""
+    for wanted in (known.__contains__, lambda code: not is_generic(code)):
+        if (code := next(filter(wanted, codes), None)) is not None:
+            return code
+    return codes[0]
 
 
 _GENERIC = {re.sub("[^a-z]", "", status.phrase.lower()) for status in HTTPStatus}
