@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,28 +85,26 @@ def service_bus_connection(
     Raises:
         WrongConnection: the connection is missing or wrong.
     """
-    problems: list[str] = []
     values: dict[str, str] = {}
+    problems: list[str] = []
     for name, value in environment.items():
         head, separator, part = name.partition("__")
-        if head.lower() != CONNECTION.lower() or not value.strip():
-            continue
-        values[part.lower()] = value.strip()
-        if separator and part.lower() not in map(str.lower, _SUPPORTED):
-            supported = ", ".join(f"__{each}" for each in _SUPPORTED)
-            problems.append(f"{CONNECTION}__{part} is not supported (supported: {supported})")
-
-    def read[T](reader: Callable[[], T], default: T) -> T:
+        if head.lower() == CONNECTION.lower() and value.strip():
+            values[part.lower()] = value.strip()
+            if separator and part.lower() not in map(str.lower, _SUPPORTED):
+                supported = ", ".join(f"__{each}" for each in _SUPPORTED)
+                problems.append(f"{CONNECTION}__{part} is not supported (supported: {supported})")
+    host, websockets, proxy = "", False, None
+    for check in (_check_namespace, _check_identity):
         try:
-            return reader()
+            host = check(values) or host
         except ValueError as error:
-            problems.append(str(error))
-            return default
-
-    host = read(lambda: _host(values), "")
-    read(lambda: _check_identity(values), None)
-    websockets = read(lambda: _uses_websockets(environment, host_json), False)
-    proxy = read(lambda: proxy_for(host, environment), None) if websockets and host else None
+            problems.append(f"{CONNECTION}{error}")
+    try:
+        websockets = _uses_websockets(environment, host_json)
+        proxy = proxy_for(host, environment) if websockets and host else None
+    except ValueError as error:
+        problems.append(str(error))
     if problems:
         raise WrongConnection(problems)
     connection_string = values.get("")
@@ -120,39 +118,36 @@ def service_bus_connection(
     )
 
 
-def _host(values: Mapping[str, str]) -> str:
+def _check_namespace(values: Mapping[str, str]) -> str:
     """Return the host name of the namespace."""
     connection_string, namespace = values.get(""), values.get("fullyqualifiednamespace")
     if connection_string and namespace:
-        raise ValueError(
-            f"{CONNECTION} and {CONNECTION}__fullyQualifiedNamespace exclude each other"
-        )
+        raise ValueError(f" and {CONNECTION}__fullyQualifiedNamespace exclude each other")
     if connection_string:
         endpoint = re.search(r"(?i)(?:^|;)\s*Endpoint=sb://([^/:;]+)", connection_string)
         if not endpoint:
-            raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
+            raise ValueError(" must be a connection string, Endpoint=sb://…;…")
         if re.search(r"(?i);\s*EntityPath=", connection_string):
-            raise ValueError(f"{CONNECTION} must be for the namespace, without EntityPath")
+            raise ValueError(" must be for the namespace, without EntityPath")
         return endpoint[1]
     if not namespace:
-        raise ValueError(f"{CONNECTION} is not set: {_EXPECTED}")
+        raise ValueError(f" is not set: {_EXPECTED}")
     if not re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9.-]+", namespace):
-        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
+        raise ValueError(f"__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
     return namespace
 
 
 def _check_identity(values: Mapping[str, str]) -> None:
     if values.get("credential", "managedidentity").lower() != "managedidentity":
-        raise ValueError(f"{CONNECTION}__credential must be managedidentity or not set")
-    resource_id = values.get("managedidentityresourceid")
-    if resource_id and "clientid" in values:
+        raise ValueError("__credential must be managedidentity or not set")
+    if "managedidentityresourceid" in values and "clientid" in values:
         raise ValueError(
-            f"{CONNECTION}__clientId and {CONNECTION}__managedIdentityResourceId exclude each other"
+            f"__clientId and {CONNECTION}__managedIdentityResourceId exclude each other"
         )
     try:
         client_id(values.get("clientid", ""))
     except ValueError as error:
-        raise ValueError(f"{CONNECTION}__clientId {error}") from None
+        raise ValueError(f"__clientId {error}") from None
 
 
 def _uses_websockets(environment: Mapping[str, str], host_json: Path) -> bool:

@@ -22,27 +22,23 @@ def face_endpoint(text: str) -> str:
     Raises:
         ValueError: the endpoint does not accept Entra tokens; the text says what would be right.
     """
-    right = (
-        "the account's custom-subdomain endpoint, https://<name>.cognitiveservices.azure.com "
+    expected = (
+        "must be the account's custom-subdomain endpoint, https://<name>.cognitiveservices.azure.com "
         "(plain http only to a loopback address)"
     )
     try:
         url = urlsplit(text)
         host, _ = url.hostname or "", url.port
     except ValueError:
-        raise ValueError(f"must be {right}; it is not a URL") from None
+        raise ValueError(f"{expected}; it is not a URL") from None
     if url.path.strip("/") or url.query or url.fragment or url.username is not None:
-        raise ValueError(f"must be {right}, without path, query, fragment or user name")
-    if url.scheme == "http" and is_loopback(host):
-        return text.rstrip("/")
-    if url.scheme != "https" or not host:
-        raise ValueError(f"must be {right}")
-    if _REGIONAL.fullmatch(host):
-        raise ValueError(f"must be {right}; a regional endpoint does not take Entra tokens")
+        raise ValueError(f"{expected}, without path, query, fragment or user name")
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+        raise ValueError(expected)
+    if _REGIONAL.fullmatch(host) or not host or (_is_address(host) and not is_loopback(host)):
+        raise ValueError(f"{expected}; regional endpoints and IP addresses accept no Entra tokens")
     if _FOUNDRY.fullmatch(host):
-        raise ValueError(f"must be {right}; no Face API is documented at a Foundry endpoint")
-    if _is_address(host) and not is_loopback(host):
-        raise ValueError(f"must be {right}; an IP address has no custom subdomain")
+        raise ValueError(f"{expected}; no Face API is documented at a Foundry endpoint")
     return text.rstrip("/")
 
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import re
-import time
-from collections.abc import Callable
 from functools import lru_cache
 
 import httpx
@@ -72,20 +69,10 @@ class FaceClient:
         )
         self._timeout = {"connect": CONNECT_SECONDS}
 
-    async def delete(
-        self,
-        session_id: str,
-        session_type: SessionType,
-        may_retry: Callable[[], bool] = lambda: True,
-    ) -> Verdict:
+    async def delete(self, session_id: str, session_type: SessionType) -> Verdict:
         """Delete the session; never raises, whatever is answered or not.
 
         A 401 drops the token and asks once more with a new one, because signing keys roll over.
-
-        Args:
-            session_id: the session.
-            session_type: the collection to delete it from.
-            may_retry: asked after a 401; returns False if calls were blocked meanwhile.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -93,9 +80,8 @@ class FaceClient:
                 verdict = await self._send(session_id, session_type, token)
                 if verdict.refuses_token:
                     self._tokens.drop(token)
-                    if may_retry():
-                        token = await self._tokens.get()
-                        verdict = await self._send(session_id, session_type, token)
+                    token = await self._tokens.get()
+                    verdict = await self._send(session_id, session_type, token)
                 return verdict
         except (TimeoutError, httpx.TimeoutException):
             return no_response("Timeout", f"no answer within {self._seconds:g} s")
@@ -162,13 +148,7 @@ def read_response(response: httpx.Response, body: bytes, not_retryable: frozense
         message,
         request_id=request_id,
         has_body=bool(body),
-        path=response.request.url.path,
-        retry_after=retry_after_seconds(
-            headers.get("retry-after"),
-            headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"),
-            message,
-            time.time(),
-        ),
+        retry_after=retry_after_seconds(headers.get("retry-after"), message),
         not_retryable=not_retryable,
     )
 
@@ -178,7 +158,7 @@ def _error(body: bytes) -> tuple[list[str], str]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        return [], _title(body)
+        return [], ""
     if not isinstance(found, dict):
         return [], ""
     levels: list[dict[str, object]] = []
@@ -194,12 +174,6 @@ def _error(body: bytes) -> tuple[list[str], str]:
     texts += [found.get(name) for name in ("message", "Message", "error_description", "title")]
     said = dict.fromkeys(_one_line(text) for text in texts if isinstance(text, str))
     return [code for code in codes if code], _one_line(" ".join(said))
-
-
-def _title(body: bytes) -> str:
-    """Return the title of a gateway's page."""
-    title = re.search(rb"(?is)<title[^>]*>(.{1,300}?)</title>", body[:8192])
-    return _one_line(title[1].decode("utf-8", "replace")) if title else ""
 
 
 def _one_line(text: str) -> str:

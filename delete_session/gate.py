@@ -8,7 +8,6 @@ breaker.py.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
@@ -42,8 +41,8 @@ class Gate:
         max_delay: longest delay of any message in seconds; no pause is longer.
         clock: time and chance.
         on_change: gets the circuit's new state and the last failure.
-        on_rate: called when a 429 cuts the rate and when the rate is back at `max_rate`. Gets calls
-            per second, the cause in words, and the seconds of the pause, if any.
+        on_rate: called when a 429 cuts the rate. Gets calls per second, the cause, and the seconds of
+            the pause.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Gate:
         max_delay: float,
         clock: Clock,
         on_change: Callable[[BreakerState, str], None] = lambda _state, _failure: None,
-        on_rate: Callable[[float, str, float | None], None] = lambda _rate, _cause, _pause: None,
+        on_rate: Callable[[float, RateCause, float], None] = lambda _rate, _cause, _pause: None,
     ) -> None:
         self._clock = clock
         self._max_wait = max_wait
@@ -67,9 +66,7 @@ class Gate:
             breaker_failures, break_duration, lambda state: on_change(state, self.last_failure)
         )
         self._on_rate = on_rate
-        self._at_ceiling = True  # as last reported
         self._first = asyncio.Lock()  # held by the first waiter; the others follow in order
-        self._woken: asyncio.Future[None] | None = None  # ends the first waiter's sleep
         self.last_failure = ""
         """The last answer that was not about its message; without a request id."""
         self.waiting = 0
@@ -115,31 +112,12 @@ class Gate:
             wait = self._limiter.wait(now)
             if not wait:
                 self._limiter.take(now)
-                if not self._at_ceiling:
-                    self._report_rate()
                 generation = self._breaker.admit(now)
                 return None if generation is None else Permit(generation, now)
             if now + wait > deadline:
                 return None
-            await self._sleep(wait)
+            await self._clock.sleep(wait)
         return None
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, but only until an answer blocks calls."""
-        self._woken = asyncio.get_running_loop().create_future()
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait((sleeping, self._woken), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-
-    def _wake(self) -> None:
-        if self._woken and not self._woken.done():
-            self._woken.set_result(None)
-
-    def is_current(self, permit: Permit) -> bool:
-        """Return whether the circuit is still as it was when the permit was given."""
-        return self._breaker.is_current(permit.generation)
 
     def report(self, permit: Permit, verdict: Verdict) -> None:
         """Record the answer to the permitted call."""
@@ -152,23 +130,8 @@ class Gate:
         elif what is Meaning.THROTTLED:
             retry_after = retry_after or min(1.0, self._max_pause)
             if self._limiter.throttled(now, permit.acquired_at, retry_after):
-                self._report_rate(retry_after)
+                self._on_rate(self.rate, self.rate_cause, retry_after)
         self._breaker.report(permit.generation, what.endpoint_works, now, retry_after)
-        # A deletion blocks nothing, and most answers are deletions.
-        if what is not Meaning.DELETED and self.blocked_for():
-            self._wake()
-
-    def _report_rate(self, pause: float | None = None) -> None:
-        """Report a cut, with its pause, or that the rate is back at `max_rate`."""
-        cause = self.rate_cause
-        at_ceiling = cause is RateCause.CEILING
-        if pause is not None and not at_ceiling:
-            cut = "cut to the floor" if cause is RateCause.FLOOR else "cut"
-            at = datetime.fromtimestamp(self._clock.wall(), UTC)
-            self._on_rate(self.rate, f"{cut} by a 429 at {at:%H:%M:%SZ}", pause)
-        elif at_ceiling and not self._at_ceiling:
-            self._on_rate(self.rate, cause, None)
-        self._at_ceiling = at_ceiling
 
     def blocked_for(self) -> float:
         """Return the seconds for which no call will be made; 0 if waiting is worth it."""

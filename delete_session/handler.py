@@ -97,9 +97,7 @@ class Handler:
         permit = await self.gate.acquire(within=until - self.clock.monotonic())
         verdict = None
         if permit is not None:
-            verdict = await self.face.delete(
-                session_id, session_type, lambda: self.gate.is_current(permit)
-            )
+            verdict = await self.face.delete(session_id, session_type)
             revocation.called(verdict, session_type, permit.acquired_at)
             self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
             self.gate.report(permit, verdict)

@@ -59,16 +59,16 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         The message id follows from the history. A dead letter that is sent again with all its
         properties under a new id therefore starts over.
         """
-        root_id, first = properties.get(ROOT_ID), _read_time(properties.get(FIRST_ENQUEUED))
-        copies, error = _count(properties.get(COPY)), properties.get(LAST_ERROR)
-        if not isinstance(root_id, str) or first is None or not copies:
+        root_id, first = _text(properties.get(ROOT_ID)), _read_time(properties.get(FIRST_ENQUEUED))
+        copies = _count(properties.get(COPY))
+        if root_id is None or first is None or not copies:
             return None
         history = cls(
             root_id=root_id,
             first_enqueued_at=first,
             attempts=_count(properties.get(ATTEMPT)),
             copies=copies,
-            last_error=error if isinstance(error, str) else "",
+            last_error=_text(properties.get(LAST_ERROR)) or "",
             first_attempt_at=_read_time(properties.get(FIRST_ATTEMPT)),
             last_attempt_at=_read_time(properties.get(LAST_ATTEMPT)),
         )
@@ -100,7 +100,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         suffix = f":{int(self.first_enqueued_at.timestamp() * 1000)}:{what}"
         root_id = self.root_id
         if len(root_id) + len(suffix) > _MAX_MESSAGE_ID:
-            root_id = hashlib.sha256(root_id.encode("utf-8", "replace")).hexdigest()
+            root_id = hashlib.sha256(root_id.encode()).hexdigest()
         return root_id + suffix
 
 
@@ -139,7 +139,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         delivery_count = message.delivery_count
         if not isinstance(delivery_count, int) or not 1 <= delivery_count < 2**31:
             delivery_count = 1
-        message_id = message.message_id or _substitute_id(message)
+        message_id = _text(message.message_id) or f"sequence-{message.sequence_number}"
         history = History.read(properties, message_id) or History(
             root_id=message_id, first_enqueued_at=enqueued_at
         )
@@ -151,7 +151,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             lock_token=message.lock_token or "",
             delivery_count=delivery_count,
             content_type=message.content_type,
-            correlation_id=message.correlation_id,
+            correlation_id=_text(message.correlation_id),
             subject=message.subject,
             properties=properties,
             # A clock that is slower than the broker's must not schedule retries in the broker's past.
@@ -287,12 +287,9 @@ class Revocation:
         )
 
 
-def _substitute_id(message: "func.ServiceBusMessage") -> str:
-    """Return a stable substitute for a missing message id."""
-    if message.sequence_number is not None:
-        return f"sequence-{message.sequence_number}"
-    # Two messages with the same body ask for the same deletion, so they may share retry copies.
-    return f"body-{hashlib.sha256(message.get_body()).hexdigest()[:32]}"
+def _text(value: object) -> str | None:
+    """Return text that AMQP and JSON can carry: JSON of the host may hold half of a surrogate pair."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 def _utc(time: datetime | None) -> datetime | None:

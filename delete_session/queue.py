@@ -108,15 +108,15 @@ class ServiceBusQueue:
 
     async def schedule(self, copy: RetryCopy, until: float) -> None:
         """Put a copy into the queue for a later time; arguments and errors as in `send`."""
-        await self.send(lambda: _as_message(copy), until, at=copy.enqueue_at)
+        await self.send(_as_message(copy), until, at=copy.enqueue_at)
 
     async def send(
-        self, make: Callable[[], ServiceBusMessage], until: float, at: datetime | None = None
+        self, message: ServiceBusMessage, until: float, at: datetime | None = None
     ) -> None:
         """Send a message. Repeating it is harmless: the broker drops a message id that it has seen.
 
         Args:
-            make: makes the message anew for each try.
+            message: the message.
             until: monotonic time of the last try.
             at: when it will be enqueued; None: now.
 
@@ -130,9 +130,9 @@ class ServiceBusQueue:
                 self._sender = self._opened().get_queue_sender(self._name)
                 await self._sender.__aenter__()
             if at is None:
-                await self._sender.send_messages(make())
+                await self._sender.send_messages(message)
             else:
-                await self._sender.schedule_messages(make(), at)
+                await self._sender.schedule_messages(message, at)
 
         await self._run(operation, until)
 

@@ -3,22 +3,18 @@
 `Data` is the contract; revoker/schema.py describes its members.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import msgspec
+from azure.servicebus import ServiceBusMessage
 
 from .contract import SessionType
 from .decision import DeadLetter, Done
 from .message import History, Revocation
-
-if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusMessage
-
-    from .queue import ServiceBusQueue
+from .queue import ServiceBusQueue
 
 COMPLETED = "liveness-session-revoker.session-revocation.completed"
 FAILED = "liveness-session-revoker.session-revocation.failed"
@@ -55,29 +51,6 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
         return FAILED if self.outcome == "dead_lettered" else COMPLETED
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A receipt, ready to send, and to send again unchanged."""
-
-    body: bytes
-    message_id: str
-    kind: str
-    correlation_id: str
-    properties: Mapping[str, str]
-
-    def message(self) -> "ServiceBusMessage":
-        """Return it as the SDK sends it."""
-        from azure.servicebus import ServiceBusMessage
-
-        return ServiceBusMessage(
-            self.body,
-            message_id=self.message_id,
-            content_type=CONTENT_TYPE,
-            correlation_id=self.correlation_id,
-            subject=self.kind,
-            application_properties=dict(self.properties),  # type: ignore[arg-type]  # invariant
-        )
-
-
 def make_receipt(
     data: Data,
     *,
@@ -86,7 +59,7 @@ def make_receipt(
     trace: Mapping[str, object],
     queue: str,
     time: datetime,
-) -> Receipt:
+) -> ServiceBusMessage:
     """Make the receipt for the end of a revocation; its message id follows from the arguments alone.
 
     Args:
@@ -97,7 +70,7 @@ def make_receipt(
         queue: queue of the revocations.
         time: when the revocation ended.
     """
-    message_id = _sendable(history.derived_id(data.kind.rpartition(".")[2]))
+    message_id = history.derived_id(data.kind.rpartition(".")[2])
     context = _trace_context(trace)
     event = {
         "specversion": "1.0",
@@ -110,16 +83,13 @@ def make_receipt(
         **context,
         "data": data,
     }
-    try:
-        body = msgspec.json.encode(event)
-    except UnicodeEncodeError:  # half of a surrogate pair in the publisher's message id
-        body = json.dumps(msgspec.to_builtins(event)).encode()
-    return Receipt(
-        body=body,
+    return ServiceBusMessage(
+        msgspec.json.encode(event),
         message_id=message_id,
-        kind=data.kind,
-        correlation_id=_sendable(correlation_id or data.root_message_id),
-        properties=context,
+        content_type=CONTENT_TYPE,
+        correlation_id=correlation_id or data.root_message_id,
+        subject=data.kind,
+        application_properties=dict(context),  # type: ignore[arg-type]  # invariant
     )
 
 
@@ -139,7 +109,7 @@ class Receipts(NoReceipts):
             does not disturb the other.
     """
 
-    def __init__(self, queue: str, outcomes: "ServiceBusQueue") -> None:
+    def __init__(self, queue: str, outcomes: ServiceBusQueue) -> None:
         self._queue = queue
         self._outcomes = outcomes
 
@@ -170,7 +140,7 @@ class Receipts(NoReceipts):
             queue=self._queue,
             time=revocation.now,
         )
-        await self._outcomes.send(receipt.message, until)
+        await self._outcomes.send(receipt, until)
 
 
 def published_id(history: History) -> str:
@@ -180,15 +150,8 @@ def published_id(history: History) -> str:
 
 def _trace_context(properties: Mapping[str, object]) -> dict[str, str]:
     """Return the W3C trace context, under either name that the publisher's SDK uses."""
-    parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
+    parent, state = properties.get("traceparent"), properties.get("tracestate")
+    parent = parent or properties.get("Diagnostic-Id")
     if not isinstance(parent, str) or not _TRACEPARENT.fullmatch(parent):
         return {}
-    state = properties.get("tracestate")
-    return {"traceparent": parent} | (
-        {"tracestate": _sendable(state)} if state and isinstance(state, str) else {}
-    )
-
-
-def _sendable(text: str) -> str:
-    """Return text that AMQP can carry: a publisher's id may hold half of a surrogate pair."""
-    return text.encode("utf-8", "replace").decode()
+    return {"traceparent": parent} | ({"tracestate": state} if isinstance(state, str) else {})

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -22,14 +22,13 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Setting[T]:
-    """One environment variable: its name, its default as text (None: required) and its parser.
+    """One environment variable: name, default as text, and parser.
 
-    The parser takes the text and returns the value; it raises ValueError with a sentence that says
-    what would be right.
+    The parser raises ValueError with a sentence that says what would be right.
     """
 
     name: str
-    default: str | None
+    default: str
     parse: Callable[[str], T]
 
 
@@ -83,7 +82,7 @@ def _min_rate(text: str) -> float | None:
 # One row for each setting, keyed by the field of Settings that it fills. docs/settings.md, the Bicep
 # app settings and local.settings.sample.json have the same names (tests/infra compares them).
 TABLE: dict[str, Setting[Any]] = {
-    "face_endpoint": Setting("FACE_ENDPOINT", None, face_endpoint),
+    "face_endpoint": Setting("FACE_ENDPOINT", "", face_endpoint),
     "face_api_version": Setting("FACE_API_VERSION", "v1.2-preview.1", _api_version),
     "face_token_scope": Setting("FACE_TOKEN_SCOPE", "", token_scope),
     "face_codes_not_retryable": Setting(
@@ -153,12 +152,8 @@ class Settings:
         for attribute, setting in TABLE.items():
             given = environment.get(setting.name, "").strip()
             given = given or environment.get(_FORMERLY.get(setting.name, ""), "").strip()
-            text = given or setting.default
-            if text is None:
-                problems.append(f"{setting.name} is not set: {_what_is_right(setting)}")
-                continue
             try:
-                values[attribute] = setting.parse(text)
+                values[attribute] = setting.parse(given or setting.default)
             except ValueError as error:
                 problems.append(f"{setting.name} {error}")
         try:
@@ -201,27 +196,9 @@ def receipts_problem(outcome_queue: str | None, queue: str | None) -> str | None
     return None
 
 
-def _what_is_right(setting: Setting[Any]) -> str:
-    try:
-        setting.parse("")
-    except ValueError as error:
-        return f"it {error}"
-    raise AssertionError(setting.name)  # a required setting refuses the empty text
-
-
 def _ignored(environment: Mapping[str, str]) -> tuple[str, ...]:
     known = {*(setting.name for setting in TABLE.values()), *_FORMERLY.values()}
-    ours = ("FACE_", "RETRY_", "CIRCUIT_BREAKER_")
+    ours = ("FACE_", "RETRY_", "CIRCUIT_BREAKER_", *_RETIRED)
     return tuple(
-        sorted(
-            name
-            for name in environment
-            if name in _RETIRED or (name.startswith(ours) and name not in known)
-        )
+        sorted(each for each in environment if each.startswith(ours) and each not in known)
     )
-
-
-assert {field.name for field in fields(Settings)} == {
-    *TABLE,
-    *("service_bus", "face_proxy", "ignored"),
-}

@@ -11,16 +11,6 @@ from yarl import URL
 # Idle connections are dropped before Azure's load balancers forget them (240 s).
 _KEEP_ALIVE_SECONDS = 60
 
-_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    # The first one that matches is raised.
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (aiohttp.SocketTimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.ClientPayloadError, httpx.ReadError),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    (aiohttp.ClientError, httpx.NetworkError),
-)
-
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends requests without a body and reads a bounded part of the answer.
@@ -74,8 +64,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     request=request,
                 )
         except aiohttp.ClientError as error:
-            kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
-            raise kind(str(error)) from error
+            timeout = isinstance(error, TimeoutError)
+            raise (httpx.TimeoutException if timeout else httpx.NetworkError)(str(error)) from error
 
     async def aclose(self) -> None:
         """Close all connections."""

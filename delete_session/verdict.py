@@ -4,8 +4,6 @@ No input or output happens here.
 """
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 
@@ -48,8 +46,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     """FaceError message, or what went wrong with the call."""
     request_id: str | None = None
-    path: str | None = None
-    """URL path of the collection that was asked; None after a deletion."""
     retry_after: float | None = None
     """Seconds that the answer asks to wait before the next call."""
     remedy: str | None = None
@@ -84,7 +80,6 @@ def judge(
     *,
     request_id: str | None = None,
     has_body: bool = True,
-    path: str | None = None,
     retry_after: float | None = None,
     not_retryable: frozenset[str] = frozenset(),
 ) -> Verdict:
@@ -96,7 +91,6 @@ def judge(
         message: FaceError message.
         request_id: request id that the Face API gave.
         has_body: whether the response has a body.
-        path: URL path of the collection that was asked.
         retry_after: seconds that the response asks to wait.
         not_retryable: FaceError codes that dead-letter a message.
     """
@@ -123,7 +117,6 @@ def judge(
         code=code,
         message=message,
         request_id=request_id,
-        path=path,
         retry_after=retry_after,
         remedy=remedy,
     )
@@ -156,9 +149,8 @@ _FAULTS: tuple[tuple[tuple[int, ...], re.Pattern[str], str], ...] = (
     (
         (401, 403),
         re.compile(rf"(?i){PERMISSION_DENIED}|does not have access to API"),
-        "This identity may not delete sessions: on the Face resource, assign it the role that infra/ "
-        "defines (data action Microsoft.CognitiveServices/accounts/Face/*/sessions/delete). A new "
-        "assignment takes some minutes to work.",
+        "This identity may not delete sessions: assign it the role that infra/ defines (data action "
+        "Microsoft.CognitiveServices/accounts/Face/*/sessions/delete) and wait some minutes.",
     ),
     (
         (403,),
@@ -227,39 +219,19 @@ def _judge_refusal(
     return Meaning.UNKNOWN_CODE, None
 
 
+_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*")
 _HINT = re.compile(r"(?i)retry after ([\d,]{1,12}) second")
 
 
-def retry_after_seconds(
-    retry_after: str | None, retry_after_ms: str | None, message: str, now: float
-) -> float | None:
-    """Return the seconds that a response asks to wait; the longest, if it says so in several places.
+def retry_after_seconds(header: str | None, message: str) -> float | None:
+    """Return the seconds that a response asks to wait; the longer, if header and message differ.
 
     Args:
-        retry_after: header `Retry-After`: seconds or an HTTP date (RFC 9110 §10.2.3).
-        retry_after_ms: header `retry-after-ms`: milliseconds, as some Azure gateways send it.
+        header: `Retry-After` in seconds. A date, which no report shows, counts as missing.
         message: the FaceError message, which may say "Please retry after 1 second".
-        now: Unix time, to compare an HTTP date with.
     """
-    milliseconds, hint = _number(retry_after_ms), _HINT.search(message)
-    seconds = _number(retry_after)
-    waits = (
-        None if milliseconds is None else milliseconds / 1000,
-        _seconds_until(retry_after, now) if seconds is None else seconds,
-        _number(hint[1].replace(",", "")) if hint else None,
-    )
-    return max((wait for wait in waits if wait is not None), default=None)
-
-
-def _number(text: str | None) -> float | None:
-    return float(text) if text and re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", text) else None
-
-
-def _seconds_until(text: str | None, now: float) -> float | None:
-    try:
-        date = parsedate_to_datetime(text or "")
-    except (ValueError, OverflowError):  # an offset may have any number of digits
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.fromtimestamp(now, UTC)).total_seconds())
+    number, hint = _SECONDS.fullmatch(header or ""), _HINT.search(message)
+    waits = [float(number[1])] if number else []
+    if hint and (digits := hint[1].replace(",", "")):
+        waits.append(float(digits))
+    return max(waits, default=None)

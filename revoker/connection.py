@@ -60,19 +60,14 @@ def setting(field: str, environment: Mapping[str, str]) -> str:
         Failure: it is missing or wrong.
     """
     row = TABLE[field]
-    text = environment.get(row.name, "").strip() or row.default
     try:
-        if text is not None:
-            return str(row.parse(text))
-        row.parse("")
+        return str(row.parse(environment.get(row.name, "").strip() or row.default))
     except ValueError as error:
-        missing = "is not set; it " if text is None else ""
         raise Failure(
-            f"{row.name} {missing}{error}.",
+            f"{row.name} {error}.",
             f"Set {row.name}, or use the option for it (see --help).",
             Exit.USAGE,
         ) from None
-    raise AssertionError(field)  # a required setting rejects an empty text
 
 
 def face_scope(environment: Mapping[str, str]) -> str:

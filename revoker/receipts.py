@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from delete_session.message import History
-from delete_session.receipt import Data, Receipt, make_receipt, published_id
+from delete_session.receipt import Data, make_receipt, published_id
 from revoker.connection import QueueAddress
 from revoker.messages import Seen, peek, text_keys
 
@@ -19,7 +19,7 @@ _BATCH = 100
 type Tell = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
 
 
-def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> Receipt:
+def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMessage:
     """Return the receipt of a dead letter, under the id that the function would give it.
 
     Args:
@@ -55,7 +55,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> Receipt:
 
 async def missing(
     address: QueueAddress, takes: Callable[[Seen], bool], *, of_any_reason: bool = False
-) -> list[tuple[Seen, Receipt]]:
+) -> list[tuple[Seen, ServiceBusMessage]]:
     """Return the receipts of dead letters without one from the function. Changes nothing.
 
     Args:
@@ -73,13 +73,13 @@ async def missing(
 
 
 async def send(
-    outcomes: QueueAddress, receipts: Sequence[Receipt], progress: Callable[[int], None]
+    outcomes: QueueAddress, receipts: Sequence[ServiceBusMessage], progress: Callable[[int], None]
 ) -> None:
     """Send receipts; the broker confirms each batch before the next is sent."""
     async with outcomes.sender() as sender:
         for start in range(0, len(receipts), _BATCH):
             some = receipts[start : start + _BATCH]
-            await sender.send_messages([each.message() for each in some])
+            await sender.send_messages(list(some))
             progress(start + len(some))
 
 
@@ -103,6 +103,6 @@ async def telling(outcomes: QueueAddress | None, queue: str) -> AsyncIterator[Te
         async def tell(message: ServiceBusReceivedMessage) -> None:
             if message.dead_letter_reason in BROKER_REASONS:
                 async with outcomes.explained("Send"):
-                    await sender.send_messages(receipt_of(message, queue).message())
+                    await sender.send_messages(receipt_of(message, queue))
 
         yield tell

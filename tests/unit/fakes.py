@@ -125,9 +125,7 @@ class FakeFace:
         self.answers = list(answers)
         self.calls: list[tuple[str, SessionType]] = []
 
-    async def delete(
-        self, session_id: str, session_type: SessionType, may_retry: Callable[[], bool]
-    ) -> Verdict:
+    async def delete(self, session_id: str, session_type: SessionType) -> Verdict:
         self.calls.append((session_id, session_type))
         await asyncio.sleep(0)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -162,8 +160,8 @@ class FakeQueue:
     async def schedule(self, copy: RetryCopy, until: float) -> None:
         self._try("schedule", lambda: self.copies.append(copy))
 
-    async def send(self, make: Callable[[], SentMessage], until: float) -> None:
-        self._try("send", lambda: self.sent.append(make()))
+    async def send(self, message: SentMessage, until: float) -> None:
+        self._try("send", lambda: self.sent.append(message))
 
 
 def face_client(tokens: object, **environment: str) -> FaceClient:

@@ -18,7 +18,8 @@ PACKAGES = [
 LAYERS = (
     {"app"},
     {"handler"},
-    {"receipt", "telemetry", "log", "gate", "face", "queue"},
+    {"receipt", "telemetry"},
+    {"log", "gate", "face", "queue"},
     {"decision", "message"},
     {"settings"},
     {"verdict", "contract"},
@@ -28,7 +29,7 @@ FOUNDATIONS = {
     *("connection", "endpoint", "binding"),
 }
 """Know nothing of the layers; any of them may rest on these."""
-PURE = ("decision", "message", "verdict", "contract", "receipt")
+PURE = ("decision", "message", "verdict", "contract")
 """Do no input or output: nothing but the standard library and msgspec is loaded with them."""
 
 

@@ -50,7 +50,7 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_missing_endpoint_says_what_would_be_right() -> None:
     """A setting that is not set is named, with its form."""
     [problem] = problems({**RIGHT, "FACE_ENDPOINT": " "})
-    assert problem.startswith("FACE_ENDPOINT is not set: it must be the account's custom-subdomain")
+    assert problem.startswith("FACE_ENDPOINT must be the account's custom-subdomain")
 
 
 @pytest.mark.parametrize(
