@@ -1,5 +1,5 @@
 """Measurements: this function side by side with what people would use instead.
 
-Every variant is a function app that the production runtime loads and invokes; only `pacing` knows the
+Every variant is a function app that is loaded and invoked as on the platform; only `pacing` knows the
 function from inside, as it simulates its rate limiter. Nothing deployed imports any of this.
 """

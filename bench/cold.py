@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 NEEDED = ("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec")
 """What the first message cannot be done without."""
 LATER = ("azure.servicebus", "uamqp")
@@ -130,4 +132,4 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    sys.exit(asyncio.run(main(sys.argv[1:]), loop_factory=uvloop.new_event_loop))

@@ -64,7 +64,7 @@ class Service:
             raise ServiceFailed("\n".join([f"{self.module} did not start:", *end])) from None
 
     async def drain(self) -> int | None:
-        """End a host as Flex Consumption drains an instance; return its exit code."""
+        """End a host as the platform's host drains an instance; return its exit code."""
         return await self.stop(signal.SIGUSR1)
 
     async def stop(self, number: int = signal.SIGTERM) -> int | None:

@@ -154,7 +154,7 @@ class Stage:
         return host
 
     async def drain(self, host: Service) -> None:
-        """Drain a host as Flex Consumption drains an instance, and start another in its place."""
+        """Drain a host as the platform's host drains an instance, and start another in its place."""
         await host.drain()
         self.starts += 1
         await host.start()

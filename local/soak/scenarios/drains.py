@@ -1,4 +1,6 @@
-"""Instances are drained, as Flex Consumption does it: what is in flight is aborted after a moment.
+"""Instances are drained, as the platform does it.
+
+Either the host aborts what is in flight after a moment, or SIGTERM ends the whole process at once.
 
 On the platform it happens every half hour or so without any deployment (azure-functions-host issues
 11632, 12007). Here it happens every few seconds, so that in half a minute a message meets as many
@@ -76,7 +78,11 @@ class _Drains:
         while True:
             await stage.until(self._busy)
             await asyncio.sleep(stage.chance.uniform(1, 3))
-            await stage.drain(host)
+            await (
+                stage.drain(host)
+                if stage.chance.random() < 0.5
+                else stage.restart(host, kill=False)
+            )
             self._done += 1
 
     async def _busy(self) -> bool:
@@ -86,7 +92,9 @@ class _Drains:
 def drains_bars(stage: Stage, evidence: Evidence) -> list[Bar]:
     """Require that drains hit what was in flight; remember how many deliveries they used up."""
     aborted = Counter(
-        event["message_id"] for event in evidence.ledger if event["event"] == "abandoned"
+        event["message_id"]
+        for event in evidence.ledger
+        if event["event"] in ("abandoned", "lock_expired")
     )
     stage.marks["deliveries aborted"] = aborted.total()
     stage.marks["most deliveries aborted of one message"] = max(aborted.values(), default=0)
