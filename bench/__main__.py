@@ -3,6 +3,11 @@
 It prints tables and writes `latest.json`, with every sample and the bars, and the charts.
 """
 
+from local import ending
+
+if __name__ == "__main__":
+    ending.handle_signals()  # before the imports, which take a second
+
 import argparse
 import asyncio
 import json
@@ -18,6 +23,7 @@ from bench import cold, cost, drain, receipts, scaling, storm, throughput
 from bench.charts import caption, draw
 from bench.harness import OURS, ROOT, median, provenance, serve
 from bench.tables import SHOW, all_tables, show_bars, show_cost
+from local.progress import Progress
 from local.report.outputs import output_file, output_folder
 from local.report.page import Chart, Page
 
@@ -89,10 +95,17 @@ async def measure_all(
     began = time.monotonic()
     results: dict[str, Any] = {"measured": provenance(arguments)}
     bars: list[dict[str, Any]] = []
-    for section in options.only or SECTIONS:
-        results[section], found = await measure(section, quick=options.quick)
-        bars += map(judged, found)
-        console.print(SHOW[section](results[section]))
+    sections = options.only or SECTIONS
+    with Progress(console) as progress:
+        for number, section in enumerate(sections):
+            ending.at_the_end(f"stopped: {number} of {len(sections)} sections measured".__str__)
+            measuring = asyncio.create_task(measure(section, quick=options.quick))
+            while not measuring.done():
+                progress.show("sections measured", number, len(sections))
+                await asyncio.wait({measuring}, timeout=1)
+            results[section], found = measuring.result()
+            bars += map(judged, found)
+            console.print(SHOW[section](results[section]))
     if "throughput" in results:
         results["cost"] = cost.model(
             median(results["throughput"][OURS]["16"]["cpu_microseconds"]),

@@ -19,6 +19,8 @@ from typing import Any
 
 import uvloop
 
+from local import ending
+
 NEEDED = ("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec")
 """What the first message cannot be done without."""
 LATER = ("azure.servicebus", "uamqp")
@@ -82,7 +84,9 @@ async def _run(arguments: list[str], environment: dict[str, str], root: Path) ->
         stderr=asyncio.subprocess.PIPE,
         env={**environment, _STARTED: repr(time.monotonic())},
         cwd=root,
+        start_new_session=True,
     )
+    ending.processes.append(process)
     output, errors = await process.communicate()
     if process.returncode:
         raise RuntimeError(errors.decode()[-2000:])

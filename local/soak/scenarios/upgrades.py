@@ -20,7 +20,7 @@ _DEPLOYED = ("function_app.py", "host.json", "delete_session")
 
 
 @asynccontextmanager
-async def _last_release(app: Path) -> AsyncIterator[Path]:
+async def _last_release(app: Path, beneath: Path) -> AsyncIterator[Path]:
     """Lay the last release's app into a folder."""
     command = ["git", "-C", str(app), "archive", LAST_RELEASE, *_DEPLOYED]
     archive = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
@@ -28,7 +28,7 @@ async def _last_release(app: Path) -> AsyncIterator[Path]:
         raise ServiceFailed(
             f"the last release, {LAST_RELEASE}, is not in this checkout's history (a shallow clone?)"
         )
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=beneath) as folder:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
             tar.extractall(folder, filter="data")
         yield Path(folder)
@@ -37,7 +37,7 @@ async def _last_release(app: Path) -> AsyncIterator[Path]:
 async def versions_mixed(stage: Stage) -> None:
     """The last release and this version share the queue under load, forwards and back again."""
     await stage.break_face(transient(0.3))
-    async with _last_release(stage.cloud.options.app) as old_app:
+    async with _last_release(stage.cloud.options.app, stage.cloud.folder) as old_app:
         old = await stage.add_host(app=old_app)
         await stage.publish(stage.plan(150), per_second=100)
         new = await stage.add_host()
