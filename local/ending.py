@@ -1,7 +1,7 @@
 """Ends a command at Ctrl-C or SIGTERM: at once, with its processes and folders, without a traceback.
 
-It does not wait for the event loop, which may be busy. A process that it cannot know yet, or that
-outlives a killed command, ends by itself: see child.py.
+It does not wait for the event loop, which may be busy. A process that it cannot know yet, or whose
+starter was killed, notices: see child.py.
 """
 
 import contextlib
@@ -73,9 +73,11 @@ def _end(number: int, _frame: FrameType | None) -> None:
     for folder in _folders:
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(Exception):
-        if sys.stdout.isatty():
-            sys.stdout.write("\r\x1b[K\x1b[?25h")  # a progress bar hides the cursor
-        if words := _last_words():
-            sys.stdout.write(f"{words}\n")
-        sys.stdout.flush()
+        words = _last_words()
+        out = sys.__stdout__  # not the stand-in of a progress bar
+        assert out is not None
+        if out.isatty():
+            out.write("\n\x1b[?25h")  # below the bars, which hide the cursor
+        out.write(f"{words}\n" if words else "")
+        out.flush()
     os._exit(128 + number if _exit_code is None else _exit_code)

@@ -323,9 +323,9 @@ async def _run(
         # This is generous; a message that has not ended by then is reported as pending.
         rate = (options.face_rate or 100) * 0.5
         limit = 60 + len(planned) / rate * (1 + 4 * options.fault_rate)
-        finished = await _finished(run, cloud, limit)
+        in_time = await finished(run, cloud, limit)
     seconds = time.monotonic() - started
-    if not finished:
+    if not in_time:
         console.print(f"[red]cut off after {seconds:.0f} s:[/red] {run}", highlight=False)
     ended = await run.check()
     result = as_json(planned, ended, seconds, await run.check_receipts(ended))
@@ -339,7 +339,7 @@ async def _run(
     return bool(result["ok"])
 
 
-async def _finished(run: Run, cloud: Cloud, limit: float) -> bool:
+async def finished(run: Run, cloud: Cloud, limit: float) -> bool:
     """Publish, and wait until every message has ended; return whether it did within the limit.
 
     Raises:

@@ -34,9 +34,9 @@ class End(Enum):
     DRAINED = auto()
     """SIGUSR1, as the platform's host drains an instance: invocations are aborted after a moment."""
     TIMED_OUT = auto()
-    """An invocation took too long: all are aborted, and the process starts anew."""
+    """An invocation took too long: all are aborted, and the process restarts."""
     FAILED = auto()
-    """A listener ended by itself, which it should not."""
+    """A listener ended without a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
 
 
 async def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the host until it is told to end; return the exit code."""
+    """Run the host until there is a reason to end; return the exit code."""
     options, started_in = parse(arguments), Path.cwd()
     logging.basicConfig(
         stream=sys.stderr,

@@ -96,7 +96,7 @@ def invocation_request(
 async def handle(raw: bytes) -> Any:
     """Handle the request to invoke a function, as the worker does; return its response.
 
-    It is to be a task of its own.
+    It must run as a separate task.
     """
     message = messages.StreamingMessage.FromString(raw)
     task = asyncio.current_task()
