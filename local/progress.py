@@ -16,7 +16,9 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 LINE_SECONDS = 5
-"""Between two lines, where there is no terminal."""
+"""Between two lines, at least, where there is no terminal."""
+SAME_LINE_SECONDS = 30
+"""Between two lines about the same."""
 
 
 class Progress:
@@ -35,7 +37,7 @@ class Progress:
             refresh_per_second=2,  # what is measured meanwhile shares the cores
             disable=not console.is_terminal,
         )
-        self._last_line = time.monotonic()
+        self._last_line = time.monotonic(), ("", 0)
         self._began: dict[str, tuple[float, TaskID]] = {}
 
     def __enter__(self) -> Self:
@@ -63,8 +65,10 @@ class Progress:
             self._began[step] = now, self._bars.add_task(step, total=total)
         began, task = self._began[step]
         self._bars.update(task, completed=done, total=total)
-        if not self._console.is_terminal and now - self._last_line >= LINE_SECONDS:
-            self._last_line = now
+        last, said = self._last_line
+        due = last + (SAME_LINE_SECONDS if said == (step, done) else LINE_SECONDS)
+        if not self._console.is_terminal and now >= due:
+            self._last_line = now, (step, done)
             self._console.print(line(step, done, total, now - began), highlight=False)
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from local.progress import LINE_SECONDS, Progress, line
+from local.progress import LINE_SECONDS, SAME_LINE_SECONDS, Progress, line
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_line_has_an_estimate(done: int, seconds: float, shown: str) -> None:
 
 
 def test_lines_come_every_few_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often a step is shown, a log gets a line now and then."""
+    """However often a step is shown, a log gets a line now and then; seldom if nothing changes."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     output = io.StringIO()
@@ -31,4 +31,8 @@ def test_lines_come_every_few_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -
         for second in range(4 * LINE_SECONDS):
             now = 100.0 + second
             progress.show("messages ended", second, 100)
-    assert len(output.getvalue().splitlines()) == 3
+        assert len(output.getvalue().splitlines()) == 3
+        for second in range(SAME_LINE_SECONDS):
+            now = 200.0 + second
+            progress.show("messages ended", 50, 100)
+    assert len(output.getvalue().splitlines()) == 4

@@ -16,6 +16,8 @@ from local.soak.stage import Stage
 
 LAST_RELEASE = "6b348dc64791"
 """The commit of version 0.1.0, in this repository's history."""
+_SECONDS = 2
+"""From one change of hosts to the next."""
 _DEPLOYED = ("function_app.py", "host.json", "delete_session")
 
 
@@ -39,14 +41,15 @@ async def versions_mixed(stage: Stage) -> None:
     await stage.break_face(transient(0.3))
     async with _last_release(stage.cloud.options.app, stage.cloud.folder) as old_app:
         old = await stage.add_host(app=old_app)
-        await stage.publish(stage.plan(150), per_second=100)
+        publishing = asyncio.create_task(stage.publish(stage.plan(600), per_second=50))
         new = await stage.add_host()
-        await stage.publish(stage.plan(150), per_second=100)
+        await asyncio.sleep(_SECONDS)
         await old.stop()
-        await stage.publish(stage.plan(150), per_second=100)
+        await asyncio.sleep(_SECONDS)
         await stage.restart(old, kill=False)
+        await asyncio.sleep(_SECONDS)
         await new.stop()
-        await stage.publish(stage.plan(150), per_second=100)
+        await publishing
         await stage.drained()
 
 
