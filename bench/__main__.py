@@ -3,6 +3,11 @@
 It prints tables and writes `latest.json`, with all samples and thresholds, and the charts.
 """
 
+from local import ending
+
+if __name__ == "__main__":
+    ending.handle_signals()  # before the imports, which take a second
+
 import argparse
 import asyncio
 import json
@@ -18,6 +23,7 @@ from bench import cold, cost, drain, receipts, scaling, storm, throughput
 from bench.charts import caption, draw
 from bench.harness import OURS, ROOT, median, provenance, serve
 from bench.tables import SHOW, all_tables, show_cost, show_thresholds
+from local.progress import Progress
 from local.report.outputs import output_file, output_folder
 from local.report.page import Chart, Page
 
@@ -89,10 +95,23 @@ async def measure_all(
     began = time.monotonic()
     results: dict[str, Any] = {"measured": provenance(arguments)}
     thresholds: list[dict[str, Any]] = []
-    for section in options.only or SECTIONS:
-        results[section], found = await measure(section, quick=options.quick)
-        thresholds += map(judged, found)
-        console.print(SHOW[section](results[section]))
+    sections = options.only or SECTIONS
+    seconds = results["measured"]["section_seconds"] = {}
+    expected = expected_seconds(sections, quick=options.quick)
+    with Progress(console) as progress:
+        for number, section in enumerate(sections):
+            ending.at_the_end(f"stopped: {number} of {len(sections)} sections measured".__str__)
+            started = time.monotonic()
+            measuring = asyncio.create_task(measure(section, quick=options.quick))
+            while not measuring.done():
+                here = min(time.monotonic() - started, expected[section])
+                done = sum(expected[each] for each in sections[:number]) + here
+                progress.show("percent measured", int(99 * done / sum(expected.values())), 100)
+                await asyncio.wait({measuring}, timeout=1)
+            results[section], found = measuring.result()
+            seconds[section] = round(time.monotonic() - started)
+            thresholds += map(judged, found)
+            console.print(SHOW[section](results[section]))
     if "throughput" in results:
         results["cost"] = cost.model(
             median(results["throughput"][OURS]["16"]["cpu_microseconds"]),
@@ -110,6 +129,17 @@ async def measure_all(
     results["measured"]["seconds"] = round(time.monotonic() - began)
     console.print(show_thresholds(thresholds))
     return results
+
+
+def expected_seconds(sections: Sequence[str], *, quick: bool) -> dict[str, float]:
+    """Return how long each section takes, by the committed results; a quick one takes a fifth."""
+    try:
+        measured = read(WHOLE / "latest.json")["measured"]
+    except ValueError:
+        measured = {"seconds": 600}
+    known = measured.get("section_seconds", {})
+    each = measured["seconds"] / len(SECTIONS)
+    return {name: known.get(name, each) / (5 if quick else 1) for name in sections}
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -17,6 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
+from local import ending
+
 NEEDED = ("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec")
 """The imports that the first message needs."""
 LATER = ("azure.servicebus", "uamqp")
@@ -80,7 +84,9 @@ async def _run(arguments: list[str], environment: dict[str, str], root: Path) ->
         stderr=asyncio.subprocess.PIPE,
         env={**environment, _STARTED: repr(time.monotonic())},
         cwd=root,
+        start_new_session=True,
     )
+    ending.processes.append(process)
     output, errors = await process.communicate()
     if process.returncode:
         raise RuntimeError(errors.decode()[-2000:])
@@ -130,4 +136,4 @@ def thresholds(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    sys.exit(asyncio.run(main(sys.argv[1:]), loop_factory=uvloop.new_event_loop))

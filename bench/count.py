@@ -14,6 +14,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import uvloop
+
 from bench import subject
 
 _TOOL = sys.monitoring.PROFILER_ID
@@ -70,4 +72,4 @@ def _package(file_name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(), loop_factory=uvloop.new_event_loop))

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from local import ending
+
 ROOT = Path(__file__).parent.parent
 OURS = "this function"
 UNPATCHED = "this function, times not patched"
@@ -116,7 +118,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def serve() -> AsyncIterator[Server]:
     """Start the loopback server; end it afterwards."""
-    process = await _start(["bench.server"], dict(os.environ))
+    process = await _start(["local.child", "bench.server"], dict(os.environ))
     try:
         yield Server((await _line(process))["endpoint"], process)
     finally:
@@ -125,14 +127,17 @@ async def serve() -> AsyncIterator[Server]:
 
 
 async def _start(module: list[str], environment: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=environment,
         cwd=ROOT,
         limit=_LINE,
+        start_new_session=True,
     )
+    ending.processes.append(process)
+    return process
 
 
 async def _line(process: asyncio.subprocess.Process) -> Any:

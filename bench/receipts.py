@@ -2,11 +2,10 @@
 
 import contextlib
 import json
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from bench.harness import OURS, Server, cpu_microseconds
+from local import ending
 from local.cloud import QUEUE_PROPERTIES, Service
 
 OFF, ON = "receipts off", "receipts on"
@@ -43,14 +42,13 @@ async def measure(server: Server, *, quick: bool) -> dict[str, dict[str, list[fl
 @contextlib.asynccontextmanager
 async def _broker() -> AsyncIterator[str]:
     """Run the local broker with a queue of receipts; yield its connection string."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "broker.json"
-        config.write_text(
-            json.dumps({"queues": [{"name": _OUTCOMES, "properties": QUEUE_PROPERTIES}]})
-        )
-        broker = Service("local.broker", ["--config", str(config)], Path(folder) / "broker.log")
-        await broker.start()
-        try:
-            yield str(broker.facts["connection_string"])
-        finally:
-            await broker.stop()
+    folder = ending.make_folder()
+    config = folder / "broker.json"
+    config.write_text(json.dumps({"queues": [{"name": _OUTCOMES, "properties": QUEUE_PROPERTIES}]}))
+    broker = Service("local.broker", ["--config", str(config)], folder / "broker.log")
+    await broker.start()
+    try:
+        yield str(broker.facts["connection_string"])
+    finally:
+        await broker.stop()
+        ending.remove_folder(folder)

@@ -4,9 +4,8 @@
 
 A line of JSON on standard input, `{"messages": 4000, "concurrency": 16, "burn_microseconds": 0}`, runs
 a batch; the answer is a line of JSON with `seconds`, `cpu_seconds`, `rss_bytes` and `failures`. A floor
-also burns this CPU time for each message. A function app is loaded and invoked by the production
-runtime, as the platform's native worker does: the trigger metadata arrive as ready `Datum`
-values.
+burns so much CPU time for each message besides. A function app is loaded and invoked as the platform's
+worker for Python 3.13 does it: the runtime gets protobuf messages, each in a task, on uvloop.
 """
 
 import argparse
@@ -23,6 +22,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from local.host.messages import Json
 
 if TYPE_CHECKING:
     from bench.floor import Call
@@ -42,8 +45,8 @@ def metadata(number: int) -> dict[str, object]:
         "MessageId": str(uuid.UUID(int=number, version=4)),
         "LockToken": str(uuid.UUID(int=number + 1, version=4)),
         "DeliveryCount": 1,
-        "EnqueuedTimeUtc": now,
-        "ExpiresAtUtc": "9999-12-31T23:59:59.9999999",
+        "EnqueuedTimeUtc": Json(f'"{now}"'),
+        "ExpiresAtUtc": Json('"9999-12-31T23:59:59.9999999"'),
         "SequenceNumber": number + 1,
         "CorrelationId": str(uuid.UUID(int=number + 2, version=4)),
         "ContentType": "application/json",
@@ -60,32 +63,27 @@ def session_id(number: int) -> str:
 
 
 async def app(directory: Path, distinct: int = DISTINCT) -> Invoke:
-    """Index the app; return a callable that invokes its function and returns whether it worked."""
-    from azure_functions_runtime import native_invocation
-    from azure_functions_runtime.bindings.datumdef import Datum
-
+    """Index the app; return what invokes its one function with a message and says if it worked."""
     from local.host import worker
 
     os.chdir(directory)
     sys.path.insert(0, str(directory))
     [function] = await worker.index(directory)
     [binding] = [each for each in function.bindings if each["type"] == "serviceBusTrigger"]
-    kind = "bytes" if str(binding.get("dataType", "")).upper() == "BINARY" else "string"
-    inputs = []
+    binary = str(binding.get("dataType", "")).upper() == "BINARY"
+    requests = []
     for number in range(distinct):
         text = json.dumps({"sessionId": session_id(number), "reason": "signed out"})
-        body = Datum(text.encode() if kind == "bytes" else text, kind)
-        datums = {name: worker.datum(value) for name, value in metadata(number).items()}
-        inputs.append(([(binding["name"], body)], datums))
+        body = text.encode() if binary else text
+        requests.append(
+            worker.invocation_request(function, binding["name"], body, metadata(number))
+        )
 
     async def invoke(number: int) -> bool:
-        body, datums = inputs[number % distinct]
-        ok, _, _, error, _ = await native_invocation.invocation_request_native(
-            f"{number:032x}", function.id, body, datums
-        )
-        if not ok:
-            sys.stderr.write(f"{error}\n")
-        return bool(ok)
+        response = await asyncio.create_task(worker.handle(requests[number % distinct]))
+        if response.result.exception.message:
+            sys.stderr.write(f"{response.result.exception.message}\n")
+        return not response.result.exception.message
 
     return invoke
 
@@ -193,4 +191,4 @@ def _answer(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(), loop_factory=uvloop.new_event_loop))

@@ -5,17 +5,17 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+
+from local import ending
 
 READY_SECONDS = 30
 STOP_SECONDS = 40
@@ -44,15 +44,14 @@ class Service:
         """
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self.module,
-                *self.arguments,
+                *(sys.executable, "-m", "local.child", self.module, *self.arguments),
+                stdin=ending.starter_pipe(),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **self.environment},
-                start_new_session=True,  # Ctrl-C goes to the starter alone, which stops them in order
+                start_new_session=True,  # Ctrl-C goes to the starter alone, which ends them all
             )
+        ending.processes.append(self.process)
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -60,11 +59,26 @@ class Service:
             self.facts = json.loads(line)
         except (TimeoutError, ValueError):
             await self.kill()
-            end = self.log.read_text(errors="replace").strip().splitlines()[-15:]
-            raise ServiceFailed("\n".join([f"{self.module} did not start:", *end])) from None
+            raise ServiceFailed(f"{self.module} did not start:{self._end_of_log()}") from None
+
+    @property
+    def address(self) -> str:
+        """Where it listens; only its name, if it does not."""
+        port = self.facts.get("port")
+        return f"{self.module} on 127.0.0.1:{port}" if port else self.module
+
+    async def failure(self) -> ServiceFailed:
+        """Wait until it has ended; return how."""
+        assert self.process is not None
+        code = await self.process.wait()
+        return ServiceFailed(f"{self.address} ended with code {code}:{self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        end = self.log.read_text(errors="replace").strip().splitlines()[-15:]
+        return "".join(f"\n{line}" for line in end) or f" nothing in its log, {self.log}"
 
     async def drain(self) -> int | None:
-        """End a host as Flex Consumption drains an instance; return its exit code."""
+        """End a host as the platform's host drains an instance; return its exit code."""
         return await self.stop(signal.SIGUSR1)
 
     async def stop(self, number: int = signal.SIGTERM) -> int | None:
@@ -130,7 +144,7 @@ class Cloud:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="revoker-"))
+        self.folder = ending.make_folder()
         key = secrets.token_hex(16)
         self.face = self._service(
             "local.face",
@@ -198,7 +212,16 @@ class Cloud:
         await asyncio.gather(*(host.stop() for host in self.hosts))
         await asyncio.gather(*(each.stop() for each in (self.broker, self.face, self.identity)))
         await self.http.aclose()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        ending.remove_folder(self.folder)
+
+    async def failures(self, *others: Service) -> AsyncIterator[ServiceFailed]:
+        """Yield how each part, or one of the others, ended, when it does."""
+        services = (self.face, self.identity, self.broker, *self.hosts, *others)
+        waiting = {asyncio.create_task(each.failure()) for each in services}
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
 
     @property
     def connection_string(self) -> str:
@@ -233,8 +256,13 @@ class Cloud:
 
         Raises:
             httpx.HTTPStatusError: the service refused.
+            ServiceFailed: it does not answer.
         """
         port = service.facts.get("control_port", service.facts["port"])
-        response = await self.http.request(method, f"http://127.0.0.1:{port}{path}", json=body)
+        url = f"http://127.0.0.1:{port}{path}"
+        try:
+            response = await self.http.request(method, url, json=body)
+        except httpx.TransportError as error:
+            raise ServiceFailed(f"{service.module} does not answer at {url}: {error!r}") from error
         response.raise_for_status()
         return response.json() if response.content else None

@@ -7,12 +7,14 @@ end.
 import json
 import random
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from azure.servicebus import ServiceBusMessage
+
+_SHOWN_EVERY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +50,30 @@ class Planned:
         )
 
 
-def plan(count: int, seed: int, *, random_faults: bool) -> list[Planned]:
-    """Plan `count` messages, in random order, the same for the same seed.
+def plan(
+    count: int, seed: int, *, random_faults: bool, show: Callable[[int], None] = lambda _: None
+) -> list[Planned]:
+    """Plan messages, in random order, the same for the same seed.
 
     Args:
         count: how many; every kind is among them if there are enough.
         seed: random seed.
         random_faults: whether an answer may be lost although the deletion took effect, so that
             what should end as deleted may also end as already gone.
+        show: called now and then with the number of messages planned.
     """
     chance = random.Random(seed)
     special = list(_special(chance))
     messages = special[:count]
     while len(messages) < count:
+        if len(messages) % _SHOWN_EVERY == 0:
+            show(len(messages))
         # The rest are mostly plain ones, and some more of the special kinds.
         if chance.random() < 0.15:
             messages.append(chance.choice(list(_special(chance))))
         else:
             messages.append(_valid(chance, "plain"))
+    show(count)
     chance.shuffle(messages)
     if random_faults:
         return [_with(each, ends=_or_gone(each.ends)) for each in messages]

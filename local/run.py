@@ -1,22 +1,27 @@
 """`make run`: the whole job on this machine, from the publisher to the end of each message."""
 
+from local import ending
+
+if __name__ == "__main__":
+    ending.handle_signals()  # before the imports, which take a second
+
 import argparse
 import asyncio
 import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from typing import Any
 
 from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.exceptions import ServiceBusError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from local.broker.serving import stopped
 from local.cloud import Cloud, Options, Service, ServiceFailed
+from local.progress import Progress
 from local.publisher import Planned, plan
 from local.receipts import OUTCOME_QUEUE, check, peeked
 from local.report.outputs import output_file
@@ -30,7 +35,10 @@ RANDOM_FAULTS = (
     *("disconnect", "garbage", "html", "truncate", "latency:0.2", "hang:30"),
 )
 
-# Shorter than in Azure, because somebody waits for the run: a hanging call ends after two seconds.
+DEPLOYED_FACE_RATE = 10
+"""Calls per second that the Face API allows by default; the function uses eight."""
+
+# Shorter than in Azure, where nobody sits and watches: a hanging call ends after two seconds.
 FAST_SETTINGS: Mapping[str, str] = {
     "CALL_TIMEOUT_SECONDS": "2",
     "RETRY_INITIAL_DELAY_SECONDS": "0.5",
@@ -51,13 +59,30 @@ def _root(message_id: str) -> str:
     return message_id.partition(":")[0]
 
 
+_LOOK_SECONDS = 0.25
+_AT_ONCE = 10_000
+"""Sessions or faults in one request."""
+
+type Show = Callable[[str, int, int], None]
+"""Shows a step of the work: its name, how much is done, and of how much."""
+
+
 class Run:
     """Publishes a plan into a local cloud and checks where each message ended."""
 
-    def __init__(self, cloud: Cloud, planned: Sequence[Planned], fault_rate: float) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        planned: Sequence[Planned],
+        fault_rate: float,
+        show: Show = lambda *_: None,
+    ) -> None:
         self._cloud = cloud
         self._planned = planned
         self._fault_rate = fault_rate
+        self._show = show
+        self._published = 0
+        self._queue: Mapping[str, int] = {}
 
     async def prepare(self) -> None:
         """Create the sessions and inject the faults at the Face API."""
@@ -66,9 +91,13 @@ class Run:
         for each in self._planned:
             if each.session_id and each.session_exists:
                 by_type[each.session_type].add(each.session_id)
+        created, total = 0, sum(map(len, by_type.values()))
         for session_type, ids in by_type.items():
-            body = {"ids": sorted(ids), "type": session_type}
-            await cloud.ask(cloud.face, "POST", "/_local/sessions", body)
+            for some in _parts(sorted(ids)):
+                body = {"ids": some, "type": session_type}
+                await cloud.ask(cloud.face, "POST", "/_local/sessions", body)
+                created += len(some)
+                self._show("sessions created", created, total)
         faults: list[dict[str, Any]] = [
             {**fault, "session_id": each.session_id}
             for each in self._planned
@@ -77,31 +106,55 @@ class Run:
         if self._fault_rate:
             kinds = list(RANDOM_FAULTS)
             faults.append({"fault": "random", "probability": self._fault_rate, "kinds": kinds})
-        if faults:
-            await cloud.ask(cloud.face, "POST", "/_local/faults", faults)
+        for part in _parts(faults):
+            await cloud.ask(cloud.face, "POST", "/_local/faults", part)
 
     async def publish(self) -> None:
-        """Publish every message over the unmodified SDK."""
-        async with (
-            ServiceBusClient.from_connection_string(self._cloud.connection_string) as client,
-            client.get_queue_sender(self._cloud.options.queue) as sender,
-        ):
-            for each in self._planned:
-                await sender.send_messages(each.message())
-                if each.twice:
-                    await sender.send_messages(each.message())
+        """Publish every message over the unmodified SDK.
 
-    async def counts(self) -> Counter[str]:
-        """Count the ended messages by outcome, according to the function's log."""
-        return Counter(
-            line["outcome"] for line in self._cloud.log_lines() if line.get("outcome") in FINAL
-        )
+        Raises:
+            ServiceFailed: the broker did not take one.
+        """
+        try:
+            async with (
+                ServiceBusClient.from_connection_string(self._cloud.connection_string) as client,
+                client.get_queue_sender(self._cloud.options.queue) as sender,
+            ):
+                for each in self._planned:
+                    await sender.send_messages(each.message())
+                    if each.twice:
+                        await sender.send_messages(each.message())
+                    self._published += 1
+                    self._show("messages published", self._published, len(self._planned))
+        except ServiceBusError as error:
+            address = self._cloud.broker.address
+            raise ServiceFailed(f"publishing to {address} failed: {error}") from error
 
     async def settled(self) -> bool:
         """Return whether only dead letters are left in the queue."""
         cloud = self._cloud
-        queue = (await cloud.ask(cloud.broker, "GET", "/queues"))[cloud.options.queue]
-        return not any(queue[state] for state in ("active", "locked", "scheduled", "deferred"))
+        published = self._published
+        self._queue = (await cloud.ask(cloud.broker, "GET", "/queues"))[cloud.options.queue]
+        ended = min(published, max(0, published - self._left))
+        self._show("messages ended", ended, len(self._planned))
+        return not self._left
+
+    @property
+    def _left(self) -> int:
+        return sum(self._queue.get(state, 0) for state in ("active", "scheduled", "deferred"))
+
+    def __str__(self) -> str:
+        """Return how much is done, and what is waited for, by the last reading."""
+        total, queue = len(self._planned), self._queue
+        done = max(0, self._published - self._left) if queue else 0
+        waits = {
+            "not published yet": total - self._published,
+            "in the queue": queue.get("active", 0) - queue.get("locked", 0),
+            "locked by the function (a lock lasts a minute)": queue.get("locked", 0),
+            "scheduled for a retry": queue.get("scheduled", 0),
+        }
+        rest = ", ".join(f"{number:,} {name}" for name, number in waits.items() if number > 0)
+        return f"{done:,} of {total:,} messages done" + (f"; {rest}" if rest else "")
 
     async def check(self) -> dict[str, Ended]:
         """Return the end of each message, by message id, with everything that is wrong about it."""
@@ -166,6 +219,11 @@ class Run:
             problem("its duplicate was not dropped")
 
 
+def _parts[T](items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `make run ARGS="…"`."""
     parser = argparse.ArgumentParser(
@@ -175,8 +233,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--face-rate",
         type=float,
-        default=0,
-        help="calls per second that the Face API allows (default: any number)",
+        help="calls per second that the Face API allows, of which the function uses 80 %%; 0: any "
+        "number (default: 0; with --serve: 10, as deployed)",
     )
     parser.add_argument(
         "--fault-rate", type=float, default=0, help="share of calls that fail at random, 0 to 1"
@@ -202,10 +260,11 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings(face_rate: float) -> dict[str, str]:
+def settings(face_rate: float, *, as_deployed: bool = False) -> dict[str, str]:
     """Return the app settings for a run against a Face API with this rate limit; 0: none."""
     rate = face_rate * 0.8 if face_rate else 1000
-    return {**FAST_SETTINGS, "FACE_MAX_CALLS_PER_SECOND": f"{rate:g}"}
+    fast = {} if as_deployed else FAST_SETTINGS
+    return {**fast, "FACE_MAX_CALLS_PER_SECOND": f"{rate:g}"}
 
 
 def face_limit(face_rate: float) -> str:
@@ -217,8 +276,10 @@ def face_limit(face_rate: float) -> str:
 async def main(arguments: Sequence[str]) -> int:
     """Run; return 0 only if every message ended where it should."""
     options = parser().parse_args(arguments)
-    if options.messages < 0 or not 0 <= options.fault_rate < 1 or options.face_rate < 0:
+    if options.messages < 0 or not 0 <= options.fault_rate < 1 or (options.face_rate or 0) < 0:
         parser().error("--messages and --face-rate: 0 or more; --fault-rate: 0 to less than 1")
+    if options.face_rate is None:
+        options.face_rate = DEPLOYED_FACE_RATE if options.serve else 0
     console = Console()
     cloud_options = Options(
         face_limit=face_limit(options.face_rate),
@@ -226,8 +287,8 @@ async def main(arguments: Sequence[str]) -> int:
         outcome_queue=OUTCOME_QUEUE if options.receipts else None,
         api_version=options.api_version,
         settings={
-            **settings(options.face_rate),
-            # The host then logs the current rate, which the desk shows.
+            **settings(options.face_rate, as_deployed=options.serve),
+            # The host then logs what is allowed now, which the desk shows.
             **({"PYTHON_ENABLE_OPENTELEMETRY": "true"} if options.serve else {}),
         },
     )
@@ -236,39 +297,35 @@ async def main(arguments: Sequence[str]) -> int:
         async with Cloud(cloud_options) as cloud:
             ok = not options.messages or await _run(console, cloud, options, arguments)
             if options.serve:
-                await _serve(console, cloud)
+                await _serve(console, cloud, ok)
             return 0 if ok else 1
     except ServiceFailed as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
+        console.print(error, style="red", markup=False, highlight=False)
         return 1
 
 
 async def _run(
     console: Console, cloud: Cloud, options: argparse.Namespace, arguments: Sequence[str]
 ) -> bool:
-    planned = plan(options.messages, options.seed, random_faults=options.fault_rate > 0)
-    run = Run(cloud, planned, options.fault_rate)
-    await run.prepare()
-    started = time.monotonic()
-    # A message that has not ended by then is reported as pending.
-    limit = 60 + len(planned) / ((options.face_rate or 100) * 0.5) * (1 + 4 * options.fault_rate)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        ending = progress.add_task("messages ended", total=len(planned))
-        publishing = asyncio.create_task(run.publish())
-        while time.monotonic() - started < limit:
-            progress.update(ending, completed=sum((await run.counts()).values()))
-            if publishing.done() and await run.settled():
-                break
-            await asyncio.sleep(0.25)
-        await publishing
-        progress.update(ending, completed=sum((await run.counts()).values()))
+    with Progress(console) as progress:
+        ending.at_the_end(lambda: f"stopped: 0 of {options.messages:,} messages done")
+        planned = plan(
+            options.messages,
+            options.seed,
+            random_faults=options.fault_rate > 0,
+            show=lambda done: progress.show("messages prepared", done, options.messages),
+        )
+        run = Run(cloud, planned, options.fault_rate, progress.show)
+        ending.at_the_end(lambda: f"stopped: {run}")
+        await run.prepare()
+        started = time.monotonic()
+        # This is generous; a message that has not ended by then is reported as pending.
+        rate = (options.face_rate or 100) * 0.5
+        limit = 60 + len(planned) / rate * (1 + 4 * options.fault_rate)
+        in_time = await finished(run, cloud, limit)
     seconds = time.monotonic() - started
+    if not in_time:
+        console.print(f"[red]cut off after {seconds:.0f} s:[/red] {run}", highlight=False)
     ended = await run.check()
     result = as_json(planned, ended, seconds, await run.check_receipts(ended))
     for each in (*tables(planned, ended), *closing_lines(ended, result)):
@@ -277,22 +334,55 @@ async def _run(
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     if options.html:
         page(planned, ended, result, provenance("make run", arguments)).write(options.html)
+    ending.at_the_end(str)
     return bool(result["ok"])
 
 
-async def _serve(console: Console, cloud: Cloud) -> None:
-    """Keep the cloud up, and the desk if it is installed, until SIGTERM or SIGINT."""
-    environment = serve_environment(cloud)
-    desk = Service("revoker", ["desk", "--json"], cloud.folder / "desk.log", environment)
-    _print_environment(console, cloud, environment)
+async def finished(run: Run, cloud: Cloud, limit: float) -> bool:
+    """Publish, and wait until every message has ended; return whether it did within the limit.
+
+    Raises:
+        ServiceFailed: a part of the cloud ended meanwhile.
+    """
+    publishing = asyncio.create_task(run.publish())
+    failing = asyncio.create_task(_failure(cloud))
     try:
-        if all(find_spec(name) for name in DESK_NEEDS):
-            await desk.start()
-            console.print(f"The desk: {desk.facts['address']}", soft_wrap=True, highlight=False)
-        await stopped()
-        console.print("stopping …")
+        async with asyncio.timeout(limit):
+            while True:
+                published = publishing.done()
+                if await run.settled() and published:
+                    return True
+                watched = {failing} if published else {failing, publishing}
+                done, _ = await asyncio.wait(watched, timeout=_LOOK_SECONDS)
+                if failing in done:
+                    raise failing.result()
+                if publishing in done:
+                    publishing.result()
+    except TimeoutError:
+        return False
     finally:
-        await desk.stop()
+        publishing.cancel()
+        failing.cancel()
+
+
+async def _failure(cloud: Cloud) -> ServiceFailed:
+    return await anext(cloud.failures())
+
+
+async def _serve(console: Console, cloud: Cloud, ok: bool) -> None:
+    """Keep the cloud up, and the desk if it is installed, until Ctrl-C."""
+    environment = serve_environment(cloud)
+    _print_environment(console, cloud, environment)
+    ending.at_the_end(lambda: "stopped", 0 if ok else 1)
+    desks = []
+    if all(find_spec(name) for name in DESK_NEEDS):
+        desk = Service("revoker", ["desk", "--json"], cloud.folder / "desk.log", environment)
+        await desk.start()
+        desks.append(desk)
+        console.print(f"The desk: {desk.facts['address']}", soft_wrap=True, highlight=False)
+    async for failure in cloud.failures(*desks):
+        console.print(failure, style="red", markup=False, highlight=False)
+        console.print("The rest is still up; Ctrl-C stops it.")
 
 
 def serve_environment(cloud: Cloud) -> dict[str, str]:
@@ -324,7 +414,4 @@ def _print_environment(console: Console, cloud: Cloud, environment: Mapping[str,
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(sys.argv[1:])))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -1,12 +1,16 @@
 """A Functions host for one machine: `python -m local.host`.
 
-It receives from Service Bus, invokes the app with the production worker's own library, and settles
-as the platform's host does for a Service Bus queue trigger: peek-lock, up to `maxConcurrentCalls`
-invocations at once, locks renewed while the function runs, complete when it returns, abandon when it
-raises, one error line and no abandon when the lock is gone. An invocation that outlasts
-`functionTimeout` fails with all others in flight, and the process restarts. It ends as the platform
-ends an instance: gracefully (SIGTERM), or drained as Flex Consumption does (SIGUSR1), with invocations
-aborted after one to three seconds and their messages abandoned, whatever the worker has done by then.
+It receives from Service Bus, invokes the app as the platform's worker for Python 3.13 does (its
+runtime, protobuf messages, uvloop, its kind of tasks), and settles as the platform's host does for
+a Service Bus queue trigger: peek-lock, up to `maxConcurrentCalls` invocations at once, locks
+renewed while the function runs, complete when it returns, abandon when it raises, one error line
+and no abandon when the lock is gone. An invocation that outlasts `functionTimeout` fails with all
+others in flight, and the process restarts.
+
+It ends in the platform's two ways. SIGTERM ends it at once, like the platform's worker: locks expire,
+and the broker delivers again. Only a handler that the app installs at its import runs first. SIGUSR1
+drains it, like the platform's host: invocations are aborted after one to three seconds and their
+messages abandoned, whatever the worker has done by then.
 
 What differs from the platform:
 

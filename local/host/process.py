@@ -14,8 +14,10 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from local import host
-from local.broker.serving import announce, stopped
+from local.broker.serving import announce
 from local.host import telemetry, worker
 from local.host.configuration import HostError, read_host_json
 from local.host.listener import Listener
@@ -23,19 +25,18 @@ from local.host.metadata import OddMetadata
 from local.host.trigger import Trigger, read_trigger
 
 _logger = logging.getLogger("host")
+_ABANDON_SECONDS = 5
 
 
 class End(Enum):
     """Why the host stops listening."""
 
-    STOPPED = auto()
-    """SIGTERM or SIGINT: invocations in flight may finish, for up to --drain-seconds."""
     DRAINED = auto()
-    """SIGUSR1, as Flex Consumption drains an instance: they are aborted shortly afterwards."""
+    """SIGUSR1, as the platform's host drains an instance: invocations are aborted after a moment."""
     TIMED_OUT = auto()
-    """One of them took too long: all are aborted, and the process restarts."""
+    """An invocation took too long: all are aborted, and the process restarts."""
     FAILED = auto()
-    """A listener ended, which it should not."""
+    """A listener ended without a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,6 @@ class Options:
     """The command line."""
 
     app: Path
-    drain_seconds: float
     abort_seconds: tuple[float, float]
     odd_metadata: OddMetadata
 
@@ -53,16 +53,11 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m local.host",
         description=(host.__doc__ or "").partition(":")[0] + ".",
-        epilog="App settings are the environment, as on the platform. SIGTERM stops the host; "
-        "SIGUSR1 drains it as Flex Consumption drains an instance.",
+        epilog="App settings are the environment, as on the platform. SIGTERM ends the process at "
+        "once, as it ends the platform's worker, unless the app has a handler; SIGUSR1 drains it as "
+        "the platform's host drains an instance.",
     )
     parser.add_argument("--app", type=Path, default=Path(), help="the app's folder (default: .)")
-    parser.add_argument(
-        "--drain-seconds",
-        type=float,
-        default=30,
-        help="how long invocations in flight may take after SIGTERM (default: 30)",
-    )
     parser.add_argument(
         "--abort-seconds",
         type=float,
@@ -81,14 +76,13 @@ def parse(arguments: Sequence[str] | None) -> Options:
     options = parser.parse_args(arguments)
     return Options(
         app=options.app,
-        drain_seconds=options.drain_seconds,
         abort_seconds=tuple(options.abort_seconds),
         odd_metadata=options.odd_metadata,
     )
 
 
 async def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the host until it is stopped; return the exit code."""
+    """Run the host until there is a reason to end; return the exit code."""
     options, started_in = parse(arguments), Path.cwd()
     logging.basicConfig(
         stream=sys.stderr,
@@ -132,10 +126,7 @@ async def _end(listeners: Sequence[Listener], running: Sequence[asyncio.Task[Non
     """Wait until there is a reason to end, and return it."""
     drained = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, drained.set)
-    reasons: dict[asyncio.Task[Any], End] = {
-        asyncio.create_task(stopped()): End.STOPPED,
-        asyncio.create_task(drained.wait()): End.DRAINED,
-    }
+    reasons: dict[asyncio.Task[Any], End] = {asyncio.create_task(drained.wait()): End.DRAINED}
     reasons |= {asyncio.create_task(each.timed_out.wait()): End.TIMED_OUT for each in listeners}
     reasons |= dict.fromkeys(running, End.FAILED)
     await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
@@ -154,10 +145,9 @@ async def _finish(
     if end is End.DRAINED:
         _logger.info("DrainMode mode enabled")
         await asyncio.wait(running, timeout=random.uniform(*options.abort_seconds))
-    if end in (End.DRAINED, End.TIMED_OUT):
-        for listener in listeners:
-            listener.abort("Worker channel is shutting down. Aborting function.")
-    _, late = await asyncio.wait(running, timeout=options.drain_seconds)
+    for listener in listeners:
+        listener.abort("Worker channel is shutting down. Aborting function.")
+    _, late = await asyncio.wait(running, timeout=_ABANDON_SECONDS)
     for task in late:
         task.cancel()
 
@@ -171,6 +161,7 @@ def _restart(folder: Path) -> None:
 
 def run() -> None:
     """Run the host as this process's main program; does not return."""
-    code = asyncio.run(main())
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = asyncio.run(main(), loop_factory=uvloop.new_event_loop)
     logging.shutdown()
     os._exit(code)  # like the platform, which ends the worker without closing anything

@@ -1,11 +1,13 @@
-"""The production Python worker's runtime, in-process: indexing, metadata, invocation.
+"""The platform's worker for Python 3.13, in-process: indexing and invocation.
 
-It is `azure-functions-runtime`, unchanged. The worker that wraps it on the platform talks to the
-host in protobuf over gRPC; here, plain objects stand in for those messages.
+It is `azure-functions-runtime`, unchanged, called as the platform's proxy worker calls it: with
+protobuf messages, each invocation in a task of the worker's own kind. On the platform, the messages
+come over gRPC.
 """
 
-import datetime
+import asyncio
 import json
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import azure_functions_runtime as runtime
-from azure_functions_runtime import native_invocation
-from azure_functions_runtime.bindings.datumdef import Datum
+
+from local.host.messages import messages, typed_data
 
 
 class IndexingFailed(Exception):
@@ -31,74 +33,84 @@ class Function:
     bindings: list[dict[str, Any]]
 
 
-class _Messages:
-    """Stands in for the generated protobuf module: any message is its fields."""
+class WorkerTask(asyncio.Task[Any]):
+    """Hands the id of its invocation on to the tasks that it starts."""
 
-    class StatusResult(SimpleNamespace):
-        Failure = 0
-        Success = 1
-
-    class BindingInfo(SimpleNamespace):
-        out = 1
-        inout = 2
-
-    def __getattr__(self, name: str) -> type[SimpleNamespace]:
-        return type(name, (SimpleNamespace,), {})
+    def __init__(self, coro: Any, *, loop: asyncio.AbstractEventLoop, **more: Any) -> None:
+        super().__init__(coro, loop=loop, **more)
+        self.invocation_id = getattr(asyncio.current_task(loop), "invocation_id", None)
 
 
-def _request(**fields: object) -> SimpleNamespace:
-    return SimpleNamespace(
-        request=SimpleNamespace(**fields),
-        properties={"host": "127.0.0.1", "protos": _Messages()},
-    )
+def _task(loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> WorkerTask:
+    return WorkerTask(coro, loop=loop, **more)
 
 
 async def index(app_directory: Path) -> list[Function]:
-    """Load `function_app.py` from a directory.
+    """Load `function_app.py` from a directory; from now on, the loop's tasks are `WorkerTask`s.
 
     Raises:
         IndexingFailed: the import or a binding failed.
     """
+    asyncio.get_running_loop().set_task_factory(_task)
     runtime.start_threadpool_executor()
-    init = SimpleNamespace(capabilities={}, function_app_directory=str(app_directory))
-    response = await runtime.worker_init_request(_request(worker_init_request=init))
-    if response.result.status != _Messages.StatusResult.Success:
+    init = messages.WorkerInitRequest(function_app_directory=str(app_directory))
+    response = await runtime.worker_init_request(_to_runtime(worker_init_request=init))
+    if response.result.status != messages.StatusResult.Success:
         raise IndexingFailed(response.result.exception.message)
-    response = await runtime.functions_metadata_request(_request())
+    asked = messages.FunctionsMetadataRequest(function_app_directory=str(app_directory))
+    response = await runtime.functions_metadata_request(
+        _to_runtime(functions_metadata_request=asked)
+    )
     return [
         Function(found.function_id, found.name, [json.loads(raw) for raw in found.raw_bindings])
-        for found in response.function_metadata_results or []
+        for found in response.function_metadata_results
     ]
+
+
+def _to_runtime(**content: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        request=messages.StreamingMessage(**content),
+        properties={"host": "127.0.0.1", "protos": messages},
+    )
+
+
+def invocation_request(
+    function: Function, parameter: str, body: bytes | str, metadata: Mapping[str, object]
+) -> bytes:
+    """Return the request to invoke a function, as the host sends it."""
+    request = messages.InvocationRequest(
+        invocation_id=str(uuid.uuid4()),
+        function_id=function.id,
+        input_data=[messages.ParameterBinding(name=parameter, data=typed_data(body))],
+        trigger_metadata={
+            name: typed_data(value) for name, value in metadata.items() if value is not None
+        },
+        trace_context=messages.RpcTraceContext(
+            trace_parent=f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        ),
+    )
+    raw: bytes = messages.StreamingMessage(invocation_request=request).SerializeToString()
+    return raw
+
+
+async def handle(raw: bytes) -> Any:
+    """Handle the request to invoke a function, as the worker does; return its response.
+
+    It must run as a separate task.
+    """
+    message = messages.StreamingMessage.FromString(raw)
+    task = asyncio.current_task()
+    assert isinstance(task, WorkerTask)
+    task.invocation_id = message.invocation_request.invocation_id
+    return await runtime.invocation_request(SimpleNamespace(request=message, properties=None))
 
 
 async def invoke(
     function: Function, parameter: str, body: bytes | str, metadata: Mapping[str, object]
 ) -> str | None:
     """Invoke a function; return None if it succeeded, else what it raised, with the traceback."""
-    ok, _, _, error, trace = await native_invocation.invocation_request_native(
-        str(uuid.uuid4()),
-        function.id,
-        [(parameter, Datum(body, "bytes" if isinstance(body, bytes) else "string"))],
-        {name: datum(value) for name, value in metadata.items() if value is not None},
-    )
-    return None if ok else f"{error}\n{trace}"
-
-
-def datum(value: object) -> Datum:
-    match value:
-        case str():
-            return Datum(value, "string")
-        case int():
-            return Datum(value, "int")
-        case _:
-            return Datum(json.dumps(value, default=_json), "json")
-
-
-def _json(value: object) -> object:
-    match value:
-        case datetime.datetime():
-            return value.isoformat()
-        case bytes():
-            return value.decode("utf-8", "replace")
-        case _:
-            return str(value)
+    response = await handle(invocation_request(function, parameter, body, metadata))
+    result = response.result
+    if result.status == messages.StatusResult.Success:
+        return None
+    return f"{result.exception.message}\n{result.exception.stack_trace}"

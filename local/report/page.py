@@ -28,8 +28,9 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th, td { border-bottom: 1px solid var(--rule); padding: .3rem .8rem .3rem 0; text-align: left;
-         vertical-align: top; overflow-wrap: break-word; }
-th { white-space: nowrap; } .right { text-align: right; font-variant-numeric: tabular-nums; }
+         vertical-align: top; }
+td { overflow-wrap: anywhere; } .right { text-align: right; font-variant-numeric: tabular-nums; }
+@media (max-width: 30rem) { table { font-size: .85rem; } th, td { padding-right: .4rem; } }
 figure { margin: 1.5rem 0; overflow-x: auto; }
 figure svg { min-width: 34rem; max-width: 100%; height: auto; }
 """

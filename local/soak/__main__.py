@@ -1,5 +1,10 @@
 """`make soak`: plays the scenarios, checks the invariants, prints what was measured."""
 
+from local import ending
+
+if __name__ == "__main__":
+    ending.handle_signals()  # before the imports, which take a second
+
 import argparse
 import asyncio
 import json
@@ -14,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local.cloud import ServiceFailed
+from local.progress import Progress
 from local.receipts import OUTCOME_QUEUE
 from local.report.outputs import output_file
 from local.report.page import provenance
@@ -59,7 +65,7 @@ async def play(scenario: Scenario, seed: int, *, receipts: bool = False) -> Resu
                 name=scenario.name,
                 seconds=seconds,
                 verdict=verdict,
-                bars=[*verdict.bars, *scenario.bars(stage, evidence)],
+                thresholds=[*verdict.thresholds, *scenario.thresholds(stage, evidence)],
                 problems=problems + verdict.problems,
                 figures={
                     "redundant": verdict.redundant,
@@ -75,7 +81,7 @@ async def play(scenario: Scenario, seed: int, *, receipts: bool = False) -> Resu
             name=scenario.name,
             seconds=time.monotonic() - began,
             verdict=Verdict(),
-            bars=[],
+            thresholds=[],
             problems=[str(error)],
         )
 
@@ -94,15 +100,38 @@ async def play_all(
 ) -> list[Result]:
     """Play them concurrently; the results are in the order of the scenarios."""
     places = asyncio.Semaphore(at_once)
+    playing: list[str] = []
+    played = 0
+
+    def so_far() -> str:
+        on = f"; on: {', '.join(playing)}" if playing else ""
+        return f"stopped: {played} of {len(scenarios)} scenarios played{on}"
+
+    ending.at_the_end(so_far)
 
     async def one(scenario: Scenario) -> Result:
+        nonlocal played
         async with places:
+            playing.append(scenario.name)
             result = await play(scenario, seed, receipts=receipts)
+            playing.remove(scenario.name)
         verdict = "ok" if result.ok else "NOT OK"
         console.print(f"{result.seconds:6.1f} s  {scenario.name}: {verdict}", highlight=False)
+        played += 1
         return result
 
-    return list(await asyncio.gather(*(one(scenario) for scenario in scenarios)))
+    async def show() -> None:
+        with Progress(console) as progress:
+            while True:
+                progress.show("scenarios played", played, len(scenarios))
+                await asyncio.sleep(1)
+
+    showing = asyncio.create_task(show())
+    try:
+        return list(await asyncio.gather(*(one(scenario) for scenario in scenarios)))
+    finally:
+        showing.cancel()
+        await asyncio.wait({showing})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -171,7 +200,4 @@ async def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main(sys.argv[1:])))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -77,7 +77,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Threshold:
     """A measured value and its upper bound."""
 
     name: str
@@ -106,12 +106,12 @@ class Verdict:
     wrong_end: int = 0
     untrue: int = 0
     problems: list[str] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
+    thresholds: list[Threshold] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether every invariant holds."""
-        return all(bar.ok for bar in self.bars)
+        return all(threshold.ok for threshold in self.thresholds)
 
 
 def root_id(message_id: str) -> str:
@@ -140,16 +140,16 @@ def check(evidence: Evidence) -> Verdict:
     for each in evidence.published:
         _judge(verdict, each, events[each.message_id], outcomes, letters[each.message_id], evidence)
 
-    verdict.bars = [
-        Bar("lost", verdict.lost, 0),
-        Bar("stuck", max(verdict.stuck, evidence.in_queue), 0),
-        Bar("ended twice", verdict.twice, 0),
-        Bar("messages from nowhere", len(set(events) - known), 0),
-        Bar("completed although the session exists", verdict.still_existing, 0),
-        Bar("ended where it should not", verdict.wrong_end, 0),
-        Bar("dead-lettered with an untrue reason", verdict.untrue, 0),
-        rate_bar(evidence),
-        probe_bar(evidence),
+    verdict.thresholds = [
+        Threshold("lost", verdict.lost, 0),
+        Threshold("stuck", max(verdict.stuck, evidence.in_queue), 0),
+        Threshold("ended twice", verdict.twice, 0),
+        Threshold("messages from nowhere", len(set(events) - known), 0),
+        Threshold("completed although the session exists", verdict.still_existing, 0),
+        Threshold("ended where it should not", verdict.wrong_end, 0),
+        Threshold("dead-lettered with an untrue reason", verdict.untrue, 0),
+        rate_threshold(evidence),
+        probe_threshold(evidence),
     ]
     return verdict
 
@@ -230,17 +230,17 @@ def most_in_window(times: Iterable[float], seconds: float) -> int:
     return most
 
 
-def rate_bar(evidence: Evidence) -> Bar:
+def rate_threshold(evidence: Evidence) -> Threshold:
     """Limit the calls of all processes in the busiest ten seconds."""
     most = most_in_window((call["time"] for call in evidence.calls), WINDOW_SECONDS)
     # What the rate allows, its jitter (spacing varies by 30 %: 5 standard deviations), and the first
     # calls of each process that was started.
     calls = evidence.processes * evidence.calls_per_second * WINDOW_SECONDS
     bound = calls + math.sqrt(calls) + FIRST_CALLS * evidence.starts
-    return Bar("calls in the busiest 10 s", most, math.ceil(bound))
+    return Threshold("calls in the busiest 10 s", most, math.ceil(bound))
 
 
-def probe_bar(evidence: Evidence) -> Bar:
+def probe_threshold(evidence: Evidence) -> Threshold:
     """Limit the calls that arrived while the breaker was open, apart from the probes."""
     excess = 0
     if evidence.processes == 1:  # with several, the caller is unknown
@@ -253,7 +253,7 @@ def probe_bar(evidence: Evidence) -> Bar:
             ]
             refused = sum(call["status"] == 401 for call in calls)
             excess += max(0, len(calls) - refused // 2 - probes)
-    return Bar("calls while the breaker was open, but for probes", excess, 0)
+    return Threshold("calls while the breaker was open, but for probes", excess, 0)
 
 
 def open_intervals(lines: Sequence[LogLine]) -> list[tuple[float, float, int]]:

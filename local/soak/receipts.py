@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from local.soak.invariants import DONE, Bar, Evidence, Published, Verdict, root_id
+from local.soak.invariants import DONE, Evidence, Published, Threshold, Verdict, root_id
 
 BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
 """Dead-lettered by the broker: the operator's command sends the receipts afterwards."""
@@ -38,12 +38,12 @@ def check_receipts(evidence: Evidence, verdict: Verdict) -> None:
             verdict.problems.append(f"{each.message_id}: ended as {reason or DONE}, told {kinds}")
     strangers = set(told) - {each.message_id for each in evidence.published}
     ids = Counter(event["id"] for event in evidence.receipts)
-    verdict.bars += [
-        Bar("receipts missing", missing, 0),
-        Bar("receipts that are wrong", wrong + len(strangers), 0),
-        Bar("receipts twice in their queue", ids.total() - len(ids), 0),
-        Bar("messages that ended before their receipt", _ended_untold(evidence, verdict), 0),
-        Bar("receipts sent again without a reason", _repeated(evidence, verdict), 0),
+    verdict.thresholds += [
+        Threshold("receipts missing", missing, 0),
+        Threshold("receipts that are wrong", wrong + len(strangers), 0),
+        Threshold("receipts twice in their queue", ids.total() - len(ids), 0),
+        Threshold("messages that ended before their receipt", _ended_untold(evidence, verdict), 0),
+        Threshold("receipts sent again without a reason", _repeated(evidence, verdict), 0),
     ]
 
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.report.page import Chart, Page
-from local.soak.invariants import Bar, Verdict
+from local.soak.invariants import Threshold, Verdict
 
 PROBLEMS_SHOWN = 8
 LONG_SPANS = 6
@@ -22,14 +22,14 @@ class Result:
     name: str
     seconds: float
     verdict: Verdict
-    bars: Sequence[Bar]
+    thresholds: Sequence[Threshold]
     problems: Sequence[str]
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether every invariant and every threshold is met."""
-        return not self.problems and all(bar.ok for bar in self.bars)
+        return not self.problems and all(threshold.ok for threshold in self.thresholds)
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` writes for it."""
@@ -46,16 +46,16 @@ class Result:
             "seconds": round(self.seconds, 1),
         }
 
-    def bars_as_json(self) -> list[dict[str, Any]]:
+    def thresholds_as_json(self) -> list[dict[str, Any]]:
         """Return its thresholds, the invariants first, each name beginning with the scenario's."""
         return [
             {
-                "name": f"{self.name}: {bar.name}",
-                "value": round(bar.value, 4) if bar.value < float("inf") else None,
-                "bound": round(bar.bound, 4),
-                "ok": bar.ok,
+                "name": f"{self.name}: {threshold.name}",
+                "value": round(threshold.value, 4) if threshold.value < float("inf") else None,
+                "bound": round(threshold.bound, 4),
+                "ok": threshold.ok,
             }
-            for bar in self.bars
+            for threshold in self.thresholds
         ]
 
 
@@ -66,7 +66,9 @@ def as_json(results: Sequence[Result], seed: int, seconds: float) -> dict[str, A
         "seed": seed,
         "seconds": round(seconds, 1),
         "scenarios": [result.as_json() for result in results],
-        "bars": [bar for result in results for bar in result.bars_as_json()],
+        "thresholds": [
+            threshold for result in results for threshold in result.thresholds_as_json()
+        ],
         "figures": {result.name: result.figures for result in results},
     }
 
@@ -89,16 +91,16 @@ def tables(results: Sequence[Result]) -> list[Table]:
             result.figures.get("calls", ""),
         )
         table.add_row(result.name, _mark(result.ok), *map(str, numbers), f"{result.seconds:.1f}")
-    bars = Table("scenario", "threshold", "value", "bound", "", title="Thresholds")
-    for column in bars.columns[2:4]:
+    thresholds = Table("scenario", "threshold", "value", "bound", "", title="Thresholds")
+    for column in thresholds.columns[2:4]:
         column.justify = "right"
     for result in results:
-        for bar in result.bars:
+        for threshold in result.thresholds:
             # The table above shows the thresholds of zero that are met.
-            if not bar.ok or bar.bound > 0:
-                figures = f"{bar.value:.4g}", f"{bar.bound:.4g}"
-                bars.add_row(result.name, bar.name, *figures, _mark(bar.ok))
-    return [table, bars]
+            if not threshold.ok or threshold.bound > 0:
+                figures = f"{threshold.value:.4g}", f"{threshold.bound:.4g}"
+                thresholds.add_row(result.name, threshold.name, *figures, _mark(threshold.ok))
+    return [table, thresholds]
 
 
 def problem_lines(results: Sequence[Result]) -> list[str]:
@@ -138,22 +140,22 @@ def _charts(results: Sequence[Result], provenance: str) -> list[Chart]:
     from local.report import charts  # matplotlib takes a second to load, and only a page needs it
 
     drawn = []
-    bars = {
-        f"{result.name}: {bar.name}": (bar.value / bar.bound, bar.ok)
+    thresholds = {
+        f"{result.name}: {threshold.name}": (threshold.value / threshold.bound, threshold.ok)
         for result in results
-        for bar in result.bars
-        if bar.bound > 0 and bar.value < float("inf")
+        for threshold in result.thresholds
+        if threshold.bound > 0 and threshold.value < float("inf")
     }
-    if bars:
+    if thresholds:
         drawn.append(
             charts.bar_chart(
-                "bars",
+                "thresholds",
                 "How close each value is to its bound",
-                {name: value for name, (value, _) in bars.items()},
+                {name: value for name, (value, _) in thresholds.items()},
                 unit="value ÷ bound; at most 1",
                 caption=provenance,
                 colours={
-                    name: charts.GREEN if ok else charts.RED for name, (_, ok) in bars.items()
+                    name: charts.GREEN if ok else charts.RED for name, (_, ok) in thresholds.items()
                 },
                 bound=1.0,
                 labels="{:.2f}",

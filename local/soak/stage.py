@@ -17,6 +17,7 @@ from uuid import UUID
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
+from local import ending
 from local.cloud import Cloud, Options, Service
 from local.receipts import peeked
 from local.soak.invariants import Evidence, LogLine, Published
@@ -154,7 +155,7 @@ class Stage:
         return host
 
     async def drain(self, host: Service) -> None:
-        """Drain a host as Flex Consumption drains an instance, and start another in its place."""
+        """Drain a host as the platform's host drains an instance, and start another in its place."""
         await host.drain()
         self.starts += 1
         await host.start()
@@ -257,7 +258,8 @@ class Stage:
             RuntimeError: the command failed.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "revoker", "dead-letters", "receipts"),
+            *(sys.executable, "-m", "local.child", "revoker", "dead-letters", "receipts"),
+            stdin=ending.starter_pipe(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **self.cloud.environment},

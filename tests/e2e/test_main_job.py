@@ -13,10 +13,10 @@ import httpx
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from local.cloud import Cloud, Options
+from local.cloud import Cloud, Options, ServiceFailed
 from local.publisher import Planned, plan
 from local.receipts import check
-from local.run import FAST_SETTINGS, Run
+from local.run import FAST_SETTINGS, Run, finished
 from local.run_report import Ended, as_json
 
 ROOT = Path(__file__).parents[2]
@@ -164,8 +164,38 @@ async def test_checker_finds_what_is_wrong() -> None:
         assert result["wrong"] == 60
 
 
+async def test_run_that_is_cut_off_says_what_it_waits_for() -> None:
+    """Where nothing takes the messages, the run ends at its limit and says where they are."""
+    async with Cloud(Options(hosts=0)) as cloud:
+        cut_off = Run(cloud, plan(20, 1, random_faults=False), 0)
+        assert not await finished(cut_off, cloud, 2)
+        assert str(cut_off) == "0 of 20 messages done; 20 in the queue"
+
+
+async def test_run_ends_when_a_part_of_the_cloud_does() -> None:
+    """When the Face API dies, the run ends at once, with its address and the way it ended."""
+    async with Cloud(Options(hosts=0)) as cloud:
+        run = Run(cloud, plan(20, 1, random_faults=False), 0)
+        waiting = asyncio.create_task(finished(run, cloud, 30))
+        port = cloud.face.facts["port"]
+        await cloud.face.kill()
+        with pytest.raises(
+            ServiceFailed, match=rf"^local\.face on 127\.0\.0\.1:{port} ended with code -9"
+        ):
+            await waiting
+
+
+async def test_part_that_does_not_answer_is_named() -> None:
+    """A request to a server that is gone fails with its address."""
+    async with Cloud(Options(hosts=0)) as cloud:
+        await cloud.face.kill()
+        port = cloud.face.facts["port"]
+        with pytest.raises(ServiceFailed, match=f"http://127.0.0.1:{port}/_local/calls"):
+            await cloud.ask(cloud.face, "GET", "/_local/calls")
+
+
 async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
-    """With --serve the printed environment is enough to publish, and Ctrl-C stops everything."""
+    """With --serve it is like a deployment: what it prints is enough to publish. Ctrl-C stops all."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local.run", "--messages", "0", "--serve"),
         cwd=ROOT,
@@ -184,6 +214,9 @@ async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
             if line.startswith("The logs: "):
                 logs = Path(line.removeprefix("The logs: "))
         desk = (await process.stdout.readline()).decode().strip().removeprefix("The desk: ")
+    # As deployed: eight calls a second of ten, and the default timeouts.
+    assert environment["FACE_MAX_CALLS_PER_SECOND"] == "8"
+    assert "CALL_TIMEOUT_SECONDS" not in environment
     async with httpx.AsyncClient(follow_redirects=True, timeout=20) as browser:
         assert "The flow" in (await browser.get(desk)).text
     with (

@@ -64,7 +64,7 @@ GOOD = Evidence(
 def failing(evidence: Evidence) -> set[str]:
     verdict = Verdict()
     check_receipts(evidence, verdict)
-    return {bar.name for bar in verdict.bars if not bar.ok}
+    return {threshold.name for threshold in verdict.thresholds if not threshold.ok}
 
 
 def receipts(evidence: Evidence, *some: dict[str, Any]) -> Evidence:
@@ -82,11 +82,11 @@ def test_right_receipts_pass() -> None:
     """Each end has its receipt, also the broker's own afterwards; switched off, nothing counts."""
     verdict = Verdict()
     check_receipts(GOOD, verdict)
-    assert len(verdict.bars) == 5
+    assert len(verdict.thresholds) == 5
     assert (failing(GOOD), verdict.problems) == (set(), [])
     off = Verdict()
     check_receipts(replace(GOOD, receipts=None), off)
-    assert off.bars == []
+    assert off.thresholds == []
 
 
 ALIVE = replace(GOOD, sessions=frozenset({"A", "C"}))
@@ -133,8 +133,8 @@ DOCTORED: dict[str, tuple[str, Callable[[], Evidence]]] = {
 @pytest.mark.parametrize("name", DOCTORED)
 def test_checker_finds_what_is_wrong(name: str) -> None:
     """Evidence with one thing wrong fails the threshold that is about it."""
-    bar, doctor = DOCTORED[name]
-    assert any(bar in each for each in failing(doctor()))
+    threshold, doctor = DOCTORED[name]
+    assert any(threshold in each for each in failing(doctor()))
 
 
 def test_what_may_be() -> None:

@@ -13,10 +13,10 @@ import local.soak.__main__ as soak
 from local.soak.__main__ import main, play
 from local.soak.invariants import (
     GONE,
-    Bar,
     Evidence,
     LogLine,
     Published,
+    Threshold,
     check,
     most_in_window,
     open_intervals,
@@ -158,10 +158,10 @@ DOCTORED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
 @pytest.mark.parametrize("name", DOCTORED)
 def test_checker_finds_what_is_wrong(name: str) -> None:
     """Evidence with one thing wrong fails the threshold that is about it."""
-    bar, doctor = DOCTORED[name]
+    threshold, doctor = DOCTORED[name]
     verdict = check(doctor(GOOD))
     assert not verdict.ok
-    assert bar in {each.name for each in verdict.bars if not each.ok}
+    assert threshold in {each.name for each in verdict.thresholds if not each.ok}
 
 
 def test_redundant_end_after_a_crash_is_harmless() -> None:
@@ -201,15 +201,21 @@ def test_open_breaker_ends_with_its_process() -> None:
 async def test_scenario_holds(scenario: Scenario) -> None:
     """Played against the real processes, no revocation is lost, stuck, or ended twice."""
     result = await play(scenario, seed=1)
-    assert result.ok, (result.problems, [bar for bar in result.bars if not bar.ok])
+    assert result.ok, (
+        result.problems,
+        [threshold for threshold in result.thresholds if not threshold.ok],
+    )
 
 
 async def test_scenario_holds_with_receipts() -> None:
     """Whatever fails on the way, each revocation that ended has its receipt, and a true one."""
     result = await play(SHORT, seed=1, receipts=True)
-    assert result.ok, (result.problems, [bar for bar in result.bars if not bar.ok])
+    assert result.ok, (
+        result.problems,
+        [threshold for threshold in result.thresholds if not threshold.ok],
+    )
     assert result.figures["receipts"]["enqueued"] == result.verdict.published
-    assert "receipts missing" in {bar.name for bar in result.bars}
+    assert "receipts missing" in {threshold.name for threshold in result.thresholds}
 
 
 async def test_scenario_out_of_time_is_a_failure() -> None:
@@ -253,10 +259,10 @@ async def test_soak_writes_what_it_found(
         name="malformed_500",
         seconds=70,
         verdict=check(GOOD),
-        bars=[
-            Bar("seconds ÷ optimum", 1.04, 1.15),
-            Bar("lost", 1, 0),
-            Bar("live", float("inf"), 1),
+        thresholds=[
+            Threshold("seconds ÷ optimum", 1.04, 1.15),
+            Threshold("lost", 1, 0),
+            Threshold("live", float("inf"), 1),
         ],
         problems=["b: <neither> completed nor [dead-lettered]"],
         figures={"calls": 300, "calls_per_second_by_10_s": calls},
@@ -273,7 +279,11 @@ async def test_soak_writes_what_it_found(
     assert html.count("<svg") == 2
     assert "b: &lt;neither&gt; completed nor [dead-lettered]" in html
     assert '<span class="bad">NOT all thresholds are met</span>' in html
-    assert [bar["ok"] for bar in json.loads(document.read_text())["bars"]] == [True, False, False]
+    assert [threshold["ok"] for threshold in json.loads(document.read_text())["thresholds"]] == [
+        True,
+        False,
+        False,
+    ]
     shown = capsys.readouterr().out
     assert "b: <neither> completed nor [dead-lettered]" in shown
     assert "1 scenario, seed 1" in shown

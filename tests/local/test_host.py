@@ -5,6 +5,7 @@ import json
 import signal
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,36 @@ async def work(message: func.ServiceBusMessage) -> None:
     if body == "hang" and message.delivery_count == 1:
         await asyncio.sleep(60)
 """
+HANDLER = """
+import signal
+
+def flush(number, frame):
+    seen.write_text("flushed in a loop" if asyncio.get_running_loop() else "")
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+asyncio.get_running_loop()
+signal.signal(signal.SIGTERM, flush)
+"""
+BODY = "    body = message"
+SHOW_TASKS = (
+    BODY,
+    """    own = asyncio.current_task()
+    async def started():
+        return asyncio.current_task().invocation_id
+    loop = type(asyncio.get_running_loop()).__module__
+    seen.write_text(f"{loop} {own.invocation_id} {await asyncio.create_task(started())}")
+    return
+    body = message""",
+)
+SHOW_METADATA = (
+    BODY,
+    """    import json
+    told = message._ServiceBusMessage__trigger_metadata
+    seen.write_text(json.dumps({name: [each.type, each.value] for name, each in told.items()}))
+    return
+    body = message""",
+)
 HOST_JSON = {"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls": 2}}}
 
 
@@ -58,7 +89,7 @@ class Hosted:
             "Connection": queue.broker.connection_string,
             "SEEN": str(self.seen),
         }
-        arguments = ["--app", str(folder), "--drain-seconds", "5", "--abort-seconds", "0.3", "0.5"]
+        arguments = ["--app", str(folder), "--abort-seconds", "0.3", "0.5"]
         self.service = Service("local.host", arguments, self.log, self.environment)
 
     def configure(self, **values: Any) -> None:
@@ -145,13 +176,66 @@ async def test_lost_lock_logs_one_line_and_does_not_abandon(hosted: Hosted) -> N
     assert not hosted.events("abandoned")
 
 
-async def test_drain_finishes_what_is_in_flight(hosted: Hosted) -> None:
-    """After SIGTERM the invocation under way ends and is completed; nothing new is begun."""
-    await hosted.send("sleep 0.7", "sleep 0.7", "c")
-    await until(lambda: len(hosted.seen.read_text().splitlines()) == 2)
-    assert await hosted.service.stop() == 0
-    assert len(hosted.events("completed")) == 2
-    assert len(hosted.seen.read_text().splitlines()) == 2
+async def test_sigterm_ends_the_process_at_once(hosted: Hosted) -> None:
+    """After SIGTERM nothing in flight is settled; its lock expires, and the broker delivers again."""
+    await hosted.send("sleep 5")
+    await until(lambda: "sleep" in hosted.seen.read_text())
+    async with asyncio.timeout(1):
+        assert await hosted.service.stop() == -signal.SIGTERM
+    assert not hosted.events("completed")
+    assert not hosted.events("abandoned")
+
+
+async def test_handler_of_the_app_runs_at_sigterm(tmp_path: Path, own_queue: OwnQueue) -> None:
+    """What the app does at SIGTERM is up to the app: it is imported in the main thread, in the loop."""
+    hosted = Hosted(tmp_path, own_queue)
+    (tmp_path / "function_app.py").write_text(textwrap.dedent(APP) + HANDLER)
+    await hosted.service.start()
+    assert await hosted.service.stop() == -signal.SIGTERM
+    assert hosted.seen.read_text() == "flushed in a loop"
+
+
+async def test_app_runs_on_the_loop_and_in_the_tasks_of_the_worker(
+    tmp_path: Path, own_queue: OwnQueue
+) -> None:
+    """The loop is uvloop's, and tasks that the function starts know its invocation."""
+    hosted = Hosted(tmp_path, own_queue)
+    (tmp_path / "function_app.py").write_text(textwrap.dedent(APP).replace(*SHOW_TASKS))
+    await hosted.service.start()
+    await hosted.send("a")
+    await hosted.ended("completed", 1)
+    loop, own, started = hosted.seen.read_text().split()
+    assert loop == "uvloop"
+    assert own == started != "None"
+    await hosted.service.stop()
+
+
+async def test_metadata_arrive_in_the_forms_of_the_platform(
+    tmp_path: Path, own_queue: OwnQueue
+) -> None:
+    """Text is text; counts, times and properties are JSON, with bytes as base64."""
+    hosted = Hosted(tmp_path, own_queue)
+    (tmp_path / "function_app.py").write_text(textwrap.dedent(APP).replace(*SHOW_METADATA))
+    await hosted.service.start()
+    await hosted.send(
+        AmqpAnnotatedMessage(
+            data_body=[b"a"],
+            properties={"message_id": "m"},
+            application_properties={"text": "t", "binary": bytearray(b"\x00\xff"), "number": 7},
+        )
+    )
+    await hosted.ended("completed", 1)
+    shown = json.loads(hosted.seen.read_text())
+    assert shown["MessageId"] == ["string", "m"]
+    assert shown["DeliveryCount"] == ["json", "1"]
+    assert shown["SequenceNumber"] == ["json", "1"]
+    kind, time = shown["EnqueuedTimeUtc"]
+    assert kind == "json"
+    assert datetime.fromisoformat(json.loads(time)).tzinfo is None
+    kind, properties = shown["ApplicationProperties"]
+    assert kind == "json"
+    assert json.loads(properties) == {"text": "t", "binary": "AP8=", "number": 7}
+    await hosted.service.stop()
 
 
 async def test_lost_connections_are_reopened(hosted: Hosted) -> None:

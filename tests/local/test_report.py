@@ -14,9 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.table import Table
 
+from local import run_report
+from local.publisher import plan
 from local.report import charts
 from local.report.outputs import output_file, output_folder
 from local.report.page import Chart, Page, provenance
+from local.timing import Times
+from tests.revoker.desk.browser import EXECUTABLE, MISSING, launched
 
 CAPTION = 'make run ARGS="--messages 200 --seed 7" · 2026-01-02 03:04 UTC · 2 cores, x86_64, Linux'
 LONG = "a scenario with quite a long name: and a bar with a long name, too"
@@ -242,3 +246,29 @@ def test_an_output_folder_is_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(argparse.ArgumentTypeError, match="cannot write to"):
         output_folder(str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason=MISSING)
+def test_report_of_a_run_fits_a_narrow_screen(tmp_path: Path) -> None:
+    """At 375 pixels, no column of a table is cut off, with the longest names there are."""
+    planned = plan(200, 1, random_faults=False)
+    ended = {
+        each.message_id: run_report.Ended(
+            outcome="dead_lettered",
+            reason="MaxDeliveryCountExceeded",
+            description=f"HTTP 400 {'x' * 100} request-id {each.message_id}",
+            attempts=number % 2,
+            times=Times(queued=123_456.0),
+        )
+        for number, each in enumerate(planned)
+    }
+    file = tmp_path / "report.html"
+    result = run_report.as_json(planned, ended, 1.0)
+    run_report.page(planned, ended, result, CAPTION).write(file)
+    with launched() as browser:
+        narrow = browser.new_page(viewport={"width": 375, "height": 800})
+        narrow.goto(file.as_uri())
+        tables = narrow.locator(".wide")
+        assert tables.count() == 3
+        assert tables.evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
+        assert narrow.evaluate("document.documentElement.scrollWidth") == 375

@@ -89,6 +89,7 @@ async def test_each_cut_is_reported_once() -> None:
     rates: list[Change] = []
     line = gate(time.clock, rates)
     permits = [await next_permit(line), await next_permit(line)]
+    time.seconds += 10
     for permit in permits:
         line.report(permit, THROTTLED)
     [(rate, cause, pause)] = rates

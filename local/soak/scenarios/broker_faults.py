@@ -2,7 +2,7 @@
 
 import asyncio
 
-from local.soak.invariants import Bar, Evidence
+from local.soak.invariants import Evidence, Threshold
 from local.soak.scenarios.publishers import malformed
 from local.soak.scenarios.scenario import (
     COPIES,
@@ -27,10 +27,10 @@ async def lock_expiry_during_hang(stage: Stage) -> None:
     await stage.restore_broker()
 
 
-def locks_bar(_: Stage, evidence: Evidence) -> list[Bar]:
+def locks_threshold(_: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that locks were lost; otherwise the scenario shows nothing."""
     lost = sum(event["event"] == "lock_expired" for event in evidence.ledger)
-    return [Bar("no lock was lost", float(lost == 0), 0)]
+    return [Threshold("no lock was lost", float(lost == 0), 0)]
 
 
 async def scheduling_refused(stage: Stage) -> None:
@@ -80,7 +80,7 @@ SCENARIOS = (
         limit=60,
         settings=with_settings(CALL_TIMEOUT_SECONDS=5),
         options={"queue_properties": {"lockDuration": "PT2S"}},
-        bars=locks_bar,
+        thresholds=locks_threshold,
     ),
     Scenario(
         name="distant_broker",

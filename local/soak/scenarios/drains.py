@@ -1,4 +1,6 @@
-"""Instances are drained, as Flex Consumption does it: what is in flight is aborted after a moment.
+"""Instances are drained, as the platform does it.
+
+Either the host aborts what is in flight after a moment, or SIGTERM ends the whole process at once.
 
 On the platform it happens every half hour or so without any deployment (azure-functions-host issues
 11632, 12007). Here it happens every few seconds, so that in half a minute a message meets as many
@@ -11,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 from local.cloud import Service
-from local.soak.invariants import Bar, Evidence
+from local.soak.invariants import Evidence, Threshold
 from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_settings
 from local.soak.stage import Stage
 
@@ -76,21 +78,27 @@ class _Drains:
         while True:
             await stage.until(self._busy)
             await asyncio.sleep(stage.chance.uniform(1, 3))
-            await stage.drain(host)
+            await (
+                stage.drain(host)
+                if stage.chance.random() < 0.5
+                else stage.restart(host, kill=False)
+            )
             self._done += 1
 
     async def _busy(self) -> bool:
         return (await self._stage.queue())["locked"] > 0
 
 
-def drains_bars(stage: Stage, evidence: Evidence) -> list[Bar]:
+def drains_thresholds(stage: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that drains hit what was in flight; remember how many deliveries they used up."""
     aborted = Counter(
-        event["message_id"] for event in evidence.ledger if event["event"] == "abandoned"
+        event["message_id"]
+        for event in evidence.ledger
+        if event["event"] in ("abandoned", "lock_expired")
     )
     stage.marks["deliveries aborted"] = aborted.total()
     stage.marks["most deliveries aborted of one message"] = max(aborted.values(), default=0)
-    return [Bar("held messages that no drain aborted", max(0, HELD - len(aborted)), 0)]
+    return [Threshold("held messages that no drain aborted", max(0, HELD - len(aborted)), 0)]
 
 
 SCENARIOS = (
@@ -100,6 +108,6 @@ SCENARIOS = (
         limit=240,
         settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES),
         options={"hosts": HOSTS},
-        bars=drains_bars,
+        thresholds=drains_thresholds,
     ),
 )

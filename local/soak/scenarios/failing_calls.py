@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from local.soak.invariants import Bar, Evidence
+from local.soak.invariants import Evidence, Threshold
 from local.soak.scenarios.scenario import (
     Scenario,
     rejected,
@@ -39,11 +39,11 @@ async def _random_faults(stage: Stage, count: int, *more: Mapping[str, Any]) -> 
     await stage.publish(messages)
 
 
-def effort_bar(_: Stage, evidence: Evidence) -> list[Bar]:
+def effort_threshold(_: Stage, evidence: Evidence) -> list[Threshold]:
     """Limit the calls for a message: on average 1, its injected faults, and 1 more."""
     faults = sum(call["fault"] is not None for call in evidence.calls)
     messages = max(1, len(evidence.published))
-    return [Bar("calls per message", len(evidence.calls) / messages, 2 + faults / messages)]
+    return [Threshold("calls per message", len(evidence.calls) / messages, 2 + faults / messages)]
 
 
 SCENARIOS = (
@@ -53,8 +53,10 @@ SCENARIOS = (
         limit=420,
         settings=with_settings(FACE_MAX_CALLS_PER_SECOND=500),
         options={"queue_properties": {}, "hosts": 2},
-        bars=effort_bar,
+        thresholds=effort_threshold,
     ),
 )
 
-SHORT = Scenario(name="random_faults_short", play=random_faults_short, limit=50, bars=effort_bar)
+SHORT = Scenario(
+    name="random_faults_short", play=random_faults_short, limit=50, thresholds=effort_threshold
+)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
-from local.soak.invariants import Bar, Evidence
+from local.soak.invariants import Evidence, Threshold
 from local.soak.scenarios.scenario import COOL_DOWN, Scenario, with_settings
 from local.soak.stage import Stage
 
@@ -34,15 +34,17 @@ async def recover(stage: Stage, restoring: Awaitable[None]) -> None:
     stage.marks["drain"] = time.monotonic() - began
 
 
-def drain_bar(rate: float, cool_down: float) -> Callable[[Stage, Evidence], list[Bar]]:
+def drain_threshold(rate: float, cool_down: float) -> Callable[[Stage, Evidence], list[Threshold]]:
     """Limit the time to recover: twice the cool-down plus 1.15 times the optimum."""
 
-    def bars(stage: Stage, _: Evidence) -> list[Bar]:
+    def thresholds(stage: Stage, _: Evidence) -> list[Threshold]:
         optimum = stage.marks.get("left", 0) / rate
         value = stage.marks.get("drain", float("inf"))
-        return [Bar("seconds from recovery to the end", value, 2 * cool_down + 1.15 * optimum)]
+        return [
+            Threshold("seconds from recovery to the end", value, 2 * cool_down + 1.15 * optimum)
+        ]
 
-    return bars
+    return thresholds
 
 
 async def token_endpoint_down_then_up(stage: Stage) -> None:
@@ -100,7 +102,7 @@ async def platform_refuses_then_lets_through(stage: Stage) -> None:
     await stage.publish(stage.plan(20))
 
 
-def reported_bar(stage: Stage, evidence: Evidence) -> list[Bar]:
+def reported_threshold(stage: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that each refusal was reported with its remedy."""
     told = {
         line.record["code"]
@@ -109,13 +111,15 @@ def reported_bar(stage: Stage, evidence: Evidence) -> list[Bar]:
     }
     # The gateway's page is an outage, not a misconfiguration.
     unreported = len(PLATFORM) - 1 - len(told)
-    bars = drain_bar(OUTAGE_RATE, COOL_DOWN + PLATFORM_WAIT)(stage, evidence)
+    thresholds = drain_threshold(OUTAGE_RATE, COOL_DOWN + PLATFORM_WAIT)(stage, evidence)
     since = [call["time"] for call in evidence.calls if call["time"] >= stage.marks["429"]]
     silence = max((later - earlier for earlier, later in pairwise(since)), default=float("inf"))
     return [
-        *bars,
-        Bar("refusals that were not reported", unreported, 0),
-        Bar("seconds without a call after a 429 that asks for a day", silence, 2 * PLATFORM_WAIT),
+        *thresholds,
+        Threshold("refusals that were not reported", unreported, 0),
+        Threshold(
+            "seconds without a call after a 429 that asks for a day", silence, 2 * PLATFORM_WAIT
+        ),
     ]
 
 
@@ -131,21 +135,21 @@ SCENARIOS = (
             RETRY_MAX_DELAY_SECONDS=90,
         ),
         options={"queue_properties": {"lockDuration": "PT6S"}},
-        bars=drain_bar(OUTAGE_RATE, OUTAGE_COOL_DOWN),
+        thresholds=drain_threshold(OUTAGE_RATE, OUTAGE_COOL_DOWN),
     ),
     Scenario(
         name="token_endpoint_down_then_up",
         play=token_endpoint_down_then_up,
         limit=60,
         settings=with_settings(FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE),
-        bars=drain_bar(OUTAGE_RATE, COOL_DOWN),
+        thresholds=drain_threshold(OUTAGE_RATE, COOL_DOWN),
     ),
     Scenario(
         name="tokens_refused_then_accepted",
         play=tokens_refused_then_accepted,
         limit=60,
         settings=with_settings(FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE),
-        bars=drain_bar(OUTAGE_RATE, COOL_DOWN),
+        thresholds=drain_threshold(OUTAGE_RATE, COOL_DOWN),
     ),
     Scenario(
         name="platform_refuses_then_lets_through",
@@ -154,6 +158,6 @@ SCENARIOS = (
         settings=with_settings(
             FACE_MAX_CALLS_PER_SECOND=OUTAGE_RATE, RETRY_MAX_DELAY_SECONDS=PLATFORM_WAIT
         ),
-        bars=reported_bar,
+        thresholds=reported_threshold,
     ),
 )

@@ -4,7 +4,7 @@ import json
 import random
 from dataclasses import replace
 
-from local.soak.invariants import Bar, Evidence, Published
+from local.soak.invariants import Evidence, Published, Threshold
 from local.soak.scenarios.scenario import Scenario
 from local.soak.stage import Stage
 
@@ -96,21 +96,21 @@ async def corrected_and_published_again(stage: Stage) -> None:
     await stage.publish(again, again=True)
 
 
-def corrected_bars(stage: Stage, evidence: Evidence) -> list[Bar]:
+def corrected_thresholds(stage: Stage, evidence: Evidence) -> list[Threshold]:
     """Require what the contract says: the same id is dropped, and a new one always arrives."""
     dropped = sum(event["event"] == "duplicate_dropped" for event in evidence.ledger)
     revoked = {each.session_id for each in stage.published if each.session_id}
     alive = revoked & evidence.sessions
     return [
-        Bar("messages under an old id that were not dropped", 60 - dropped, 0),
-        Bar("sessions that live on", len(alive), 0),
+        Threshold("messages under an old id that were not dropped", 60 - dropped, 0),
+        Threshold("sessions that live on", len(alive), 0),
     ]
 
 
-def duplicates_bar(_: Stage, evidence: Evidence) -> list[Bar]:
+def duplicates_threshold(_: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that every second message under the same id was dropped."""
     dropped = sum(event["event"] == "duplicate_dropped" for event in evidence.ledger)
-    return [Bar("duplicates not dropped", len(evidence.published) / 2 - dropped, 0)]
+    return [Threshold("duplicates not dropped", len(evidence.published) / 2 - dropped, 0)]
 
 
 SCENARIOS = (
@@ -118,13 +118,13 @@ SCENARIOS = (
         name="publisher_sends_everything_twice",
         play=publisher_sends_everything_twice,
         limit=60,
-        bars=duplicates_bar,
+        thresholds=duplicates_threshold,
     ),
     Scenario(
         name="corrected_and_published_again",
         play=corrected_and_published_again,
         limit=60,
-        bars=corrected_bars,
+        thresholds=corrected_thresholds,
     ),
     Scenario(name="malformed_500", play=malformed_500, limit=60),
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.cloud import Options
-from local.soak.invariants import Bar, Evidence, Published
+from local.soak.invariants import Evidence, Published, Threshold
 from local.soak.stage import Stage
 
 COOL_DOWN = 1.5
@@ -41,7 +41,7 @@ class Scenario:
     """Maximum seconds until the queue holds only dead letters."""
     settings: Mapping[str, str] = field(default_factory=lambda: SCALED)
     options: Mapping[str, Any] = field(default_factory=dict)
-    bars: Callable[[Stage, Evidence], list[Bar]] = lambda _stage, _evidence: []
+    thresholds: Callable[[Stage, Evidence], list[Threshold]] = lambda _stage, _evidence: []
     on_request: bool = False
     """Played only when it is named."""
     sends_receipts: bool = True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from local.soak.invariants import Bar, Evidence
+from local.soak.invariants import Evidence, Threshold
 from local.soak.live import bursts, poisson, steady
 from local.soak.scenarios.scenario import Scenario
 from local.soak.stage import Stage
@@ -56,7 +56,7 @@ async def _storm(stage: Stage, messages: int, gaps: Iterator[float]) -> None:
         stage.marks["seconds ÷ optimum"] = seconds * left_over / messages
 
 
-def storm_bars(seconds: float, live: float) -> Callable[[Stage, Evidence], list[Bar]]:
+def storm_thresholds(seconds: float, live: float) -> Callable[[Stage, Evidence], list[Threshold]]:
     """Return the thresholds of a storm.
 
     Args:
@@ -64,17 +64,17 @@ def storm_bars(seconds: float, live: float) -> Callable[[Stage, Evidence], list[
         live: share of the live calls that may be throttled.
     """
 
-    def bars(stage: Stage, evidence: Evidence) -> list[Bar]:
+    def thresholds(stage: Stage, evidence: Evidence) -> list[Threshold]:
         throttled = sum(call["status"] == 429 for call in evidence.calls)
         deleted = sum(call["status"] in (200, 204) for call in evidence.calls)
         never = float("inf")
         return [
-            Bar("seconds ÷ optimum", stage.marks.get("seconds ÷ optimum", never), seconds),
-            Bar("429 answers ÷ deletions", throttled / max(1, deleted), MAX_THROTTLED),
-            Bar("share of live calls with 429", stage.marks.get("live", never), live),
+            Threshold("seconds ÷ optimum", stage.marks.get("seconds ÷ optimum", never), seconds),
+            Threshold("429 answers ÷ deletions", throttled / max(1, deleted), MAX_THROTTLED),
+            Threshold("share of live calls with 429", stage.marks.get("live", never), live),
         ]
 
-    return bars
+    return thresholds
 
 
 async def four_fresh_hosts(stage: Stage) -> None:
@@ -84,18 +84,20 @@ async def four_fresh_hosts(stage: Stage) -> None:
     await asyncio.gather(*(stage.add_host() for _ in range(4)))
 
 
-def fresh_bars(_: Stage, evidence: Evidence) -> list[Bar]:
+def fresh_thresholds(_: Stage, evidence: Evidence) -> list[Threshold]:
     """Bound the 429s of hosts that start together: two seconds' worth of the quota."""
     start = evidence.calls[0]["time"] if evidence.calls else 0.0
     early = [call for call in evidence.calls if call["time"] < start + 10]
     throttled = sum(call["status"] == 429 for call in evidence.calls)
     seconds = (evidence.calls[-1]["time"] - start) if evidence.calls else float("inf")
     return [
-        Bar("429 answers in the first 10 s", sum(x["status"] == 429 for x in early), 2 * QUOTA),
+        Threshold(
+            "429 answers in the first 10 s", sum(x["status"] == 429 for x in early), 2 * QUOTA
+        ),
         # At most 0.08 in 100 simulated runs.
-        Bar("429 answers ÷ messages", throttled / len(evidence.published), 0.1),
+        Threshold("429 answers ÷ messages", throttled / len(evidence.published), 0.1),
         # The hosts' rates differ, and the slowest host keeps the 16 messages that it has received.
-        Bar("seconds ÷ optimum", seconds / (len(evidence.published) / QUOTA), 3),
+        Threshold("seconds ÷ optimum", seconds / (len(evidence.published) / QUOTA), 3),
     ]
 
 
@@ -154,7 +156,7 @@ def _short_storms() -> Iterator[Scenario]:
                 on_request=name not in PLAYED_ALWAYS,
             )
             if name in THRESHOLDS:
-                scenario = replace(scenario, bars=storm_bars(*THRESHOLDS[name]))
+                scenario = replace(scenario, thresholds=storm_thresholds(*THRESHOLDS[name]))
             yield scenario
 
 
@@ -165,7 +167,7 @@ SCENARIOS = (
         limit=400,
         settings=_DEFAULTS,
         options=_options("bucket"),
-        bars=storm_bars(*THRESHOLDS["storm_steady"]),
+        thresholds=storm_thresholds(*THRESHOLDS["storm_steady"]),
     ),
     Scenario(
         name="storm_poisson",
@@ -173,7 +175,7 @@ SCENARIOS = (
         limit=400,
         settings=_DEFAULTS,
         options=_options("bucket"),
-        bars=storm_bars(*THRESHOLDS["storm_poisson"]),
+        thresholds=storm_thresholds(*THRESHOLDS["storm_poisson"]),
     ),
     Scenario(
         name="four_fresh_hosts",
@@ -181,7 +183,7 @@ SCENARIOS = (
         limit=90,
         settings=_DEFAULTS,
         options=_options("bucket", hosts=0),
-        bars=fresh_bars,
+        thresholds=fresh_thresholds,
     ),
     *_short_storms(),
 )

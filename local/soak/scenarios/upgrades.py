@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from local.cloud import ServiceFailed
-from local.soak.invariants import Bar, Evidence
+from local.soak.invariants import Evidence, Threshold
 from local.soak.scenarios.scenario import Scenario, transient
 from local.soak.stage import Stage
 
@@ -25,19 +25,21 @@ FORMER_NAMES = {
     "FACE_MAX_CALLS_PER_SECOND": "100",
 }
 """Settings that both versions read; both schedule copies for nearly all retries."""
+_SECONDS = 2
+"""From one change of hosts to the next."""
 _DEPLOYED = ("function_app.py", "host.json", "delete_session")
 
 
 @asynccontextmanager
-async def _last_release(app: Path) -> AsyncIterator[Path]:
-    """Put the last release's app into a folder."""
+async def _last_release(app: Path, beneath: Path) -> AsyncIterator[Path]:
+    """Lay the last release's app into a folder."""
     command = ["git", "-C", str(app), "archive", LAST_RELEASE, *_DEPLOYED]
     archive = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     if archive.returncode:
         raise ServiceFailed(
             f"the last release, {LAST_RELEASE}, is not in this checkout's history (a shallow clone?)"
         )
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=beneath) as folder:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
             tar.extractall(folder, filter="data")
         yield Path(folder)
@@ -46,20 +48,21 @@ async def _last_release(app: Path) -> AsyncIterator[Path]:
 async def versions_mixed(stage: Stage) -> None:
     """The last release and this version share the queue under load, forwards and backwards."""
     await stage.break_face(transient(0.3))
-    async with _last_release(stage.cloud.options.app) as old_app:
+    async with _last_release(stage.cloud.options.app, stage.cloud.folder) as old_app:
         old = await stage.add_host(app=old_app)
-        await stage.publish(stage.plan(150), per_second=100)
+        publishing = asyncio.create_task(stage.publish(stage.plan(600), per_second=50))
         new = await stage.add_host()
-        await stage.publish(stage.plan(150), per_second=100)
+        await asyncio.sleep(_SECONDS)
         await old.stop()
-        await stage.publish(stage.plan(150), per_second=100)
+        await asyncio.sleep(_SECONDS)
         await stage.restart(old, kill=False)
+        await asyncio.sleep(_SECONDS)
         await new.stop()
-        await stage.publish(stage.plan(150), per_second=100)
+        await publishing
         await stage.drained()
 
 
-def both_bar(_: Stage, evidence: Evidence) -> list[Bar]:
+def both_threshold(_: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that each version read copies that the other one had scheduled."""
     wrote: dict[str, set[int]] = {}
     read: dict[str, set[int]] = {}
@@ -76,7 +79,7 @@ def both_bar(_: Stage, evidence: Evidence) -> list[Bar]:
         for reader in read.get(root, set())
         if writer != reader
     }
-    return [Bar("directions in which no copy crossed", 2 - len(crossed), 0)]
+    return [Threshold("directions in which no copy crossed", 2 - len(crossed), 0)]
 
 
 SCENARIOS = (
@@ -86,7 +89,7 @@ SCENARIOS = (
         limit=120,
         settings=FORMER_NAMES,
         options={"hosts": 0},
-        bars=both_bar,
+        thresholds=both_threshold,
         sends_receipts=False,  # the last release has none
     ),
 )
