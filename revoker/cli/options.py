@@ -7,7 +7,10 @@ import typer
 
 EPILOG = (
     "Exit codes: 0 all is well · 1 something is wrong, was found or is left to do · 2 the command "
-    "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · 130 interrupted."
+    "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · "
+    "130 interrupted.\n\n"
+    "Time limits: 30 s for each answer of Service Bus, 15 s for each of the Face API, 2 minutes for a "
+    "verb that only looks, 1 hour for one that changes something. The desk runs until Ctrl-C."
 )
 
 Namespace = Annotated[
@@ -17,7 +20,7 @@ Namespace = Annotated[
 Queue = Annotated[str | None, typer.Option(help="Default: SESSION_REVOKED_QUEUE.", metavar="NAME")]
 OutcomeQueue = Annotated[
     str | None,
-    typer.Option(help="Of the receipts, or a topic. Default: OUTCOME_QUEUE.", metavar="NAME"),
+    typer.Option(help="Queue or topic for receipts. Default: OUTCOME_QUEUE.", metavar="NAME"),
 ]
 FaceEndpoint = Annotated[
     str | None,
@@ -39,7 +42,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which a line is added for each message that is put back or thrown away. "
+        help="The file to which lines are added for each message that is resubmitted or discarded. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),
