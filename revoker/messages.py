@@ -124,7 +124,10 @@ async def peek(
 async def walk(
     address: QueueAddress, *, dead_letters: bool = True, start: int = 1, limit: int | None = None
 ) -> AsyncGenerator[ServiceBusReceivedMessage]:
-    """Open a receiver, and yield what `peek` finds. A caller that stops early closes it (`aclosing`)."""
+    """Open a receiver, and yield what `peek` finds.
+
+    A caller that stops early must close it (`aclosing`).
+    """
     async with address.receiver(dead_letters=dead_letters) as receiver:
         async for message in peek(receiver, start=start, limit=limit):
             yield message

@@ -1,23 +1,20 @@
 """The verbs for dead letters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from revoker import output
 from revoker.cli.options import EPILOG, AsJson, Namespace, OutcomeQueue, Queue, RecordFile
-from revoker.cli.running import WORK_SECONDS, counted, reporting, run
+from revoker.cli.running import WORK_SECONDS, reporting, run
+from revoker.cli.task import Task
 from revoker.failure import Exit, Failure
 
 if TYPE_CHECKING:
-    from revoker.connection import QueueAddress
     from revoker.dead_letters import Selection
     from revoker.messages import Seen
-    from revoker.settling import Outcome
 
 MALFORMED = "MalformedMessage"
 
@@ -151,7 +148,7 @@ def resubmit(
 
     with reporting(as_json):
         selection = read_selection(numbers, reason, session, since, everything)
-        task = _Task.read("resubmit", record, wait, namespace, queue, outcome_queue)
+        task = Task.read("resubmit", record, wait, namespace, queue, outcome_queue)
         found = run(select(task.address, selection))
         wanted = [seen for seen in found if not (everything and seen.reason == MALFORMED)]
         output.skipped(MALFORMED, len(found) - len(wanted))
@@ -203,7 +200,7 @@ def discard(
 
     with reporting(as_json):
         selection = read_selection(numbers, reason, session, since, everything)
-        task = _Task.read("discard", record, wait, namespace, queue, outcome_queue)
+        task = Task.read("discard", record, wait, namespace, queue, outcome_queue)
         wanted = run(select(task.address, selection))[:limit]
         if wanted:
             output.carried(wanted, run(others_of(task.address, wanted)))
@@ -212,83 +209,6 @@ def discard(
                 question = f"Discard these {len(wanted)} dead letters for good?"
                 typer.confirm(question, abort=True, err=True)
         task.finish(wanted, missing_of(selection, wanted), 0, as_json)
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What resubmit and discard share: where, how, and how it ends."""
-
-    action: Literal["resubmit", "discard"]
-    address: "QueueAddress"
-    outcomes: "QueueAddress | None"
-    record: Path
-    wait: float
-
-    @classmethod
-    def read(
-        cls,
-        action: Literal["resubmit", "discard"],
-        record: Path | None,
-        wait: float,
-        namespace: str | None,
-        queue: str | None,
-        outcome_queue: str | None,
-    ) -> "_Task":
-        """Read it from the options, and from the settings where they are silent."""
-        from revoker.connection import Options, QueueAddress
-        from revoker.record import DEFAULT
-
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
-        address = QueueAddress.read(settings)
-        return cls(action, address, address.outcomes(settings), record or DEFAULT, wait)
-
-    @property
-    def done(self) -> str:
-        """The participle of the action."""
-        return {"resubmit": "resubmitted", "discard": "discarded"}[self.action]
-
-    def carry_out(self, wanted: "Sequence[Seen]", as_json: bool) -> "Outcome":
-        """Settle these dead letters.
-
-        Raises:
-            Failure: it ended early; it says how many were done.
-        """
-        from revoker import settling
-        from revoker.record import Record
-
-        act = {"resubmit": settling.resubmit, "discard": settling.discard}[self.action]
-        so_far = 0
-
-        def count(done: int) -> None:
-            nonlocal so_far
-            so_far = done
-            bar(done)
-
-        what = {"resubmit": "resubmitting", "discard": "discarding"}[self.action]
-        with (
-            output.progress(what, len(wanted), shown=not as_json) as bar,
-            counted(self.done, lambda: so_far, len(wanted), "the same options"),
-            Record.open(self.record, "command") as file,
-        ):
-            outcome = run(
-                act(self.address, wanted, file, self.wait, count, self.outcomes), WORK_SECONDS
-            )
-            if outcome.failure is not None:
-                raise outcome.failure
-        return outcome
-
-    def finish(
-        self, wanted: "Sequence[Seen]", kept: dict[int, str], settled: int, as_json: bool
-    ) -> None:
-        """Settle these dead letters, and report them together with what was done or left before."""
-        if wanted:
-            outcome = self.carry_out(wanted, as_json)
-            settled += len(outcome.settled)
-            kept = kept | outcome.kept
-        path = str(self.record) if settled or wanted else None
-        output.settled(self.done, settled, kept, as_json, record=path)
-        if kept:
-            raise typer.Exit(Exit.WRONG)
 
 
 @dead_letters.command(epilog=EPILOG)
