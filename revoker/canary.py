@@ -8,8 +8,7 @@ from revoker.connection import QueueAddress
 from revoker.messages import Seen, look
 
 WAIT_SECONDS = 120.0
-"""How long a canary may take. A retry that comes later is as good as a failure: the others would meet
-the same."""
+"""How long a canary may take. If it still waits for a retry then, the others would wait, too."""
 
 _LIMIT = 10_000  # messages looked at in each of the two queues
 _EVERY_SECONDS = 1.0

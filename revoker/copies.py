@@ -57,7 +57,7 @@ def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMess
         content_type=seen.content_type,
         subject=text_of(message, "subject"),
         application_properties=properties,
-        # It has no time to live of its own, so that it lives as long as any new message of the queue.
+        # Without a time to live, it lives as long as any new message of the queue.
     )
     before, after = message.raw_amqp_message.properties, copy.raw_amqp_message.properties
     if before is not None and after is not None:

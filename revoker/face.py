@@ -130,7 +130,7 @@ class Face:
         url = collection_url(self._endpoint, api_version, session_type) + session_id
         before = time.time()
         try:
-            # The client's own timeout begins anew with each byte.
+            # The client's own timeout restarts with each byte.
             async with asyncio.timeout(CALL_SECONDS):
                 response = await self._client.request(method, url)
         except (httpx.HTTPError, TimeoutError) as error:

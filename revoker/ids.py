@@ -27,7 +27,7 @@ class Candidate:
 
     text: str
     line: int | None = None
-    """Of the file, from 1; None for an argument of the command line."""
+    """Line of the file, from 1; None for an argument of the command line."""
     session_type: SessionType | None = None
     """What the file says; None if it says nothing."""
 

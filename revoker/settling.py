@@ -3,8 +3,8 @@
 A message must be received to be taken out, and the broker alone decides the order. So the wanted ones
 are selected by peeking first, and the others that come along are given back at the end.
 
-Each message is a case of its own: one that cannot be settled is left with its reason, and the rest goes
-on. What would stop all of them, such as a lost connection, ends the run (`Outcome.failure`).
+Each message is settled separately: one that cannot be settled is left with its reason, and the rest
+goes on. What would stop all of them, such as a lost connection, ends the run (`Outcome.failure`).
 """
 
 import asyncio
@@ -130,7 +130,9 @@ async def _settle_all(
 ) -> Outcome:
     outcome = Outcome(len(wanted))
     deferred = {seen.sequence_number for seen in wanted if seen.state == "deferred"}
-    outcome.kept |= dict.fromkeys(deferred, "deferred: only who deferred it can receive it")
+    outcome.kept |= dict.fromkeys(
+        deferred, "deferred: only the client that deferred it can receive it"
+    )
     left = {seen.sequence_number for seen in wanted} - deferred
     try:
         async with AsyncExitStack() as stack:
@@ -169,7 +171,7 @@ class _Settler:
     address: QueueAddress
     receiver: ServiceBusReceiver
     sender: ServiceBusSender | None
-    """Of the copies; None to discard."""
+    """Sends the copies; None to discard."""
     tell: Tell
     record: Record
     outcome: Outcome

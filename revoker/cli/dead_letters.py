@@ -20,7 +20,7 @@ MALFORMED = "MalformedMessage"
 
 Numbers = Annotated[
     list[int] | None,
-    typer.Argument(metavar="[NUMBER]...", min=1, help="The numbers that 'list' shows."),
+    typer.Argument(metavar="NUMBER", min=1, help="The numbers that 'list' shows."),
 ]
 Reasons = Annotated[
     list[str] | None,

@@ -1,5 +1,6 @@
 """`revoker publish` and what every verb shares."""
 
+import asyncio
 import codecs
 import json
 import os
@@ -52,7 +53,7 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
 
 
 def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
-    """What is published again is not dropped, whatever became of the first message."""
+    """What is published again is not dropped, whatever the outcome of the first message."""
     for _ in range(2):
         assert queue.revoker("publish", "a", "b").code == 0
     assert queue.counts["active"] == 4
@@ -85,7 +86,7 @@ def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
 
 
 def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
-    """A publisher that may only send is told nothing of other messages, and publishes."""
+    """A publisher with the right to send alone can publish; other messages are not shown."""
     environment = queue.environment | {
         "ServiceBusConnection": queue.broker.with_key("sender", "c2Vj")
     }
@@ -238,7 +239,7 @@ def test_json_always_says_how_many_and_which_run(
     assert f"--resume {run}" in failed["remedy"]
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise asyncio.CancelledError  # as Ctrl-C does
 
     monkeypatch.setattr(publishing, "message", interrupt)
     ran = queue.revoker(*how)

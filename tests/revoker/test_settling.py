@@ -1,4 +1,4 @@
-"""`revoker dead-letters resubmit` and `discard`: each message a case of its own, and a true record."""
+"""`revoker dead-letters resubmit` and `discard`: each message separately, with a true record."""
 
 import asyncio
 import errno
@@ -118,7 +118,7 @@ def test_a_full_disk_is_reported_before_anything_is_done(
 
 
 def test_a_record_that_is_no_file_is_refused(seeded: OneQueue, tmp_path: Path) -> None:
-    """A device and a pipe keep nothing; a pipe that nobody reads does not hold the command."""
+    """A device and a pipe keep nothing; a pipe without a reader does not block the command."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for nowhere in ("/dev/full", "/dev/null", str(pipe)):
@@ -299,5 +299,5 @@ EMPTY: dict[str, Any] = dict.fromkeys(Seen.__dataclass_fields__)
 
 
 async def run_in_thread(queue: OneQueue, *arguments: str) -> int:
-    """Run the command, which has an event loop of its own."""
+    """Run the command in a thread, because it starts an event loop."""
     return (await asyncio.to_thread(queue.revoker, *arguments)).code

@@ -76,7 +76,7 @@ def test_a_broker_that_is_silent_ends_a_verb(
 
 
 async def test_a_face_api_that_drips_ends_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each byte begins the client's own timeout anew, but not the call's."""
+    """Each byte restarts the client's timeout, but not that of the call."""
     monkeypatch.setattr(face, "CALL_SECONDS", 0.5)
     with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n") as port:
         async with face.Face.open(f"http://127.0.0.1:{port}", None) as api:
