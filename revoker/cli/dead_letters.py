@@ -149,7 +149,7 @@ def resubmit(
     with reporting(as_json):
         selection = read_selection(numbers, reason, session, since, everything)
         task = Task.read("resubmit", record, wait, namespace, queue, outcome_queue)
-        found = run(select(task.address, selection))
+        found = run(select(task.address, selection), WORK_SECONDS)
         wanted = [seen for seen in found if not (everything and seen.reason == MALFORMED)]
         output.skipped(MALFORMED, len(found) - len(wanted))
         wanted = wanted[:limit]
@@ -201,9 +201,9 @@ def discard(
     with reporting(as_json):
         selection = read_selection(numbers, reason, session, since, everything)
         task = Task.read("discard", record, wait, namespace, queue, outcome_queue)
-        wanted = run(select(task.address, selection))[:limit]
+        wanted = run(select(task.address, selection), WORK_SECONDS)[:limit]
         if wanted:
-            output.carried(wanted, run(others_of(task.address, wanted)))
+            output.carried(wanted, run(others_of(task.address, wanted), WORK_SECONDS))
             if not yes:
                 output.summary(wanted, err=True)
                 question = f"Discard these {len(wanted)} dead letters for good?"
@@ -246,7 +246,9 @@ def receipts(
             raise Failure(
                 "OUTCOME_QUEUE is not set.", "Set it, or use --outcome-queue.", Exit.USAGE
             )
-        found = run(missing(address, selection.takes, of_any_reason=reason is not None))
+        found = run(
+            missing(address, selection.takes, of_any_reason=reason is not None), WORK_SECONDS
+        )
         if dry_run or not found:
             output.would_be("sent", [seen for seen, _ in found], as_json)
             return

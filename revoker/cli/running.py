@@ -1,8 +1,10 @@
 """How a verb runs, and how it ends when it fails."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import typer
@@ -14,16 +16,23 @@ LOOK_SECONDS = 120.0
 WORK_SECONDS = 3600.0
 """When a verb ends at the latest: one that only looks, and one that changes something."""
 
+_began = ContextVar[float]("began")
+
 
 def run[T](work: Coroutine[Any, Any, T], seconds: float = LOOK_SECONDS) -> T:
     """Run a coroutine to its end.
 
+    Args:
+        work: the coroutine.
+        seconds: when the verb ends at the latest, from its beginning.
+
     Raises:
-        Failure: it took longer than this many seconds.
+        Failure: it took longer.
     """
+    left = seconds - (time.monotonic() - _began.get(time.monotonic()))
 
     async def in_time() -> T:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(left):
             return await work
 
     try:
@@ -39,6 +48,7 @@ def run[T](work: Coroutine[Any, Any, T], seconds: float = LOOK_SECONDS) -> T:
 @contextmanager
 def reporting(as_json: bool) -> Iterator[None]:
     """Print a Failure, and end with its exit code."""
+    began = _began.set(time.monotonic())
     try:
         yield
     except Failure as failure:
@@ -47,6 +57,8 @@ def reporting(as_json: bool) -> Iterator[None]:
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.interrupted(as_json)
         raise typer.Exit(Exit.INTERRUPTED) from None
+    finally:
+        _began.reset(began)
 
 
 @contextmanager

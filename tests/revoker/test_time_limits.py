@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import typer
 from azure.servicebus.exceptions import OperationTimeoutError
 
 from revoker import connection, face
@@ -89,6 +90,18 @@ def test_a_verb_has_a_total_limit() -> None:
     with pytest.raises(Failure, match="not done within") as failed:
         running.run(asyncio.sleep(60), seconds=0.01)
     assert failed.value.code is Exit.UNREACHABLE
+
+
+def test_the_total_limit_counts_from_the_beginning_of_the_verb() -> None:
+    """A verb that does several things has one limit for all of them."""
+
+    def verb() -> None:
+        with running.reporting(as_json=False):
+            running.run(asyncio.sleep(0.2), seconds=0.3)
+            running.run(asyncio.sleep(0.2), seconds=0.3)
+
+    with pytest.raises(typer.Exit):
+        verb()
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), OperationTimeoutError()])
