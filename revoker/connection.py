@@ -1,8 +1,9 @@
 """Where the commands connect to: their options, then the function's own environment variables."""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -19,8 +20,23 @@ from revoker.service_bus_errors import QUEUE_NAMED_BY, explain
 
 RETRIES = 1
 CLOSE_SECONDS = 0.02
+ANSWER_SECONDS = 30.0
+"""How long the broker may take to answer; it is waited for no longer."""
 
 type Right = Literal["Send", "Listen"]
+
+# Failures say what went wrong: without a handler, the SDK's tracebacks would be on standard error, too.
+logging.getLogger("azure").addHandler(logging.NullHandler())
+
+
+async def answered[T](operation: Awaitable[T]) -> T:
+    """Return what an operation of the broker returns.
+
+    Raises:
+        TimeoutError: there was no answer in time.
+    """
+    async with asyncio.timeout(ANSWER_SECONDS):
+        return await operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +169,8 @@ class QueueAddress:
                 ) from None
             if login is not None:
                 stack.push_async_callback(login.close)
-            yield await stack.enter_async_context(client)
+            stack.push_async_callback(_close, client)
+            yield client
 
     @asynccontextmanager
     async def explained(self, right: Right) -> AsyncIterator[None]:
@@ -167,12 +184,12 @@ class QueueAddress:
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:
-        """Open a receiver. It receives no message until asked, and needs the right Listen."""
+        """Open a receiver. It receives nothing until it is asked, and needs the right Listen."""
         sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
         async with self.explained("Listen"), self.client() as client:
             receiver = client.get_queue_receiver(self.queue, sub_queue=sub_queue)
             try:
-                yield await receiver.__aenter__()
+                yield await answered(receiver.__aenter__())
             finally:
                 await _close(receiver)
 
@@ -182,12 +199,12 @@ class QueueAddress:
         async with self.explained("Send"), self.client() as client:
             sender = client.get_queue_sender(self.queue)
             try:
-                yield await sender.__aenter__()
+                yield await answered(sender.__aenter__())
             finally:
                 await _close(sender)
 
 
-async def _close(link: ServiceBusReceiver | ServiceBusSender) -> None:
+async def _close(link: ServiceBusClient | ServiceBusReceiver | ServiceBusSender) -> None:
     # Everything is confirmed by now. The SDK writes its last frames within a millisecond, and then
     # waits for its keep-alive task to wake up, which takes up to a second and is of no use here.
     with suppress(TimeoutError):

@@ -130,10 +130,17 @@ class Face:
         url = collection_url(self._endpoint, api_version, session_type) + session_id
         before = time.time()
         try:
-            response = await self._client.request(method, url)
-        except httpx.HTTPError as error:
+            # The client's own timeout restarts with each byte.
+            async with asyncio.timeout(CALL_SECONDS):
+                response = await self._client.request(method, url)
+        except (httpx.HTTPError, TimeoutError) as error:
+            why = (
+                f"no whole answer within {CALL_SECONDS:g} s"
+                if isinstance(error, TimeoutError)
+                else f"{type(error).__name__}: {first_line(error)}"
+            )
             raise Failure(
-                f"{self._endpoint} does not answer: {type(error).__name__}: {first_line(error)}.",
+                f"{self._endpoint} does not answer: {why}.",
                 "Check FACE_ENDPOINT, and that your network lets you reach it; 'revoker doctor' tells "
                 "you more.",
             ) from error

@@ -20,13 +20,17 @@ class Failure(Exception):
         cause: what is wrong, in one sentence.
         remedy: what to do about it, in one sentence.
         code: the exit code.
+        facts: what a program wants to know beside them, for `--json`.
     """
 
-    def __init__(self, cause: str, remedy: str, code: Exit = Exit.UNREACHABLE) -> None:
+    def __init__(
+        self, cause: str, remedy: str, code: Exit = Exit.UNREACHABLE, **facts: object
+    ) -> None:
         super().__init__(f"{cause} {remedy}")
         self.cause = cause
         self.remedy = remedy
         self.code = code
+        self.facts = facts
 
 
 def first_line(error: BaseException) -> str:

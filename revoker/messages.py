@@ -1,6 +1,8 @@
 """Messages as peeking shows them: nothing is locked, moved or changed."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -10,14 +12,22 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.amqp import AmqpMessageBodyType
 
 from delete_session.contract import SessionRevoked, SessionType, parse
-from delete_session.message import ATTEMPT, FIRST_ENQUEUED, LAST_ERROR, ROOT_ID
-from revoker.connection import QueueAddress
+from delete_session.message import History
+from revoker.amqp import readable, remember_types
+from revoker.connection import QueueAddress, answered
+
+remember_types()
 
 # What the SDK adds to the application properties of a dead letter.
-DEAD_LETTER_PROPERTIES = ("DeadLetterReason", "DeadLetterErrorDescription")
+REASON = "DeadLetterReason"
+DESCRIPTION = "DeadLetterErrorDescription"
 NO_REASON = "(none)"
 
+RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
+"""What `resubmit` adds to a message id."""
+
 _PEEK = 250  # messages per request; Service Bus returns no more
+_EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # no message is older than Service Bus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,7 @@ class Seen:
     sequence_number: int
     message_id: str
     root_id: str
+    """Message id under which it was published, as far as that can be known."""
     state: str
     """`active`, `deferred` or `scheduled`; a locked message counts as active."""
     session_id: str | None
@@ -47,37 +58,36 @@ class Seen:
     @classmethod
     def read(cls, message: ServiceBusReceivedMessage) -> Self:
         """Read a message that a receiver peeked or received."""
-        properties = text_keys(message.application_properties)
-        enqueued_at = _utc(message.enqueued_time_utc) or datetime.now(UTC)
+        properties = properties_of(message)
+        enqueued_at = _time(lambda: message.enqueued_time_utc) or datetime.now(UTC)
+        content_type = text_of(message, "content_type")
         body = body_of(message)
-        revoked = parse(body, message.content_type) if body is not None else None
+        revoked = parse(body, content_type) if body is not None else None
         known = revoked if isinstance(revoked, SessionRevoked) else None
-        # AMQP allows a number, a UUID or bytes as an id, too.
-        message_id = str(_decoded(message.message_id or ""))
-        root = properties.get(ROOT_ID)
-        attempts = properties.get(ATTEMPT)
+        message_id = id_of(message)
+        history = History.read(properties, message_id)
         return cls(
             sequence_number=message.sequence_number or 0,
-            message_id=message_id or f"sequence-{message.sequence_number}",
-            root_id=root if isinstance(root, str) and root else message_id,
+            message_id=message_id,
+            root_id=RESUBMITTED.sub("", history.root_id if history else message_id),
             state=_STATES.get(message.state, "active"),
             session_id=revoked.session_id if revoked else None,
             session_type=known.session_type if known else None,
             enqueued_at=enqueued_at,
-            first_enqueued_at=_first(properties.get(FIRST_ENQUEUED), enqueued_at),
-            expires_at=_utc(message.expires_at_utc),
-            scheduled_for=_utc(message.scheduled_enqueue_time_utc),
+            first_enqueued_at=_first(history, enqueued_at),
+            expires_at=_time(lambda: message.expires_at_utc),
+            scheduled_for=_time(lambda: message.scheduled_enqueue_time_utc),
             delivery_count=message.delivery_count or 0,
-            attempts=attempts if isinstance(attempts, int) else 0,
-            last_error=_text(properties.get(LAST_ERROR)),
-            reason=message.dead_letter_reason or NO_REASON,
-            description=message.dead_letter_error_description or "",
-            content_type=message.content_type,
+            attempts=history.attempts if history else 0,
+            last_error=(history.last_error if history else "") or None,
+            reason=str(properties.get(REASON) or NO_REASON),
+            description=str(properties.get(DESCRIPTION) or ""),
+            content_type=content_type,
             size=len(body or b""),
             properties={
-                name: value if isinstance(value, str | int | float | bool) else str(value)
+                name: value
                 for name, value in properties.items()
-                if name not in DEAD_LETTER_PROPERTIES
+                if name not in (REASON, DESCRIPTION)
             },
         )
 
@@ -91,18 +101,18 @@ _STATES = {
 
 async def peek(
     receiver: ServiceBusReceiver, *, start: int = 1, limit: int | None = None
-) -> AsyncIterator[ServiceBusReceivedMessage]:
+) -> AsyncGenerator[ServiceBusReceivedMessage]:
     """Yield every message in any state, in the order of sequence numbers, from `start` on.
 
     Args:
         receiver: a receiver of the queue or of its dead letters.
         start: the first sequence number.
-        limit: the most messages to yield; None for all.
+        limit: the maximum number of messages; None for all.
     """
     found = 0
     while limit is None or found < limit:
         wanted = _PEEK if limit is None else min(_PEEK, limit - found)
-        messages = await receiver.peek_messages(wanted, sequence_number=start)
+        messages = await answered(receiver.peek_messages(wanted, sequence_number=start))
         if not messages:
             return
         for message in messages:
@@ -111,10 +121,22 @@ async def peek(
         start = (messages[-1].sequence_number or start) + 1
 
 
+async def walk(
+    address: QueueAddress, *, dead_letters: bool = True, start: int = 1, limit: int | None = None
+) -> AsyncGenerator[ServiceBusReceivedMessage]:
+    """Open a receiver, and yield what `peek` finds.
+
+    A caller that stops early must close it (`aclosing`).
+    """
+    async with address.receiver(dead_letters=dead_letters) as receiver:
+        async for message in peek(receiver, start=start, limit=limit):
+            yield message
+
+
 async def look(address: QueueAddress, limit: int, *, dead_letters: bool) -> list[Seen]:
     """Return the messages of a queue or of its dead letters, at most `limit` of them."""
-    async with address.receiver(dead_letters=dead_letters) as receiver:
-        return [Seen.read(message) async for message in peek(receiver, limit=limit)]
+    async with aclosing(walk(address, dead_letters=dead_letters, limit=limit)) as messages:
+        return [Seen.read(message) async for message in messages]
 
 
 def body_of(message: ServiceBusReceivedMessage) -> bytes | None:
@@ -127,31 +149,37 @@ def body_of(message: ServiceBusReceivedMessage) -> bytes | None:
         case AmqpMessageBodyType.DATA, parts:
             return b"".join(parts)
         case AmqpMessageBodyType.VALUE, bytes(text):
-            return text
+            return bytes(text)
         case _:
             return None
 
 
-def text_keys(properties: Any) -> dict[str, Any]:
-    """Return application properties with keys and texts as str; the SDK leaves them as bytes."""
-    return {_decoded(name): _decoded(value) for name, value in (properties or {}).items()}
+def properties_of(message: ServiceBusReceivedMessage) -> dict[str, Any]:
+    """Return the application properties as text, numbers and truth values."""
+    properties: Mapping[Any, Any] = message.application_properties or {}
+    return {str(readable(name)): readable(value) for name, value in properties.items()}
 
 
-def _decoded(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def text_of(message: ServiceBusReceivedMessage, name: str) -> str | None:
+    """Return a property of the AMQP message, such as `subject`, as text; None where it is empty."""
+    value = readable(getattr(message.raw_amqp_message.properties, name, None))
+    return None if value is None or value == "" else str(value)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def id_of(message: ServiceBusReceivedMessage) -> str:
+    """Return the message id as text: AMQP allows a number, a UUID or bytes, too."""
+    return text_of(message, "message_id") or f"sequence-{message.sequence_number}"
 
 
-def _utc(time: datetime | None) -> datetime | None:
-    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _first(value: object, enqueued_at: datetime) -> datetime:
+def _time(read: Callable[[], datetime | None]) -> datetime | None:
     try:
-        first = _utc(datetime.fromisoformat(value)) if isinstance(value, str) else None
-    except ValueError:
-        first = None
-    return min(first or enqueued_at, enqueued_at)
+        time = read()
+        return time and (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):  # a time before or after all that Python knows
+        return None
+
+
+def _first(history: History | None, enqueued_at: datetime) -> datetime:
+    if history is not None and _EARLIEST < history.first_enqueued_at < enqueued_at:
+        return history.first_enqueued_at.astimezone(UTC)
+    return enqueued_at

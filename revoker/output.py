@@ -4,48 +4,52 @@ The tables and bars come from rich, which is imported only where one is drawn, b
 a good part of the time for publishing one message.
 """
 
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from revoker.failure import Failure
+from revoker.text import as_json as as_json_text
+from revoker.text import visible
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from revoker.carriers import Carrier
     from revoker.connection import QueueAddress
-    from revoker.dead_letters import Outcome
     from revoker.doctor.runner import Result
     from revoker.face import Finding
+    from revoker.ids import Candidate
     from revoker.messages import Seen
-    from revoker.publish import Candidate
     from revoker.status import Status
 
 KEPT_SHOWN = 10
 SESSIONS_SHOWN = 3
 CARRIED_SHOWN = 20
+SESSION_LIFE = timedelta(hours=48)
+"""The Face API deletes a session this long after its creation."""
 
 
 def failure(failed: Failure, as_json: bool) -> None:
     """Print the cause and the remedy to standard error."""
     if as_json:
-        _json({"error": failed.cause, "remedy": failed.remedy})
-    typer.echo(_styled(failed.cause, fg="red"), err=True)
-    typer.echo(failed.remedy, err=True)
+        _json({"error": failed.cause, "remedy": failed.remedy, **failed.facts})
+    _line(failed.cause, err=True, fg="red")
+    _line(failed.remedy, err=True)
 
 
-def interrupted() -> None:
+def interrupted(as_json: bool) -> None:
     """Print that the person at the terminal interrupted the command."""
-    typer.echo("Interrupted. It is safe to run this again.", err=True)
+    if as_json:
+        _json({"error": "Interrupted.", "remedy": "It is safe to run this again."})
+    _line("Interrupted. It is safe to run this again.", err=True)
 
 
 @contextmanager
@@ -80,6 +84,7 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
 
 def published(
     count: int,
+    run: "UUID",
     address: "QueueAddress",
     others: "Mapping[str, Sequence[Carrier]] | None",
     skipped: "Sequence[Candidate]",
@@ -89,6 +94,7 @@ def published(
 
     Args:
         count: how many.
+        run: the id of the run.
         address: of the queue.
         others: the other messages of the sessions; None where they are not known.
         skipped: invalid session ids.
@@ -98,20 +104,21 @@ def published(
         carried = None
         if others is not None:
             carried = {session: [each.what for each in some] for session, some in others.items()}
-        facts = {"published": count, "queue": address.queue, "also_carried_by": carried}
+        facts = {"published": count, "of": count, "run": str(run), "queue": address.queue}
+        facts |= {"also_carried_by": carried}
         _json(facts | {"skipped": [{"line": each.line, "text": each.text} for each in skipped]})
         return
     for each in skipped:
-        typer.echo(f"Skipped: not a valid session id: {each.what}", err=True)
+        _line(f"Skipped: not valid as a session id: {each.what}", err=True)
     messages = "1 message was" if count == 1 else f"{count} messages were"
-    typer.echo(f"{messages} published to {address.queue} in {address.where}.")
+    _line(f"{messages} published to {address.queue} in {address.where}.")
     if not others:
         return
     for session, some in list(others.items())[:CARRIED_SHOWN]:
-        typer.echo(f"  {session} is also named by {'; '.join(each.what for each in some)}.")
+        _line(f"  {session} is also named by {'; '.join(each.what for each in some)}.")
     if len(others) > CARRIED_SHOWN:
-        typer.echo(f"  and {len(others) - CARRIED_SHOWN} more")
-    typer.echo(
+        _line(f"  and {len(others) - CARRIED_SHOWN} more")
+    _line(
         "That changes nothing for this publication: whichever message comes first deletes the "
         "session, and the others find it gone. Dead letters stay until you resubmit or discard them."
     )
@@ -119,15 +126,7 @@ def published(
 
 def run_to_resume(run: "UUID") -> None:
     """Print how to go on if this run is interrupted."""
-    typer.echo(f"If this is interrupted, run it again with --resume {run}", err=True)
-
-
-def published_in_part(count: int, total: int, run: "UUID") -> None:
-    """Print how many messages were published before it failed, and how to go on."""
-    typer.echo(
-        f"{count} of {total} messages confirmed. For the rest, run this again with --resume {run}",
-        err=True,
-    )
+    _line(f"If this is interrupted, run it again with --resume {run}", err=True)
 
 
 def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) -> None:
@@ -140,7 +139,7 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
 
     from revoker.remedies import for_error, for_reason, plain
 
-    table = Table(title=f"{address.queue} in {address.where}", title_justify="left")
+    table = Table(title=visible(f"{address.queue} in {address.where}"), title_justify="left")
     table.add_column("messages")
     table.add_column("count", justify="right")
     table.add_column("oldest", justify="right")
@@ -153,11 +152,11 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     _counts("Dead-letter reasons", found.dead_letter_reasons)
     for error in found.waiting_because:
         if remedy := for_error(error):
-            typer.echo(f"{error}: {remedy}")
+            _line(f"{error}: {remedy}")
     for reason in found.dead_letter_reasons:
-        typer.echo(f"{reason}: {plain(for_reason(reason).remedy)}.")
+        _line(f"{reason}: {plain(for_reason(reason).remedy)}.")
     if not found.complete:
-        typer.echo(f"Only the first {limit} messages were examined (--limit).")
+        _line(f"Only the first {limit} messages were examined (--limit).")
 
 
 def session(session_id: str, finding: "Finding", as_json: bool) -> None:
@@ -172,9 +171,9 @@ def session(session_id: str, finding: "Finding", as_json: bool) -> None:
             }
         )
     elif finding.session_type:
-        typer.echo(f"{session_id} exists ({finding.session_type}).")
+        _line(f"{session_id} exists ({finding.session_type}).")
     else:
-        typer.echo(f"{session_id} is gone: it was deleted, has expired or never existed.")
+        _line(f"{session_id} is gone: it was deleted, has expired or never existed.")
 
 
 def diagnosis(results: Sequence["Result"], as_json: bool) -> None:
@@ -185,11 +184,10 @@ def diagnosis(results: Sequence["Result"], as_json: bool) -> None:
         return
     colours = {"ok": "green", "failed": "red", "skipped": "bright_black"}
     for each in results:
-        state = _styled(f"{each.state.value:>7}", fg=colours[each.state.value])
-        typer.echo(f"{state}  {each.name}: {each.detail}")
+        _line(f"{each.state.value:>7}  {each.name}: {each.detail}", fg=colours[each.state.value])
         if each.remedy:
-            typer.echo(f"         → {each.remedy}")
-    typer.echo(conclusion(count))
+            _line(f"         → {each.remedy}")
+    _line(conclusion(count))
 
 
 def conclusion(count: "Mapping[str, int]") -> str:
@@ -216,28 +214,28 @@ def desk(address: str, as_json: bool) -> None:
     if as_json:
         _json({"address": address})
     else:
-        typer.echo(f"The desk: {address}")
-        typer.echo("The address opens it once, in one browser. Ctrl-C stops it.", err=True)
-    sys.stdout.flush()  # a process that started the desk waits for the address
+        _line(f"The desk: {address}")
+        _line("The address opens it once, in one browser. Ctrl-C stops it.", err=True)
+    sys.stdout.flush()  # a program that started the desk waits for the address
 
 
 # ---- dead letters ----
 
 
-def dead_letters(found: Sequence["Seen"], limit: int, as_json: bool) -> None:
-    """Print a list of dead letters."""
+def dead_letters(found: Sequence["Seen"], complete: bool, as_json: bool) -> None:
+    """Print a list of dead letters; `complete` is False if there are more."""
     if as_json:
-        _json({"dead_letters": [asdict(seen) for seen in found]})
+        _json({"dead_letters": [asdict(seen) for seen in found], "complete": complete})
         return
     for seen in found:
         published_at = f"{seen.first_enqueued_at:%Y-%m-%d %H:%M:%S}Z"
         session_id = seen.session_id or "(unreadable)"
-        typer.echo(f"{seen.sequence_number:>8}  {session_id}  {published_at}  {seen.reason}")
-        typer.echo(f"          {seen.description}")
+        _line(f"{seen.sequence_number:>8}  {session_id}  {published_at}  {seen.reason}")
+        _line(f"          {seen.description}")
     if not found:
-        typer.echo("There are no such dead letters.")
-    if len(found) == limit:
-        typer.echo(f"There may be more than these {limit} (--limit).")
+        _line("There are no such dead letters.")
+    if not complete:
+        _line(f"There are more than these {len(found)}; --limit shows them.", err=True)
 
 
 def dead_letter(seen: "Seen", as_json: bool) -> None:
@@ -247,9 +245,9 @@ def dead_letter(seen: "Seen", as_json: bool) -> None:
         return
     for name, value in asdict(seen).items():
         if name != "properties":
-            typer.echo(f"{name:>18}  {'' if value is None else value}")
+            _line(f"{name:>18}  {'' if value is None else value}")
     for name, value in seen.properties.items():
-        typer.echo(f"{'property':>18}  {name} = {value}")
+        _line(f"{'property':>18}  {name} = {value}")
 
 
 def dead_letter_with_body(seen: "Seen", body: bytes | None, as_json: bool) -> None:
@@ -259,7 +257,8 @@ def dead_letter_with_body(seen: "Seen", body: bytes | None, as_json: bool) -> No
         _json(asdict(seen) | {"body": text})
         return
     dead_letter(seen, as_json)
-    typer.echo(f"{'body':>18}  {'(neither bytes nor text)' if text is None else text}")
+    for line in ("(neither bytes nor text)" if text is None else text).split("\n"):
+        _line(f"{'body':>18}  {line}")
 
 
 def would_be(done: str, wanted: Sequence["Seen"], as_json: bool) -> None:
@@ -269,7 +268,7 @@ def would_be(done: str, wanted: Sequence["Seen"], as_json: bool) -> None:
         _json({f"would_be_{done}": len(wanted), "sessions": sessions})
         return
     summary(wanted)
-    typer.echo(f"{len(wanted)} would be {done}." if wanted else "There are no such dead letters.")
+    _line(f"{len(wanted)} would be {done}." if wanted else "There are no such dead letters.")
 
 
 def summary(wanted: Sequence["Seen"], *, err: bool = False) -> None:
@@ -278,74 +277,109 @@ def summary(wanted: Sequence["Seen"], *, err: bool = False) -> None:
         of_reason = [seen for seen in wanted if seen.reason == reason]
         some = [each.session_id or f"number {each.sequence_number}" for each in of_reason]
         more = " …" if count > SESSIONS_SHOWN else ""
-        typer.echo(f"  {count:>7}  {reason}: {', '.join(some[:SESSIONS_SHOWN])}{more}", err=err)
+        _line(f"  {count:>7}  {reason}: {', '.join(some[:SESSIONS_SHOWN])}{more}", err=err)
 
 
-def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]") -> None:
-    """Print for each dead letter what else carries its session; to standard error."""
-    for seen in wanted[:CARRIED_SHOWN]:
-        number = f"  number {seen.sequence_number}"
-        if seen.session_id is None:
-            typer.echo(f"{number}: its session cannot be read", err=True)
-        elif some := others.get(seen.session_id):
-            names = "; ".join(each.what for each in some)
-            typer.echo(f"{number}: {seen.session_id} is also named by {names}", err=True)
-        else:
-            typer.echo(f"{number}: nothing else names {seen.session_id}", err=True)
-    if len(wanted) > CARRIED_SHOWN:
-        typer.echo(f"  and {len(wanted) - CARRIED_SHOWN} more", err=True)
-    alone = sum(seen.session_id not in others for seen in wanted)
-    if alone:
-        typer.echo(
-            _styled(
-                f"Warning: no other known message carries the session of {alone} of "
-                f"the {len(wanted)} dead letters. If it exists, it stays alive until it expires.",
-                fg="yellow",
-            ),
+def skipped(reason: str, count: int) -> None:
+    """Print that --all leaves the dead letters of one reason out; to standard error."""
+    if count:
+        _line(
+            f"{count} with the reason {reason} left out: --reason {reason} resubmits them.",
             err=True,
         )
 
 
-def settled(done: str, outcome: "Outcome", as_json: bool, **more: str) -> None:
-    """Print the outcome of the selected dead letters.
+def canaries(firsts: Sequence["Seen"], failed: Mapping[str, str]) -> None:
+    """Print the outcome of one resubmitted dead letter of each reason; to standard error."""
+    for seen in firsts:
+        outcome = failed.get(seen.reason, "its copy was processed")
+        _line(f"  {seen.reason}: number {seen.sequence_number}: {outcome}", err=True)
+
+
+def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]") -> None:
+    """Print for each dead letter what else carries its session; to standard error.
+
+    Those whose sessions may be alive come first: nothing else carries them, and they are young.
+    """
+    expired = datetime.now(UTC) - SESSION_LIFE
+
+    def order(seen: "Seen") -> int:
+        if seen.session_id in others:
+            return 2
+        return 0 if seen.first_enqueued_at > expired else 1
+
+    for seen in sorted(wanted, key=order)[:CARRIED_SHOWN]:
+        number = f"  number {seen.sequence_number}"
+        if seen.session_id is None:
+            _line(f"{number}: its session cannot be read", err=True)
+        elif some := others.get(seen.session_id):
+            names = "; ".join(each.what for each in some)
+            _line(f"{number}: {seen.session_id} is also named by {names}", err=True)
+        else:
+            state = ("may be alive", "has expired")[order(seen)]
+            _line(f"{number}: nothing else names {seen.session_id}, which {state}", err=True)
+    if len(wanted) > CARRIED_SHOWN:
+        _line(f"  and {len(wanted) - CARRIED_SHOWN} more", err=True)
+    orders = Counter(map(order, wanted))
+    if alone := orders[0] + orders[1]:
+        _line(
+            f"Warning: no other known message carries the session of {alone} of "
+            f"the {len(wanted)} dead letters. {orders[0]} of these may be alive, until 48 hours after "
+            "the session was created.",
+            fg="yellow",
+            err=True,
+        )
+
+
+def settled(
+    done: str, count: int, kept: Mapping[int, str], as_json: bool, *, record: str | None
+) -> None:
+    """Print how many of the dead letters that were wanted are settled, and why others are not.
 
     Args:
-        done: the action, such as `resubmitted`.
-        outcome: the settled and the kept ones.
+        done: what was done to them, such as `resubmitted`.
+        count: how many.
+        kept: why others were left, by their numbers.
         as_json: print JSON.
-        more: further names and values to print.
+        record: the file with the record; None if nothing was written.
     """
+    total = count + len(kept)
     if as_json:
-        kept = {str(number): why for number, why in outcome.kept.items()}
-        _json({done: len(outcome.settled), "selected": outcome.selected, "kept": kept, **more})
+        facts = {done: count, "selected": total, "kept": kept}
+        _json(facts | ({"record": record} if record else {}))
         return
-    typer.echo(f"{len(outcome.settled)} of {outcome.selected} {done}.")
-    for name, value in more.items():
-        typer.echo(f"{name}: {value}")
-    for number, why in list(outcome.kept.items())[:KEPT_SHOWN]:
-        typer.echo(f"  number {number} was left: {why}")
-    if len(outcome.kept) > KEPT_SHOWN:
-        typer.echo(f"  and {len(outcome.kept) - KEPT_SHOWN} more")
+    _line(f"{count} of {total} {done}." if total else "There are no such dead letters.")
+    if record:
+        _line(f"record: {record}")
+    for number, why in list(kept.items())[:KEPT_SHOWN]:
+        _line(f"  number {number} was left: {why}")
+    if len(kept) > KEPT_SHOWN:
+        _line(f"  and {len(kept) - KEPT_SHOWN} more; --json shows all")
 
 
-def sent(count: int, as_json: bool) -> None:
-    """Print how many receipts the broker has confirmed."""
+def sent(count: int, refused: Sequence[str], as_json: bool) -> None:
+    """Print how many receipts the broker has confirmed, and which it will never accept."""
     if as_json:
-        _json({"sent": count})
-    else:
-        typer.echo(f"{count} {'receipt was' if count == 1 else 'receipts were'} sent.")
+        _json({"sent": count, "refused": refused})
+        return
+    _line(f"{count} {'receipt was' if count == 1 else 'receipts were'} sent.")
+    for each in refused:
+        _line(f"  cannot be sent: {each}")
 
 
 # ---- beneath all of them ----
 
 
+def _line(text: str, *, err: bool = False, fg: str | None = None, bold: bool | None = None) -> None:
+    """Print one line. Nothing else prints for people, so that no foreign text goes out as it is."""
+    shown = visible(text)
+    if not os.environ.get("NO_COLOR"):  # typer strips colour where the output is no terminal
+        shown = typer.style(shown, fg=fg, bold=bold)
+    typer.echo(shown, err=err)
+
+
 def _json(value: Mapping[str, Any]) -> None:
-    json.dump(value, sys.stdout, default=_readable)
-    sys.stdout.write("\n")
-
-
-def _readable(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    sys.stdout.write(as_json_text(value) + "\n")
 
 
 def _age(seconds: float | None) -> str:
@@ -354,11 +388,6 @@ def _age(seconds: float | None) -> str:
 
 def _counts(title: str, counts: Mapping[str, int]) -> None:
     if counts:
-        typer.echo(_styled(title, bold=True))
+        _line(title, bold=True)
         for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-            typer.echo(f"  {count:>7}  {name}")
-
-
-def _styled(text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
-    """Add colour, which typer strips where the output is not a terminal."""
-    return text if os.environ.get("NO_COLOR") else typer.style(text, fg=fg, bold=bold)
+            _line(f"  {count:>7}  {name}")

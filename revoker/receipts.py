@@ -1,22 +1,26 @@
-"""Receipts of messages that the broker dead-lettered: the function sent none for them."""
+"""Receipts of dead letters: the function sends none for those that the broker dead-lettered."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from azure.servicebus.exceptions import MessageSizeExceededError
 
 from delete_session.message import History
 from delete_session.receipt import Data, make_receipt, published_id
-from revoker.connection import QueueAddress
-from revoker.messages import Seen, peek, text_keys
+from revoker.connection import QueueAddress, answered
+from revoker.failure import first_line
+from revoker.messages import Seen, properties_of, text_of, walk
 
 BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
-"""The broker's reasons for dead-lettering: delivered too often, or expired."""
+"""The broker's own reasons: delivered too often, or expired."""
 
 _BATCH = 100
+_CANNOT_BE_SENT = (MessageSizeExceededError, ValueError, TypeError, ArithmeticError)
 
-type Tell = Callable[[ServiceBusReceivedMessage], Awaitable[None]]
+type Tell = Callable[[ServiceBusReceivedMessage], Awaitable[str | None]]
+"""Sends a receipt if one is due; returns why it can never be sent, or None."""
 
 
 def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMessage:
@@ -27,7 +31,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
         queue: of the revocations.
     """
     seen = Seen.read(message)
-    properties = text_keys(message.application_properties)
+    properties = properties_of(message)
     history = History.read(properties, seen.message_id)
     if history is None:
         history = History(root_id=seen.message_id, first_enqueued_at=seen.enqueued_at)
@@ -46,7 +50,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
     return make_receipt(
         data,
         history=history,
-        correlation_id=message.correlation_id,
+        correlation_id=text_of(message, "correlation_id"),
         trace=properties,
         queue=queue,
         time=datetime.now(UTC),
@@ -60,12 +64,12 @@ async def missing(
 
     Args:
         address: the queue's address.
-        takes: returns whether a dead letter is selected.
+        takes: whether a dead letter is wanted.
         of_any_reason: also those that the function dead-lettered, with a receipt if receipts were on.
     """
     found = []
-    async with address.receiver(dead_letters=True) as receiver:
-        async for message in peek(receiver):
+    async with aclosing(walk(address)) as messages:
+        async for message in messages:
             seen = Seen.read(message)
             if takes(seen) and (of_any_reason or seen.reason in BROKER_REASONS):
                 found.append((seen, receipt_of(message, address.queue)))
@@ -74,18 +78,34 @@ async def missing(
 
 async def send(
     outcomes: QueueAddress, receipts: Sequence[ServiceBusMessage], progress: Callable[[int], None]
-) -> None:
-    """Send receipts; the broker confirms each batch before the next is sent."""
+) -> list[str]:
+    """Send receipts; the broker confirms each batch before the next is sent.
+
+    Returns:
+        The message ids of those that can never be sent, each with the reason.
+    """
+    refused: list[str] = []
     async with outcomes.sender() as sender:
+
+        async def send_some(some: Sequence[ServiceBusMessage]) -> None:
+            try:
+                await answered(sender.send_messages(list(some)))
+            except _CANNOT_BE_SENT as error:
+                if len(some) == 1:
+                    refused.append(f"{some[0].message_id}: {first_line(error)}")
+                    return
+                for each in some:  # together they are too large, or one of them is wrong
+                    await send_some([each])
+
         for start in range(0, len(receipts), _BATCH):
-            some = receipts[start : start + _BATCH]
-            await sender.send_messages(list(some))
-            progress(start + len(some))
+            await send_some(receipts[start : start + _BATCH])
+            progress(min(start + _BATCH, len(receipts)) - len(refused))
+    return refused
 
 
 @asynccontextmanager
 async def telling(outcomes: QueueAddress | None, queue: str) -> AsyncIterator[Tell]:
-    """Yield a function that sends the receipt of a dead letter if the broker dead-lettered it.
+    """Yield a function that sends the receipt of a dead letter, if the broker dead-lettered it.
 
     Args:
         outcomes: where receipts go; None: nowhere.
@@ -93,16 +113,23 @@ async def telling(outcomes: QueueAddress | None, queue: str) -> AsyncIterator[Te
     """
     if outcomes is None:
 
-        async def nothing(message: ServiceBusReceivedMessage) -> None:
-            del message
+        async def nothing(_: ServiceBusReceivedMessage) -> None:
+            return None
 
         yield nothing
         return
     async with outcomes.sender() as sender:
 
-        async def tell(message: ServiceBusReceivedMessage) -> None:
-            if message.dead_letter_reason in BROKER_REASONS:
+        async def tell(message: ServiceBusReceivedMessage) -> str | None:
+            if message.dead_letter_reason not in BROKER_REASONS:
+                return None
+            try:
+                await answered(sender.send_messages(receipt_of(message, queue)))
+            except _CANNOT_BE_SENT as error:
+                return first_line(error)  # it can never be sent, and must not hold the message up
+            except Exception as error:
                 async with outcomes.explained("Send"):
-                    await sender.send_messages(receipt_of(message, queue))
+                    raise error
+            return None
 
         yield tell

@@ -90,6 +90,11 @@ def for_reason(name: str) -> Reason:
     return _OTHER_FINAL_CODE if name in _FINAL else _ANY_OTHER
 
 
+def is_known(name: str) -> bool:
+    """Return whether the broker or the function gives this dead-letter reason."""
+    return name in _FINAL or any(name in each.names for each in REASONS)
+
+
 def for_error(text: str | None) -> str | None:
     """Return the function's remedy for an error that it recorded; None without one.
 

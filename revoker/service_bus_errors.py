@@ -4,6 +4,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
     MessagingEntityNotFoundError,
+    OperationTimeoutError,
     ServiceBusAuthenticationError,
     ServiceBusAuthorizationError,
     ServiceBusCommunicationError,
@@ -55,6 +56,12 @@ def explain(
             return Failure(
                 f"No Microsoft Entra token: {first_line(error)}",
                 "Log in with 'az login' to the tenant of the subscription.",
+            )
+        case TimeoutError() | OperationTimeoutError():
+            return Failure(
+                f"{where} does not answer.",
+                "Try again; if it fails again, check with 'revoker doctor' what is between it and this "
+                "machine.",
             )
         case ServiceBusConnectionError() | ServiceBusCommunicationError() | OSError():
             return Failure(

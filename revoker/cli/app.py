@@ -1,5 +1,7 @@
 """`revoker`: the command line as a whole."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -17,7 +19,7 @@ CONNECTS = (
 
 app = typer.Typer(
     name="revoker",
-    help="Publish revoked liveness sessions, see their outcome, and deal with those that "
+    help="Publish revoked liveness sessions, see their outcomes, and deal with those that "
     f"failed.\n\n{CONNECTS}",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -55,4 +57,7 @@ app.add_typer(dead_letters.dead_letters, name="dead-letters")
 
 def main() -> None:
     """Run the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever a terminal or a pipe cannot show
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="revoker")  # also for python -m revoker, so that completion is for this name

@@ -1,5 +1,6 @@
 """The verbs for dead letters."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,13 +8,28 @@ import typer
 
 from revoker import output
 from revoker.cli.options import EPILOG, AsJson, Namespace, OutcomeQueue, Queue, RecordFile
-from revoker.cli.running import reporting, run
+from revoker.cli.running import WORK_SECONDS, reporting, run
+from revoker.cli.task import Task
 from revoker.failure import Exit, Failure
 
 if TYPE_CHECKING:
     from revoker.dead_letters import Selection
+    from revoker.messages import Seen
 
-Reason = Annotated[str | None, typer.Option(help="Only those with this dead-letter reason.")]
+MALFORMED = "MalformedMessage"
+
+Numbers = Annotated[
+    list[int] | None,
+    typer.Argument(metavar="NUMBER", min=1, help="The numbers that 'list' shows."),
+]
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reason",
+        help="Only those with this dead-letter reason; give it more than once for several.",
+        metavar="REASON",
+    ),
+]
 Session = Annotated[str | None, typer.Option(help="Only those of this session.", metavar="ID")]
 Since = Annotated[
     str | None,
@@ -21,7 +37,7 @@ Since = Annotated[
         help="Only those published since then: 90m, 6h, 2d or an ISO time.", metavar="WHEN"
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the oldest N of them.", metavar="N")]
 Wait = Annotated[
     float,
     typer.Option(
@@ -31,7 +47,7 @@ Wait = Annotated[
 ]
 
 dead_letters = typer.Typer(
-    help="Look at dead letters, put them back into the queue, or throw them away.",
+    help="Look at dead letters, resubmit them, or discard them.",
     epilog=EPILOG,
     no_args_is_help=True,
 )
@@ -39,14 +55,14 @@ dead_letters = typer.Typer(
 
 @dead_letters.command("list", epilog=EPILOG)
 def list_(
-    reason: Reason = None,
+    reason: Reasons = None,
     session: Session = None,
     since: Since = None,
     before: Annotated[
         str | None,
         typer.Option(help="Only those published before then, such as 2d ago.", metavar="WHEN"),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The most dead letters to show.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 100,
     namespace: Namespace = None,
     queue: Queue = None,
     as_json: AsJson = False,
@@ -57,13 +73,14 @@ def list_(
 
     with reporting(as_json):
         selection = Selection(
-            reason=reason,
+            reasons=frozenset(reason or ()),
             session=session,
             since=read_when(since, "--since"),
             before=read_when(before, "--before"),
         )
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
-        output.dead_letters(run(select(address, selection, limit)), limit, as_json)
+        found = run(select(address, selection, limit + 1))
+        output.dead_letters(found[:limit], len(found) <= limit, as_json)
 
 
 @dead_letters.command(epilog=EPILOG)
@@ -91,9 +108,23 @@ def show(
 
 @dead_letters.command(epilog=EPILOG)
 def resubmit(
-    reason: Reason = None,
+    numbers: Numbers = None,
+    reason: Reasons = None,
     session: Session = None,
-    everything: All = False,
+    since: Since = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help=f"All of them but {MALFORMED}, which would only come back."),
+    ] = False,
+    limit: Limit = None,
+    canary: Annotated[
+        bool,
+        typer.Option(
+            "--canary",
+            help="First resubmit one of each reason and wait for its outcome; go on only with the "
+            "reasons whose first one was processed.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which would be resubmitted; change nothing.")
     ] = False,
@@ -104,46 +135,52 @@ def resubmit(
     outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put dead letters back into the queue, once their cause is removed.
+    """Resubmit dead letters to the queue, once their cause is removed.
 
-    No message is lost: each is sent and confirmed before it is taken out of the dead letters, and
-    its effort starts anew. You can interrupt this and run it again: the queue drops what was
-    already sent as a duplicate, within two hours. Never send a
-    dead letter again with another tool: under its old message id, the queue drops it.
+    No message is lost: a copy is sent and confirmed before the dead letter is removed, and its retry
+    deadline restarts. You can interrupt this and run it again: a message whose copy was just sent may
+    be sent once more, which is harmless. A message that cannot be resubmitted is left, with the
+    reason, and the others go on. Never send a dead letter again with another tool: under its old
+    message id, the queue drops it.
     """
-    from revoker.connection import Options, QueueAddress
-    from revoker.dead_letters import Outcome, select
-    from revoker.dead_letters import resubmit as put_back
-    from revoker.record import DEFAULT, Record
+    from revoker.canary import first_of_each_reason, outcomes_of
+    from revoker.dead_letters import select
 
     with reporting(as_json):
-        selection = read_selection(reason, session, everything)
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
-        address = QueueAddress.read(settings)
-        outcomes = address.outcomes(settings)
-        wanted = run(select(address, selection))
+        selection = read_selection(numbers, reason, session, since, everything)
+        task = Task.read("resubmit", record, wait, namespace, queue, outcome_queue)
+        found = run(select(task.address, selection), WORK_SECONDS)
+        wanted = [seen for seen in found if not (everything and seen.reason == MALFORMED)]
+        output.skipped(MALFORMED, len(found) - len(wanted))
+        wanted = wanted[:limit]
         if dry_run:
             output.would_be("resubmitted", wanted, as_json)
             return
-        if not wanted:
-            output.settled("resubmitted", Outcome(0), as_json)
-            return
-        path = record or DEFAULT
-        with (
-            output.progress("resubmitting", len(wanted), shown=not as_json) as progress,
-            Record.open(path, "command") as file,
-        ):
-            outcome = run(put_back(address, wanted, file, wait, progress, outcomes))
-        output.settled("resubmitted", outcome, as_json, record=str(path))
-        if outcome.kept:
-            raise typer.Exit(Exit.WRONG)
+        kept = missing_of(selection, found)
+        settled = 0
+        if canary and len(firsts := first_of_each_reason(wanted)) < len(wanted):
+            tried = task.carry_out(firsts, as_json)
+            settled = len(tried.settled)
+            kept |= tried.kept
+            failed = run(outcomes_of(task.address, firsts, tried.copies), WORK_SECONDS)
+            output.canaries(firsts, failed)
+            number_of = {seen.reason: seen.sequence_number for seen in firsts}
+            for seen in wanted:
+                if seen not in firsts and (why := failed.get(seen.reason)):
+                    number = number_of[seen.reason]
+                    kept[seen.sequence_number] = f"number {number} of the same reason: {why}"
+            wanted = [seen for seen in wanted if seen not in firsts and seen.reason not in failed]
+        task.finish(wanted, kept, settled, as_json)
 
 
 @dead_letters.command(epilog=EPILOG)
 def discard(
-    reason: Reason = None,
+    numbers: Numbers = None,
+    reason: Reasons = None,
     session: Session = None,
-    everything: All = False,
+    since: Since = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    limit: Limit = None,
     record: RecordFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     wait: Wait = 70,
@@ -152,46 +189,31 @@ def discard(
     outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Throw dead letters away for good. Asks first, and keeps a record.
+    """Discard dead letters for good. Asks first, and keeps a record.
 
-    It says for each dead letter what else carries its session, and warns when nothing does: a
-    session that is not deleted lives until it expires, 48 hours after its creation. The record has
-    one JSON line for each message, with session, reason, times and properties, but not the body.
+    It lists the sessions that may still be alive first, says for each dead letter what else carries
+    its session, and warns when nothing does: a session that is not deleted lives until it expires, 48
+    hours after its creation. The record has JSON lines for each message, with session, reason, times
+    and properties, but not the body.
     """
-    from revoker.connection import Options, QueueAddress
-    from revoker.dead_letters import discard as throw_away
     from revoker.dead_letters import others_of, select
-    from revoker.record import DEFAULT, Record
 
     with reporting(as_json):
-        selection = read_selection(reason, session, everything)
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
-        address = QueueAddress.read(settings)
-        outcomes = address.outcomes(settings)
-        wanted = run(select(address, selection))
-        if not wanted:
-            output.would_be("discarded", wanted, as_json)
-            return
-        others = run(others_of(address, wanted))
-        output.carried(wanted, others)
-        path = record or DEFAULT
-        if not yes:
-            output.summary(wanted, err=True)
-            question = f"Throw these {len(wanted)} dead letters away for good?"
-            typer.confirm(question, abort=True, err=True)
-        with (
-            output.progress("discarding", len(wanted), shown=not as_json) as progress,
-            Record.open(path, "command") as file,
-        ):
-            outcome = run(throw_away(address, wanted, file, wait, progress, outcomes))
-        output.settled("discarded", outcome, as_json, record=str(path))
-        if outcome.kept:
-            raise typer.Exit(Exit.WRONG)
+        selection = read_selection(numbers, reason, session, since, everything)
+        task = Task.read("discard", record, wait, namespace, queue, outcome_queue)
+        wanted = run(select(task.address, selection), WORK_SECONDS)[:limit]
+        if wanted:
+            output.carried(wanted, run(others_of(task.address, wanted), WORK_SECONDS))
+            if not yes:
+                output.summary(wanted, err=True)
+                question = f"Discard these {len(wanted)} dead letters for good?"
+                typer.confirm(question, abort=True, err=True)
+        task.finish(wanted, missing_of(selection, wanted), 0, as_json)
 
 
 @dead_letters.command(epilog=EPILOG)
 def receipts(
-    reason: Reason = None,
+    reason: Reasons = None,
     session: Session = None,
     since: Since = None,
     dry_run: Annotated[
@@ -202,10 +224,10 @@ def receipts(
     outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send publishers the receipts of what the broker gave up by itself.
+    """Send publishers the receipts of what the broker dead-lettered.
 
-    The function sends a receipt before it gives a message up. What the broker gives up, after too
-    many deliveries or when it expires, has none. Without --reason, these are sent. The dead letters
+    The function sends a receipt before it dead-letters a message. What the broker dead-letters, after
+    too many deliveries or when it expires, has none. Without --reason, these are sent. The dead letters
     stay where they are. You can run this again: within the duplicate detection window, the queue of
     the receipts drops what it has had, and afterwards a receipt comes again under the same id.
     """
@@ -214,7 +236,9 @@ def receipts(
     from revoker.receipts import missing, send
 
     with reporting(as_json):
-        selection = Selection(reason=reason, session=session, since=read_when(since, "--since"))
+        selection = Selection(
+            reasons=frozenset(reason or ()), session=session, since=read_when(since, "--since")
+        )
         settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
         address = QueueAddress.read(settings)
         outcomes = address.outcomes(settings)
@@ -222,13 +246,17 @@ def receipts(
             raise Failure(
                 "OUTCOME_QUEUE is not set.", "Set it, or use --outcome-queue.", Exit.USAGE
             )
-        found = run(missing(address, selection.takes, of_any_reason=reason is not None))
+        found = run(
+            missing(address, selection.takes, of_any_reason=reason is not None), WORK_SECONDS
+        )
         if dry_run or not found:
-            output.would_be("told", [seen for seen, _ in found], as_json)
+            output.would_be("sent", [seen for seen, _ in found], as_json)
             return
-        with output.progress("telling", len(found), shown=not as_json) as progress:
-            run(send(outcomes, [receipt for _, receipt in found], progress))
-        output.sent(len(found), as_json)
+        with output.progress("sending", len(found), shown=not as_json) as progress:
+            refused = run(send(outcomes, [receipt for _, receipt in found], progress), WORK_SECONDS)
+        output.sent(len(found) - len(refused), refused, as_json)
+        if refused:
+            raise typer.Exit(Exit.WRONG)
 
 
 def read_when(text: str | None, option: str) -> datetime | None:
@@ -253,7 +281,13 @@ def read_when(text: str | None, option: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def read_selection(reason: str | None, session: str | None, everything: bool) -> "Selection":
+def read_selection(
+    numbers: list[int] | None,
+    reasons: list[str] | None,
+    session: str | None,
+    since: str | None,
+    everything: bool,
+) -> "Selection":
     """Read which dead letters are wanted.
 
     Raises:
@@ -261,10 +295,22 @@ def read_selection(reason: str | None, session: str | None, everything: bool) ->
     """
     from revoker.dead_letters import Selection
 
-    if everything == (reason is not None or session is not None):
+    selection = Selection(
+        reasons=frozenset(reasons or ()),
+        numbers=frozenset(numbers or ()),
+        session=session,
+        since=read_when(since, "--since"),
+    )
+    if everything == (selection != Selection()):
         raise Failure(
             "It is not clear which dead letters you want.",
-            "Use either --all, or --reason, --session or both.",
+            "Use either --all, or any of numbers, --reason, --session and --since.",
             Exit.USAGE,
         )
-    return Selection(reason=reason, session=session)
+    return selection
+
+
+def missing_of(selection: "Selection", found: "Sequence[Seen]") -> dict[int, str]:
+    """Return the numbers that were asked for and that no dead letter has, with that reason."""
+    there = {seen.sequence_number for seen in found}
+    return dict.fromkeys(sorted(selection.numbers - there), "there is no such dead letter")

@@ -35,8 +35,8 @@ def desk(
 ) -> None:
     """Open the desk: look, decide and act on a page in a browser on this machine.
 
-    It prints an address with a token, which opens the desk once and in one browser. No other
-    client can use it. It listens on 127.0.0.1 only, and runs until Ctrl-C.
+    It prints an address with a token, which opens the desk once and in one browser; no other
+    browser can use it. It listens on 127.0.0.1 only, and runs until Ctrl-C.
     """
     from revoker.connection import Options
     from revoker.record import DEFAULT

@@ -7,7 +7,10 @@ import typer
 
 EPILOG = (
     "Exit codes: 0 all is well · 1 something is wrong, was found or is left to do · 2 the command "
-    "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · 130 interrupted."
+    "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · "
+    "130 interrupted.\n\n"
+    "Time limits: 30 s for each answer of Service Bus, 15 s for each of the Face API, 2 minutes for a "
+    "verb that only looks, 1 hour for one that changes something. The desk runs until Ctrl-C."
 )
 
 Namespace = Annotated[
@@ -31,7 +34,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which a line is added for each resubmitted or discarded message. "
+        help="The file to which lines are added for each message that is resubmitted or discarded. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),

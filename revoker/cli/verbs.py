@@ -16,7 +16,7 @@ from revoker.cli.options import (
     OutcomeQueue,
     Queue,
 )
-from revoker.cli.running import reporting, run
+from revoker.cli.running import WORK_SECONDS, counted, reporting, run
 from revoker.failure import Exit
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 def publish(
     session_ids: Annotated[list[str] | None, typer.Argument(metavar="[SESSION_ID]...")] = None,
-    kind: Annotated[Kind, typer.Option("--type", help="The type of all these sessions.")] = (
-        "livenessWithVerify"
-    ),
+    kind: Annotated[
+        Kind, typer.Option("--type", help="The type of the sessions whose file names none.")
+    ] = ("livenessWithVerify"),
     reason: Annotated[str | None, typer.Option(help="The reason, for people. Never logged.")] = (
         None
     ),
     file: Annotated[
         typer.FileBinaryRead | None,
         typer.Option(
-            help="A file with one id per line, or a table (CSV) whose first column has the ids; '-' "
-            "for standard input. Empty lines, lines that begin with # and a heading such as "
-            "sessionId are skipped."
+            help="A file with one id on each line, or a table (CSV) with a heading: the column "
+            "sessionId, session_id or id has the ids, sessionType their types. '-' is standard input. "
+            "Empty lines and lines that begin with # are skipped."
         ),
     ] = None,
     skip_invalid: Annotated[
@@ -57,42 +57,44 @@ def publish(
     """Ask for sessions to be deleted, with one message for each.
 
     Publishing a session twice is harmless: the second message finds that the session is gone. Each
-    run uses new message ids. If it is interrupted, --resume sends the rest under the same ids, so
-    that the queue drops the messages that had already arrived.
+    run has new message ids. If it is interrupted, --resume sends the rest under the same ids, so
+    that the queue drops what had already arrived.
     """
     from revoker.connection import Options, QueueAddress
-    from revoker.publish import (
-        BATCH,
-        Interrupted,
-        look_for_others,
-        new_run,
-        read_ids,
-        read_run,
-    )
+    from revoker.ids import read_ids
+    from revoker.publish import BATCH, check_reason, look_for_others, new_run, read_run
     from revoker.publish import publish as publish_all
+
+    confirmed = 0
+
+    def count(done: int) -> None:
+        nonlocal confirmed
+        confirmed = done
+        bar(done)
 
     async def publish_and_look() -> "Mapping[str, Sequence[Carrier]] | None":
         others, _ = await asyncio.gather(
-            look_for_others(address, ids, kind, this_run),
-            publish_all(address, ids, kind, reason, this_run, progress),
+            look_for_others(address, sessions, this_run),
+            publish_all(address, sessions, reason, this_run, count),
         )
         return others
 
     with reporting(as_json):
+        check_reason(reason)
         read = read_ids(session_ids or [], file, skip_invalid=skip_invalid)
-        ids = read.valid
+        sessions = {each: of_file or kind for each, of_file in read.valid.items()}
         this_run = new_run() if resume is None else read_run(resume)
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
-        many = len(ids) > BATCH
+        many = len(sessions) > BATCH
         if many:
             output.run_to_resume(this_run)
-        try:
-            with output.progress("publishing", len(ids), shown=many and not as_json) as progress:
-                others = run(publish_and_look())
-        except Interrupted as interrupted:
-            output.published_in_part(interrupted.confirmed, len(ids), this_run)
-            raise interrupted.failure from None
-        output.published(len(ids), address, others, read.invalid, as_json)
+        with (
+            output.progress("publishing", len(sessions), shown=many and not as_json) as bar,
+            counted("published", lambda: confirmed, len(sessions), f"--resume {this_run}") as facts,
+        ):
+            facts["run"] = str(this_run)
+            others = run(publish_and_look(), WORK_SECONDS)
+        output.published(len(sessions), this_run, address, others, read.invalid, as_json)
         if read.invalid:
             raise typer.Exit(Exit.WRONG)
 
@@ -160,7 +162,7 @@ def doctor(
 def session(
     session_id: Annotated[str, typer.Argument(metavar="ID")],
     kind: Annotated[
-        Kind | None, typer.Option("--type", help="The session's type. Default: try both.")
+        Kind | None, typer.Option("--type", help="The session's type. Default: both.")
     ] = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
@@ -175,7 +177,7 @@ def session(
     from revoker.connection import Options, face_scope, setting
     from revoker.face import Existence
     from revoker.face import session as ask
-    from revoker.publish import read_id
+    from revoker.ids import read_id
 
     options = Options(face_endpoint=face_endpoint, api_version=api_version)
     with reporting(as_json):

@@ -29,8 +29,8 @@ from revoker.desk.local_cloud import CloudDown
 from revoker.desk.rendering import Pages
 from revoker.desk.work import read_action
 from revoker.failure import Exit, Failure
+from revoker.ids import read_id
 from revoker.messages import Seen
-from revoker.publish import read_id
 from revoker.record import last
 
 _EVENTS_EVERY_SECONDS = 1.0

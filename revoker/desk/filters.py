@@ -49,11 +49,11 @@ class Filter:
             divide = (now or datetime.now(UTC)) - AGES[self.age][1]
             since, before = (divide, None) if self.age.startswith("last-") else (None, divide)
         return Selection(
-            reason=self.reason or None,
+            reasons=frozenset({self.reason} if self.reason else ()),
             session=self.session or None,
             since=since,
             before=before,
-            sequence_number=int(self.number) if self.number else None,
+            numbers=frozenset({int(self.number)} if self.number else ()),
         )
 
     @property

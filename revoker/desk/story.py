@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from revoker.dead_letters import AT, COUNT, FROM_DESCRIPTION, FROM_REASON
+from revoker.copies import AT, COUNT, FROM_DESCRIPTION, FROM_REASON
 from revoker.desk.local_cloud import LogLine
 from revoker.messages import Seen
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from revoker.carriers import Carrier
 from revoker.connection import QueueAddress
-from revoker.dead_letters import Outcome, discard, resubmit
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen
 from revoker.record import Record
+from revoker.settling import Outcome, discard, resubmit
 
 PATIENCE_SECONDS = 70.0  # a little longer than a lock of the deployed queue lasts
 _MOST_KEPT = 50  # plans and jobs; the oldest are forgotten
@@ -146,7 +146,7 @@ class Work:
         try:
             async with self._one_at_a_time:
                 with Record.open(self._record, "desk") as record:
-                    job.outcome = await act(
+                    outcome = await act(
                         self._address,
                         job.plan.wanted,
                         record,
@@ -154,13 +154,11 @@ class Work:
                         progress,
                         self._outcomes,
                     )
+            if outcome.failure is not None:
+                raise outcome.failure
+            job.outcome = outcome
         except Failure as failure:
             job.failure = failure
-        except OSError as error:
-            job.failure = Failure(
-                f"The record cannot be written: {error.strerror}.",
-                "Free some space; what was done before is in the record.",
-            )
         finally:
             self._changed()
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 from typer.testing import CliRunner
 
+from delete_session.message import History
 from local.cloud import Options
 from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
@@ -23,7 +25,9 @@ LONG_LOCKS = "long-locks"
 """A seeded queue, for one test of a file, whose messages stay locked for five minutes, instead of two
 seconds. It has two more dead letters, whose bodies are AMQP values: a map and a text."""
 LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
-"""The dead letters of each seeded queue: session id (which is the message id too) and reason."""
+"""The dead letters of each seeded queue: session id (which is the root id too) and reason."""
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+"""When they were published, as their retry properties say."""
 KEYS = {"listener": ["Listen"], "sender": ["Send"], "both": ["Send", "Listen"]}
 
 
@@ -54,6 +58,13 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+def retry_copy_of(session_id: str) -> History:
+    """Return what a retry copy of LETTERS carries."""
+    return History(
+        root_id=session_id, first_enqueued_at=FIRST, attempts=7, copies=3, last_error="HTTP 503"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -139,19 +150,14 @@ async def _seed(connection_string: str, name: str) -> None:
         client.get_queue_receiver(name) as receiver,
     ):
         for session_id in LETTERS:
+            history = retry_copy_of(session_id)
             await sender.send_messages(
                 ServiceBusMessage(
                     json.dumps({"sessionId": session_id}),
-                    message_id=session_id,
+                    message_id=history.copy_id,
                     content_type="application/json",
                     correlation_id="case-7",
-                    application_properties={
-                        "team": "fraud",
-                        "revoker-attempt": 7,
-                        "revoker-copy": 3,
-                        "revoker-first-enqueued": "2026-01-01T00:00:00+00:00",
-                        "revoker-last-error": "HTTP 503",
-                    },
+                    application_properties=dict(history.write(), team="fraud"),  # type: ignore[arg-type]
                 )
             )
         reasons = list(LETTERS.values())

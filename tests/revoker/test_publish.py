@@ -1,5 +1,6 @@
 """`revoker publish` and what every verb shares."""
 
+import asyncio
 import codecs
 import json
 import os
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 from azure.identity import CredentialUnavailableError
+from azure.servicebus import ServiceBusClient
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
     ServiceBusAuthorizationError,
@@ -21,8 +23,10 @@ from azure.servicebus.exceptions import (
 )
 
 from delete_session.contract import SessionRevoked, parse
+from revoker import publish as publishing
 from revoker.failure import Exit, Failure
-from revoker.publish import message_id, new_run, new_traceparent, read_ids
+from revoker.ids import read_ids
+from revoker.publish import message_id, new_run, new_traceparent
 from revoker.service_bus_errors import explain
 from tests.local.broker_process import until
 from tests.revoker.conftest import LETTERS, OneQueue, revoker
@@ -48,8 +52,8 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     assert len(traces) == 251
 
 
-def test_each_run_is_a_new_publication(queue: OneQueue) -> None:
-    """A session that is published again is not dropped, whatever the first outcome."""
+def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
+    """What is published again is not dropped, whatever the outcome of the first message."""
     for _ in range(2):
         assert queue.revoker("publish", "a", "b").code == 0
     assert queue.counts["active"] == 4
@@ -82,7 +86,7 @@ def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
 
 
 def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
-    """A publisher that may only send sees no other messages, and publishes."""
+    """A publisher with the right to send alone can publish; other messages are not shown."""
     environment = queue.environment | {
         "ServiceBusConnection": queue.broker.with_key("sender", "c2Vj")
     }
@@ -102,19 +106,19 @@ def test_publishes_without_the_right_to_look(queue: OneQueue) -> None:
         b"sessionId\na1\nb2\n",
         codecs.BOM_UTF8 + b'"Session ID","note"\r\n"a1","one, two"\r\n"b2","three\r\nfour"\r\n',
         b"session_id;name\na1;x,y\nb2;z\n",
-        b"a1\tx\nb2\ty\n",
-        b"# from the incident\n\na1, x\n# more\nb2,\n,\n",
+        b"id\tx\na1\tx\nb2\ty\n",
+        b"# from the incident\n\nuser, id\nx, a1\n# more\n,b2\n,\n",
     ],
 )
 def test_a_file_may_come_from_anywhere(content: bytes) -> None:
     """Byte order marks, line ends, quotes, comments, headings and other columns do no harm."""
     read = read_ids([], BytesIO(content))
-    assert (read.valid, read.invalid) == (["a1", "b2"], [])
+    assert (list(read.valid), read.invalid) == (["a1", "b2"], [])
 
 
 def test_an_id_that_is_called_like_a_heading_is_published() -> None:
     """Only the first line of a file is a heading, and no argument is."""
-    assert read_ids(["id"], BytesIO(b"a\nsession\n")).valid == ["id", "a", "session"]
+    assert list(read_ids(["id"], BytesIO(b"a\nsession\n")).valid) == ["id", "a", "session"]
 
 
 def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path) -> None:
@@ -128,7 +132,7 @@ def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path
     ran = queue.revoker("publish", "--file", str(file), "--skip-invalid")
     assert ran.code == 1
     assert "1 message was published" in ran.out
-    assert "Skipped: not a valid session id: line 6: ',no id'" in ran.err
+    assert "Skipped: not valid as a session id: line 6: ',no id'" in ran.err
     ran = queue.revoker("publish", "--file", str(file), "--skip-invalid", "--json")
     assert ran.json["skipped"][0] == {"line": 5, "text": "../bad"}
     assert queue.counts["active"] == 2
@@ -137,9 +141,9 @@ def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"good\n\xff\xfa\n", "Line 2 of the file is not text in UTF-8"),
+        (b"good\n\xff\xfa\n", "line 2: 'ÿú'"),
         (b'good\n"' + b"x" * 200_000, "Line 2 of the file cannot be read"),
-        (b'good\n"open\nnext\n', "line 2: 'open\\nnext"),
+        (b'good\n"open\nnext\n', "Line 2 of the file cannot be read: unexpected end"),
         (b"../bad\n", "line 1: '../bad'"),
         (b"sessionId\n", "No session id was given"),
     ],
@@ -149,6 +153,97 @@ def test_a_file_that_cannot_be_read_is_refused(content: bytes, said: str) -> Non
     with pytest.raises(Failure) as failed:
         read_ids([], BytesIO(content))
     assert said in failed.value.cause
+
+
+A, B = "3f1f4b0c-6d2a-4a57-9c3e-0d9e5b7a1c01", "3f1f4b0c-6d2a-4a57-9c3e-0d9e5b7a1c02"
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        (f"userId,sessionId\n1001,{A}\n1002,{B}\n", {A: None, B: None}),
+        (
+            f"sessionId,sessionType\n{A},livenessWithVerify\n{B},LIVENESS\n",
+            {A: "livenessWithVerify", B: "liveness"},
+        ),
+        (f"name;session_id;Session Type\nMüller;{A};\n", {A: None}),
+        (f'comment,ID\n"two\nlines, ""quoted""",{A}\n', {A: None}),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_is_read_by_its_heading(
+    content: str, read: dict[str, str | None], encoding: str
+) -> None:
+    """The ids are in the column that is called so, wherever it stands, and their types beside it."""
+    assert read_ids([], BytesIO(content.encode(encoding))).valid == read
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f'sessionId,comment\n{A},ok\n{B},"customer said stop\nnext,ok\n', "Line 3"),
+        (f'sessionId,comment\n{A},"open "and shut\n', "Line 2"),
+        (
+            f"SessionId\n------------------------------------\n{A}\n",
+            "Line 2 of the file cannot be read",
+        ),
+        (f"sep=;\nsessionId;x\n{A};1\n", "Line 1 of the file cannot be read: it is an instruction"),
+        (f"id,sessionId\n1,{A}\n", "more than one column may have the ids: id, sessionId"),
+        (f"1001,{A}\n", "it has several columns, and no heading"),
+        (f"{A}\n\n1001,{B}\n", "Line 3 of the file cannot be read: it has several columns"),
+        (f"sessionId,sessionType\n{A},face\n", "Line 2 of the file cannot be read: 'face'"),
+        (f"sessionId,sessionType\n{A},\n{A},liveness\n", "Line 3"),
+    ],
+)
+def test_a_file_is_refused_rather_than_guessed_at(content: str, said: str) -> None:
+    """Whatever might make another session's id, or a part of the file, go unnoticed is named."""
+    with pytest.raises(Failure) as failed:
+        read_ids([], BytesIO(content.encode()), skip_invalid=True)
+    assert said in failed.value.cause
+    assert failed.value.code is Exit.USAGE
+
+
+def test_the_type_of_a_table_is_published(queue: OneQueue, tmp_path: Path) -> None:
+    """Where it is empty, --type counts."""
+    file = tmp_path / "ids.csv"
+    file.write_text(f"sessionId,sessionType\n{A},livenessWithVerify\n{B},\n")
+    assert queue.revoker("publish", "--file", str(file), "--type", "liveness").code == 0
+    connection_string = queue.environment["ServiceBusConnection"]
+    with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_receiver(queue.name) as receiver,
+    ):
+        bodies = [json.loads(b"".join(each.body)) for each in receiver.peek_messages(9)]
+    assert [each["sessionType"] for each in bodies] == ["livenessWithVerify", "liveness"]
+
+
+@pytest.mark.parametrize("reason", ["x" * 70_000, "half \udcff"])
+def test_a_reason_that_the_contract_forbids_is_refused(queue: OneQueue, reason: str) -> None:
+    """The function would find the message malformed; so nothing is published."""
+    ran = queue.revoker("publish", "a", "--reason", reason)
+    assert ran.code == 2
+    assert "The reason cannot be sent" in ran.err
+    assert queue.counts["active"] == 0
+
+
+def test_json_always_says_how_many_and_which_run(
+    queue: OneQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published, failed or interrupted: a program finds out what was confirmed and how to go on."""
+    run = str(uuid4())
+    how = ("publish", "a", "b", "--resume", run, "--json")
+    published = queue.revoker(*how).json
+    assert (published["published"], published["of"], published["run"]) == (2, 2, run)
+    failed = queue.revoker(*how, "--queue", "nowhere").json
+    assert (failed["published"], failed["of"], failed["run"]) == (0, 2, run)
+    assert f"--resume {run}" in failed["remedy"]
+
+    def interrupt(*_: object) -> None:
+        raise asyncio.CancelledError  # as Ctrl-C does
+
+    monkeypatch.setattr(publishing, "message", interrupt)
+    ran = queue.revoker(*how)
+    assert (ran.code, ran.json["published"], ran.json["run"]) == (130, 0, run)
 
 
 def test_skipping_everything_publishes_nothing() -> None:
@@ -213,8 +308,8 @@ def test_says_how_many_were_published_when_the_broker_fails(queue: OneQueue) -> 
     assert ran.code == 3
     confirmed = queue.counts["active"]
     assert 0 < confirmed < 3000
-    assert f"{confirmed} of 3000 messages confirmed" in ran.err
-    resume = re.findall(r"--resume \S+", ran.err)[-1].split()
+    assert f"{confirmed} of 3000 messages were published" in ran.err
+    resume = re.findall(r"--resume [0-9a-f-]+", ran.err)[-1].split()
     assert queue.revoker("publish", "--file", "-", *resume, stdin=ids).code == 0
     assert queue.counts["active"] == 3000
 
@@ -316,7 +411,7 @@ def test_the_callers_trace_goes_on() -> None:
 
 def test_what_is_published_is_what_the_contract_reads() -> None:
     """Ids are read as the function reads them."""
-    assert read_ids([" a ", "a"], BytesIO(b"b\n# c\n\na\n")).valid == ["a", "b"]
+    assert list(read_ids([" a ", "a"], BytesIO(b"b\n# c\n\na\n")).valid) == ["a", "b"]
     assert parse(b'{"sessionId":"a","sessionType":"liveness"}', "application/json") == (
         SessionRevoked("a", "liveness")
     )
