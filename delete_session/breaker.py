@@ -60,10 +60,6 @@ class CircuitBreaker:
             self._change(BreakerState.HALF_OPEN)
         return self._generation
 
-    def is_current(self, generation: int) -> bool:
-        """Whether the state has not changed since that generation."""
-        return generation == self._generation
-
     def report(self, generation: int, works: bool, now: float, retry_after: float = 0.0) -> None:
         """Record the result of a call.
 
@@ -74,7 +70,7 @@ class CircuitBreaker:
             now: time of the answer.
             retry_after: Retry-After of the failure in seconds; extends the break if it is longer.
         """
-        if not self.is_current(generation):
+        if generation != self._generation:
             return
         if works:
             self._run = 0

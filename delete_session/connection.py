@@ -55,7 +55,7 @@ class ServiceBusConnection:
         host = url.hostname or ""
         found = {
             "proxy_hostname": f"[{host}]" if ":" in host else host,
-            "proxy_port": url.port,
+            "proxy_port": url.port or 80,
             "username": unquote(url.username or ""),
             "password": unquote(url.password or ""),
         }

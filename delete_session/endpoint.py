@@ -1,6 +1,5 @@
 """How the Face API is reached: endpoint, token scope and proxy."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -12,7 +11,10 @@ SCOPE = "https://cognitiveservices.azure.com/.default"
 # Clouds by suffix: public, US Government, China (21Vianet). A custom subdomain is one label:
 # <name>.privatelink.cognitiveservices.azure.com, for example, has no certificate.
 _CUSTOM_SUBDOMAIN = re.compile(r"[a-z0-9-]+\.cognitiveservices\.azure\.(com|us|cn)")
-_REGIONAL = re.compile(r"(.+\.)?api\.cognitive\.(microsoft\.com|microsoft\.us|azure\.cn)")
+_REGIONAL = re.compile(
+    r"(.+\.)?api\.cognitive\.(microsoft\.com|microsoft\.us|azure\.cn)|[0-9.]+|.*:.*"
+)
+"""Hosts that accept no Entra tokens: regional endpoints and IP addresses."""
 _FOUNDRY = re.compile(r".+\.services\.ai\.azure\.(com|us|cn)")
 
 
@@ -35,7 +37,7 @@ def face_endpoint(text: str) -> str:
         raise ValueError(f"{expected}, without path, query, fragment or user name")
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
         raise ValueError(expected)
-    if _REGIONAL.fullmatch(host) or not host or (_is_address(host) and not is_loopback(host)):
+    if not host or (_REGIONAL.fullmatch(host) and not is_loopback(host)):
         raise ValueError(f"{expected}; regional endpoints and IP addresses accept no Entra tokens")
     if _FOUNDRY.fullmatch(host):
         raise ValueError(f"{expected}; no Face API is documented at a Foundry endpoint")
@@ -91,7 +93,7 @@ def proxy_for(host: str, environment: Mapping[str, str]) -> str | None:
         return None
     try:
         url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        valid = url.scheme == "http" and url.hostname and url.port is not None
+        valid = url.scheme == "http" and url.hostname and url.port != 0
     except ValueError:
         valid = False
     if not valid:
@@ -102,12 +104,4 @@ def proxy_for(host: str, environment: Mapping[str, str]) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Return whether a host is this machine."""
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return host in ("localhost", "::1") or re.fullmatch(r"127\.[0-9.]+", host) is not None

@@ -64,7 +64,7 @@ class Handler:
                         self._record("dead_lettered", revocation, reason=reason)
                     case RetryLater(delay):
                         await self._schedule(revocation, delay, until)
-                        self._record("retry_scheduled", revocation, delay_seconds=delay)
+                        self._record("retry_scheduled", revocation, delay_seconds=round(delay, 3))
             except (LockLost, SettlementFailed) as error:
                 self._record("settlement_failed", revocation, reason=str(error))
                 raise
@@ -135,13 +135,6 @@ class Handler:
             # The publisher's properties and ours together are too large, or cannot be encoded.
             await self.queue.schedule(revocation.copy(delay, bare=True), until)
 
-    def _record(
-        self,
-        outcome: str,
-        revocation: Revocation,
-        *,
-        reason: str | None = None,
-        delay_seconds: float | None = None,
-    ) -> None:
-        record(outcome, revocation, reason=reason, delay_seconds=delay_seconds)
+    def _record(self, outcome: str, revocation: Revocation, **facts: object) -> None:
+        record(outcome, revocation, **facts)
         self.telemetry.ended(outcome, revocation)

@@ -29,24 +29,17 @@ for _name in ("httpx", "azure.core", "azure.identity", "azure.servicebus"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-def record(
-    outcome: str,
-    revocation: Revocation,
-    *,
-    reason: str | None = None,
-    delay_seconds: float | None = None,
-) -> None:
+def record(outcome: str, revocation: Revocation, **facts: object) -> None:
     """Log the outcome of one delivered message.
 
     Args:
         outcome: deleted, already_gone, dead_lettered, retry_scheduled or settlement_failed.
         revocation: the message, and what was done for it.
-        reason: dead-letter reason, or why the settlement failed.
-        delay_seconds: until the retry copy is enqueued.
+        facts: `reason` of a dead-lettering or failed settlement; `delay_seconds` of a retry copy.
     """
     delivery, verdict = revocation.delivery, revocation.verdict
     now = revocation.now
-    facts: dict[str, object] = {
+    line: dict[str, object] = {
         "event": "revocation",
         "outcome": outcome,
         "session_id": revocation.session_id,
@@ -59,14 +52,13 @@ def record(
         "code": verdict.code if verdict and verdict.meaning is not Meaning.DELETED else None,
         "status": verdict.status if verdict else None,
         "request_id": verdict.request_id if verdict else None,
-        "reason": reason,
-        "delay_seconds": None if delay_seconds is None else round(delay_seconds, 3),
+        **facts,
         "ms_since_enqueued": _milliseconds(delivery.enqueued_at, now),
         "ms_since_first_enqueued": _milliseconds(delivery.history.first_enqueued_at, now),
         "ms_in_call": round(revocation.seconds_in_call * 1000, 1),
     }
     level = logging.INFO if outcome in ("deleted", "already_gone") else logging.WARNING
-    _log(level, facts)
+    _log(level, line)
 
 
 def record_event(event: str, **facts: object) -> None:
@@ -77,8 +69,7 @@ def record_event(event: str, **facts: object) -> None:
 def record_circuit(state: BreakerState, last_failure: str) -> None:
     """Log a change of the circuit breaker's state, with the failure that opened it."""
     record_event(
-        f"circuit_{state}",
-        **({"last_failure": last_failure} if state is BreakerState.OPEN else {}),
+        f"circuit_{state}", last_failure=last_failure if state is BreakerState.OPEN else None
     )
 
 

@@ -5,6 +5,7 @@ readable from one version to the next.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -28,6 +29,7 @@ LAST_ATTEMPT = "revoker-last-attempt"
 PROPERTIES = (ROOT_ID, FIRST_ENQUEUED, ATTEMPT, COPY, LAST_ERROR, FIRST_ATTEMPT, LAST_ATTEMPT)
 """Application properties that a retry copy has besides the publisher's."""
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_MESSAGE_ID = 128  # characters (Service Bus)
 _MAX_ERROR = 500  # characters: all properties together may have 64 KiB
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last instant of the year 9999
@@ -105,7 +107,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One delivery of a message. Times are in UTC."""
+    """One delivery of a message, or a copy of it that will be delivered later. Times are in UTC."""
 
     body: bytes
     message_id: str
@@ -176,19 +178,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         return (end - self.enqueued_at).total_seconds()
 
 
-class RetryCopy(msgspec.Struct, frozen=True, kw_only=True):
-    """A copy of a message, to be enqueued at a later time."""
-
-    body: bytes
-    message_id: str
-    content_type: str | None
-    correlation_id: str | None
-    subject: str | None
-    properties: Mapping[str, object]
-    enqueue_at: datetime
-    expires_at: datetime | None
-
-
 class Revocation:
     """What is done during one delivery.
 
@@ -255,8 +244,8 @@ class Revocation:
         """Seconds to the retry deadline; the time that the message waited in the queue is not lost."""
         return self._seconds_to_deadline - (self._monotonic() - self.held_since)
 
-    def copy(self, delay_seconds: float, *, bare: bool = False) -> RetryCopy:
-        """Return the copy that continues this revocation after a delay.
+    def copy(self, delay_seconds: float, *, bare: bool = False) -> Delivery:
+        """Return the message as it will be enqueued again after a delay.
 
         Args:
             delay_seconds: until it is enqueued, at most until the retry deadline, so that a last
@@ -275,16 +264,23 @@ class Revocation:
         end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
         # The SDK would encode a name that is not text in a form that no receiver can read.
         given = {} if bare else {k: v for k, v in delivery.properties.items() if isinstance(k, str)}
-        return RetryCopy(
-            body=delivery.body,
+        copy = replace(
+            delivery,
             message_id=history.copy_id,
-            content_type=None if bare else delivery.content_type,
-            correlation_id=None if bare else delivery.correlation_id,
-            subject=None if bare else delivery.subject,
             properties={**self.trace, **given, **history.write()},
-            enqueue_at=min(self.now + timedelta(seconds=delay_seconds), end),
-            expires_at=delivery.expires_at,
+            enqueued_at=min(self.now + timedelta(seconds=delay_seconds), end),
+            history=history,
         )
+        return replace(copy, content_type=None, correlation_id=None, subject=None) if bare else copy
+
+
+def trace_context(properties: Mapping[str, object]) -> dict[str, str]:
+    """Return the W3C trace context, under either name that a publisher's SDK uses; empty: none."""
+    parent, state = properties.get("traceparent"), properties.get("tracestate")
+    parent = parent or properties.get("Diagnostic-Id")
+    if not isinstance(parent, str) or not _TRACEPARENT.fullmatch(parent):
+        return {}
+    return {"traceparent": parent} | ({"tracestate": state} if isinstance(state, str) else {})
 
 
 def _text(value: object) -> str | None:

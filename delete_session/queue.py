@@ -23,7 +23,7 @@ from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceede
 from .clock import Clock
 from .connection import ServiceBusConnection
 from .decision import DeadLetter
-from .message import Delivery, RetryCopy
+from .message import Delivery
 
 MAX_TEXT = 4096
 """Maximum characters of a dead-letter reason and of a description (Service Bus)."""
@@ -69,12 +69,7 @@ class ServiceBusQueue:
         self._sender: ServiceBusSender | None = None
 
     async def dead_letter(self, delivery: Delivery, decision: DeadLetter, until: float) -> None:
-        """Move the delivered message to the dead-letter queue.
-
-        Args:
-            delivery: the message.
-            decision: reason and description.
-            until: monotonic time of the last try.
+        """Move the delivered message to the dead-letter queue; `until` is the time of the last try.
 
         Raises:
             LockLost: the host of this function no longer holds the lock.
@@ -106,19 +101,16 @@ class ServiceBusQueue:
 
         await self._run(operation, until)
 
-    async def schedule(self, copy: RetryCopy, until: float) -> None:
+    async def schedule(self, copy: Delivery, until: float) -> None:
         """Put a copy into the queue for a later time; arguments and errors as in `send`."""
-        await self.send(_as_message(copy), until, at=copy.enqueue_at)
+        await self.send(_as_message(copy), until, at=copy.enqueued_at)
 
     async def send(
         self, message: ServiceBusMessage, until: float, at: datetime | None = None
     ) -> None:
-        """Send a message. Repeating it is harmless: the broker drops a message id that it has seen.
+        """Send a message, to be enqueued now or `at` a time; `until` is the time of the last try.
 
-        Args:
-            message: the message.
-            until: monotonic time of the last try.
-            at: when it will be enqueued; None: now.
+        Repeating it is harmless: the broker drops a message id that it has seen.
 
         Raises:
             SettlementFailed: the broker refused, or cannot be reached.
@@ -215,10 +207,10 @@ def open_client(
     return ServiceBusClient(connection.fully_qualified_namespace, login, **options), login
 
 
-def _as_message(copy: RetryCopy) -> ServiceBusMessage:
+def _as_message(copy: Delivery) -> ServiceBusMessage:
     live = None
     if copy.expires_at is not None:  # a scheduled message begins to live when it is enqueued
-        live = max(copy.expires_at - copy.enqueue_at, timedelta(seconds=1))
+        live = max(copy.expires_at - copy.enqueued_at, timedelta(seconds=1))
     return ServiceBusMessage(
         copy.body,
         message_id=copy.message_id,

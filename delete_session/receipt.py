@@ -13,18 +13,15 @@ from azure.servicebus import ServiceBusMessage
 
 from .contract import SessionType
 from .decision import DeadLetter, Done
-from .message import History, Revocation
+from .message import History, Revocation, trace_context
 from .queue import ServiceBusQueue
 
 COMPLETED = "liveness-session-revoker.session-revocation.completed"
 FAILED = "liveness-session-revoker.session-revocation.failed"
 CONTENT_TYPE = "application/cloudevents+json"
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
 _MAX_TEXT = 4096  # characters, as in the dead-letter queue
-
-
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -71,7 +68,7 @@ def make_receipt(
         time: when the revocation ended.
     """
     message_id = history.derived_id(data.kind.rpartition(".")[2])
-    context = _trace_context(trace)
+    context = trace_context(trace)
     event = {
         "specversion": "1.0",
         "id": message_id,
@@ -146,12 +143,3 @@ class Receipts(NoReceipts):
 def published_id(history: History) -> str:
     """Return the message id under which it was published, even if it was resubmitted."""
     return _RESUBMITTED.sub("", history.root_id)
-
-
-def _trace_context(properties: Mapping[str, object]) -> dict[str, str]:
-    """Return the W3C trace context, under either name that the publisher's SDK uses."""
-    parent, state = properties.get("traceparent"), properties.get("tracestate")
-    parent = parent or properties.get("Diagnostic-Id")
-    if not isinstance(parent, str) or not _TRACEPARENT.fullmatch(parent):
-        return {}
-    return {"traceparent": parent} | ({"tracestate": state} if isinstance(state, str) else {})

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -51,15 +52,8 @@ def _codes(text: str) -> frozenset[str]:
 
 def _queue(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?", text):
-        raise ValueError("must be the name of a Service Bus queue, e.g. session-revoked")
+        raise ValueError("must be the name of a Service Bus queue (or of a topic for receipts)")
     return text
-
-
-def _queue_or_none(text: str) -> str | None:
-    try:
-        return _queue(text) if text else None
-    except ValueError:
-        raise ValueError("must be the name of a Service Bus queue or topic, or empty") from None
 
 
 def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
@@ -75,9 +69,11 @@ def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
     return parse
 
 
-def _min_rate(text: str) -> float | None:
-    return _number(0.01, 10_000, "calls per second")(text) if text else None
+def _optional[T](parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    return lambda text: parse(text) if text else None
 
+
+_rate = _number(0.01, 10_000, "calls per second")
 
 # One row for each setting, keyed by the field of Settings that it fills. docs/settings.md, the Bicep
 # app settings and local.settings.sample.json have the same names (tests/infra compares them).
@@ -89,14 +85,14 @@ TABLE: dict[str, Setting[Any]] = {
         "FACE_CODES_NOT_RETRYABLE", "BadArgument,InvalidRequestBody,UnsupportedFeature", _codes
     ),
     "queue": Setting("SESSION_REVOKED_QUEUE", "session-revoked", _queue),
-    "outcome_queue": Setting("OUTCOME_QUEUE", "", _queue_or_none),
+    "outcome_queue": Setting("OUTCOME_QUEUE", "", _optional(_queue)),
     "client_id": Setting("AZURE_CLIENT_ID", "", client_id),
     "call_timeout": Setting("CALL_TIMEOUT_SECONDS", "30", _number(0.001, 60, "seconds")),
     "initial_delay": Setting("RETRY_INITIAL_DELAY_SECONDS", "2", _number(0.001, 600, "seconds")),
     "max_delay": Setting("RETRY_MAX_DELAY_SECONDS", "900", _number(0.001, 86_400, "seconds")),
     "retry_deadline": Setting("RETRY_DEADLINE_HOURS", "48", _number(0.0001, 336, "hours")),
-    "max_rate": Setting("FACE_MAX_CALLS_PER_SECOND", "8", _number(0.1, 10_000, "calls per second")),
-    "min_rate": Setting("FACE_MIN_CALLS_PER_SECOND", "", _min_rate),
+    "max_rate": Setting("FACE_MAX_CALLS_PER_SECOND", "8", _rate),
+    "min_rate": Setting("FACE_MIN_CALLS_PER_SECOND", "", _optional(_rate)),
     "break_duration": Setting(
         "CIRCUIT_BREAKER_BREAK_SECONDS", "30", _number(0.001, 3600, "seconds")
     ),
@@ -149,18 +145,25 @@ class Settings:
         """
         problems: list[str] = []
         values: dict[str, Any] = {}
-        for attribute, setting in TABLE.items():
-            given = environment.get(setting.name, "").strip()
-            given = given or environment.get(_FORMERLY.get(setting.name, ""), "").strip()
+
+        def read(attribute: str, parse: Callable[[], Any], prefix: str = "") -> None:
             try:
-                values[attribute] = setting.parse(given or setting.default)
+                values[attribute] = parse()
+            except WrongConnection as error:
+                problems.extend(error.problems)
             except ValueError as error:
-                problems.append(f"{setting.name} {error}")
-        try:
-            values["service_bus"] = service_bus_connection(environment)
-        except WrongConnection as error:
-            problems += error.problems
-        problems += _add_what_follows(values, environment)
+                problems.append(prefix + str(error))
+
+        for attribute, row in TABLE.items():
+            text = environment.get(row.name, "").strip()
+            text = text or environment.get(_FORMERLY.get(row.name, ""), "").strip() or row.default
+            read(attribute, partial(row.parse, text), f"{row.name} ")
+        read("service_bus", lambda: service_bus_connection(environment))
+        endpoint: str = values.get("face_endpoint", "")
+        scope: str | None = values.get("face_token_scope")
+        if endpoint and scope is not None:
+            read("face_token_scope", lambda: face_scope(endpoint, scope))
+        read("face_proxy", lambda: proxy_for(urlsplit(endpoint).hostname or "", environment))
         if problem := receipts_problem(values.get("outcome_queue"), values.get("queue")):
             problems.append(problem)
         min_rate = values.get("min_rate")
@@ -171,22 +174,6 @@ class Settings:
         if problems:
             raise SettingsError([*dict.fromkeys(problems)])
         return cls(**values, ignored=_ignored(environment))
-
-
-def _add_what_follows(values: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """Add what follows from the endpoint of the Face API; return the problems with it."""
-    problems = []
-    endpoint: str = values.get("face_endpoint", "")
-    try:
-        if endpoint and "face_token_scope" in values:
-            values["face_token_scope"] = face_scope(endpoint, values["face_token_scope"])
-    except ValueError as error:
-        problems.append(str(error))
-    try:
-        values["face_proxy"] = proxy_for(urlsplit(endpoint).hostname or "", environment)
-    except ValueError as error:
-        problems.append(str(error))
-    return problems
 
 
 def receipts_problem(outcome_queue: str | None, queue: str | None) -> str | None:

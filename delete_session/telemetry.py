@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from . import __version__
-from .message import Revocation
+from .message import Revocation, trace_context
 from .verdict import Meaning, Verdict
 
 _propagator = TraceContextTextMapPropagator()
@@ -48,12 +48,7 @@ class Telemetry:
         )
         for name, gauge, unit, description in (
             ("revoker.face.rate", "rate", "{call}/s", "Calls per second allowed now"),
-            (
-                "revoker.face.rate.cause",
-                "cause",
-                "1",
-                "0 ceiling, 1 cut by a 429, 2 cut to the floor",
-            ),
+            ("revoker.face.rate.cause", "cause", "1", "0 ceiling, 1 cut, 2 cut to the floor"),
             ("revoker.face.waiting", "waiting", "{call}", "Calls waiting for a permit"),
             ("revoker.circuit.state", "circuit", "1", "0 closed, 1 half-open, 2 open"),
         ):
@@ -124,13 +119,5 @@ def _observer(
 
 
 def _published_context(properties: Mapping[str, object]) -> Context | None:
-    """Return the trace context that the publisher's SDK put into the application properties."""
-    parent = properties.get("traceparent") or properties.get("Diagnostic-Id")
-    if not isinstance(parent, str):
-        return None
-    state = properties.get("tracestate")
-    context = _propagator.extract(
-        {"traceparent": parent, "tracestate": state if isinstance(state, str) else ""}
-    )
-    valid = trace.get_current_span(context).get_span_context().is_valid
-    return context if valid else None
+    found = trace_context(properties)
+    return _propagator.extract(found) if found else None

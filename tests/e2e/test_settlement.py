@@ -12,7 +12,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from delete_session.clock import Clock
 from delete_session.decision import DeadLetter
-from delete_session.message import Delivery, RetryCopy, Revocation
+from delete_session.message import Delivery, Revocation
 from delete_session.queue import LockLost, ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import OwnQueue
 from tests.unit.fakes import UNAVAILABLE, message, settings
@@ -42,7 +42,7 @@ class Desk:
     async def dead_letter(self, delivery: Delivery, decision: DeadLetter = REASON) -> None:
         await self.connection.dead_letter(delivery, decision, until=time.monotonic())
 
-    async def schedule(self, copy: RetryCopy) -> None:
+    async def schedule(self, copy: Delivery) -> None:
         await self.connection.schedule(copy, until=time.monotonic())
 
     def letters(self) -> list[dict[str, Any]]:

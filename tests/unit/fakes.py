@@ -14,7 +14,7 @@ from delete_session.clock import Clock
 from delete_session.contract import SessionType
 from delete_session.decision import DeadLetter
 from delete_session.face import FaceClient
-from delete_session.message import Delivery, RetryCopy
+from delete_session.message import Delivery
 from delete_session.receipt import Receipts
 from delete_session.settings import Settings
 from delete_session.verdict import Verdict, judge, no_response
@@ -144,7 +144,7 @@ class FakeQueue:
         self.steps = [] if steps is None else steps
         self.sent: list[SentMessage] = []
         self.dead_letters: list[tuple[Delivery, DeadLetter]] = []
-        self.copies: list[RetryCopy] = []
+        self.copies: list[Delivery] = []
         self.tries = 0
 
     def _try(self, step: str, carry_out: Callable[[], None]) -> None:
@@ -157,7 +157,7 @@ class FakeQueue:
     async def dead_letter(self, delivery: Delivery, decision: DeadLetter, until: float) -> None:
         self._try("dead-letter", lambda: self.dead_letters.append((delivery, decision)))
 
-    async def schedule(self, copy: RetryCopy, until: float) -> None:
+    async def schedule(self, copy: Delivery, until: float) -> None:
         self._try("schedule", lambda: self.copies.append(copy))
 
     async def send(self, message: SentMessage, until: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from delete_session.app import create_handler
 from delete_session.clock import Clock
-from delete_session.message import RetryCopy
+from delete_session.message import Delivery
 from delete_session.settings import Settings
 from delete_session.verdict import Verdict
 
@@ -67,12 +67,12 @@ async def enqueue_delays(
         random=lambda: 0.5,
     )
     handler = create_handler(Settings.from_environment(ENVIRONMENT), clock)
-    copies: list[RetryCopy] = []
+    copies: list[Delivery] = []
 
     async def delete(*_: object) -> Verdict:
         return verdict(409, "ConcurrentOperationConflict", retry_after=60)
 
-    async def schedule(copy: RetryCopy, until: float) -> None:
+    async def schedule(copy: Delivery, until: float) -> None:
         copies.append(copy)
 
     monkeypatch.setattr(handler.face, "delete", delete)
@@ -80,7 +80,7 @@ async def enqueue_delays(
     delays = []
     for minutes, ahead in steps:  # noqa: B007 (the clock reads it)
         await handler.handle(Message(true_time() - timedelta(seconds=waited)))
-        delays.append((copies[-1].enqueue_at - true_time()).total_seconds())
+        delays.append((copies[-1].enqueued_at - true_time()).total_seconds())
     await handler.face.close()
     return delays
 

@@ -149,7 +149,7 @@ async def test_long_wait_schedules_a_copy_and_completes(lines: Lines) -> None:
     assert copy.properties["revoker-attempt"] == 4  # 1 + 2 + 4 s in place; 8 s is too long
     assert copy.properties["revoker-copy"] == 1
     assert copy.properties["revoker-last-error"] == "HTTP 503 ServiceUnavailable: try later"
-    assert copy.enqueue_at == ENQUEUED + timedelta(seconds=1 + 2 + 4 + 8)
+    assert copy.enqueued_at == ENQUEUED + timedelta(seconds=1 + 2 + 4 + 8)
     [line] = lines(event="revocation")
     assert (line["outcome"], line["delay_seconds"]) == ("retry_scheduled", 8)
 
@@ -159,12 +159,12 @@ async def test_copy_carries_on_where_the_original_stopped() -> None:
     first = Bench(UNAVAILABLE)
     await first.handle()
     [copy] = first.queue.copies
-    second = Bench(UNAVAILABLE, time=FakeTime(copy.enqueue_at))
+    second = Bench(UNAVAILABLE, time=FakeTime(copy.enqueued_at))
     await second.handle(
         message(
             properties=copy.properties,
             message_id=copy.message_id,
-            enqueued_time_utc=copy.enqueue_at,
+            enqueued_time_utc=copy.enqueued_at,
         )
     )
     [next_copy] = second.queue.copies
@@ -198,7 +198,7 @@ async def test_retry_after_is_waited_out() -> None:
     bench = Bench(throttled(60))
     await bench.handle()
     [copy] = bench.queue.copies
-    assert copy.enqueue_at >= ENQUEUED + timedelta(seconds=60)
+    assert copy.enqueued_at >= ENQUEUED + timedelta(seconds=60)
 
 
 @pytest.mark.parametrize("answer", [UNAVAILABLE, DENIED, throttled(1)])
@@ -236,7 +236,7 @@ async def test_clock_behind_the_brokers_schedules_nothing_in_the_past() -> None:
     """A retry is scheduled after the enqueue, however late our clock is."""
     bench = Bench(UNAVAILABLE, time=FakeTime(ENQUEUED - timedelta(hours=5)))
     await bench.handle()
-    assert bench.queue.copies[0].enqueue_at > ENQUEUED
+    assert bench.queue.copies[0].enqueued_at > ENQUEUED
 
 
 @pytest.mark.parametrize("answer", [BAD, UNAVAILABLE])
@@ -264,7 +264,7 @@ async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> Non
     assert len(bench.face.calls) == 3
     assert len(bench.queue.copies) == 10
     for copy in bench.queue.copies[3:]:
-        wait = (copy.enqueue_at - ENQUEUED).total_seconds()
+        wait = (copy.enqueued_at - ENQUEUED).total_seconds()
         assert 30 <= wait <= 60
         assert copy.properties["revoker-attempt"] == 0
         assert copy.properties["revoker-last-error"] == (
@@ -350,7 +350,7 @@ async def test_last_copy_is_enqueued_before_the_message_expires() -> None:
     bench = Bench(throttled(120), time=FakeTime(ENQUEUED + timedelta(minutes=9, seconds=30)))
     await bench.handle(message(expires_at_utc=expiry))
     [copy] = bench.queue.copies
-    assert copy.enqueue_at < expiry
+    assert copy.enqueued_at < expiry
 
 
 async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
@@ -367,7 +367,7 @@ async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
     asks = verdict(503, "x", retry_after=300)
     bench = Bench(asks, breaker_failures=1, in_place_max=0)
     await bench.handle()
-    assert bench.queue.copies[0].enqueue_at >= ENQUEUED + timedelta(seconds=300)
+    assert bench.queue.copies[0].enqueued_at >= ENQUEUED + timedelta(seconds=300)
 
 
 async def test_no_invocation_waits_for_its_turn_for_longer_than_it_may_hold() -> None:
@@ -448,5 +448,5 @@ async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> 
     bench = Bench(UNAVAILABLE, in_place_max=0)
     await bench.handle(message(enqueued_time_utc=datetime.max))
     await bench.handle()
-    assert all(copy.enqueue_at < ENQUEUED + timedelta(hours=1) for copy in bench.queue.copies)
+    assert all(copy.enqueued_at < ENQUEUED + timedelta(hours=1) for copy in bench.queue.copies)
     assert len(bench.queue.copies) == 2

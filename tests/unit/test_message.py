@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delete_session.message import Delivery, RetryCopy, Revocation
+from delete_session.message import Delivery, Revocation
 
 from .fakes import ENQUEUED, UNAVAILABLE, message, retry_copy
 
@@ -55,7 +55,7 @@ def test_last_error_survives_from_delivery_to_delivery() -> None:
     assert Revocation(delivery(), 48, lambda: 0.0).last_error == ""
 
 
-def read(copied: RetryCopy) -> Delivery:
+def read(copied: Delivery) -> Delivery:
     return delivery(properties=copied.properties, message_id=copied.message_id)
 
 
@@ -113,7 +113,7 @@ def test_implausible_host_metadata_count_as_missing(fields: dict[str, Any]) -> N
     assert read.delivery_count == 1
     revocation = Revocation(read, 48, lambda: 0.0)
     end = ENQUEUED + timedelta(hours=48)
-    assert end - timedelta(minutes=1) <= revocation.copy(10**6).enqueue_at <= end
+    assert end - timedelta(minutes=1) <= revocation.copy(10**6).enqueued_at <= end
 
 
 @given(
@@ -141,7 +141,7 @@ def test_no_host_data_overflow(
     revocation = Revocation(read, hours, lambda: 0.0)
     assert revocation.seconds_left <= hours * 3600 + 1e-3
     assert read.received_at <= ENQUEUED + timedelta(days=30)
-    assert revocation.copy(60).enqueue_at.tzinfo is not None
+    assert revocation.copy(60).enqueued_at.tzinfo is not None
 
 
 def test_message_without_an_id_is_known_by_its_sequence_number() -> None:
