@@ -33,19 +33,14 @@ class CircuitBreaker:
         self._failures = failures
         self._break_duration = break_duration
         self._on_change = on_change
-        self._state = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
         self._run = 0
         self._until = 0.0
         self._generation = 0
 
-    @property
-    def state(self) -> BreakerState:
-        """Closed, open or half-open."""
-        return self._state
-
     def blocked_for(self, now: float) -> float:
         """Seconds until a call may be tried again; 0: now."""
-        return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._until - now)
+        return 0.0 if self.state is BreakerState.CLOSED else max(0.0, self._until - now)
 
     def admit(self, now: float) -> int | None:
         """Admit one call: return the generation to report its result with; None: not admitted.
@@ -53,7 +48,7 @@ class CircuitBreaker:
         After the break, it admits one trial call. If the trial's result is never reported, it admits
         another one a break duration later.
         """
-        if self._state is not BreakerState.CLOSED:
+        if self.state is not BreakerState.CLOSED:
             if now < self._until:
                 return None
             self._until = now + self._break_duration
@@ -77,13 +72,13 @@ class CircuitBreaker:
             self._change(BreakerState.CLOSED)
             return
         self._run += 1
-        if self._state is BreakerState.HALF_OPEN or self._run >= self._failures:
+        if self.state is BreakerState.HALF_OPEN or self._run >= self._failures:
             self._until = now + max(self._break_duration, retry_after)
             self._change(BreakerState.OPEN)
 
     def _change(self, state: BreakerState) -> None:
-        if state is not self._state or state is BreakerState.HALF_OPEN:
+        if state is not self.state or state is BreakerState.HALF_OPEN:
             self._generation += 1
-        if state is not self._state:
-            self._state = state
+        if state is not self.state:
+            self.state = state
             self._on_change(state)

@@ -11,11 +11,6 @@ SCOPE = "https://cognitiveservices.azure.com/.default"
 # Clouds by suffix: public, US Government, China (21Vianet). A custom subdomain is one label:
 # <name>.privatelink.cognitiveservices.azure.com, for example, has no certificate.
 _CUSTOM_SUBDOMAIN = re.compile(r"[a-z0-9-]+\.cognitiveservices\.azure\.(com|us|cn)")
-_REGIONAL = re.compile(
-    r"(.+\.)?api\.cognitive\.(microsoft\.com|microsoft\.us|azure\.cn)|[0-9.]+|.*:.*"
-)
-"""Hosts that accept no Entra tokens: regional endpoints and IP addresses."""
-_FOUNDRY = re.compile(r".+\.services\.ai\.azure\.(com|us|cn)")
 
 
 def face_endpoint(text: str) -> str:
@@ -35,12 +30,8 @@ def face_endpoint(text: str) -> str:
         raise ValueError(f"{expected}; it is not a URL") from None
     if url.path.strip("/") or url.query or url.fragment or url.username is not None:
         raise ValueError(f"{expected}, without path, query, fragment or user name")
-    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+    if not host or not (url.scheme == "https" or (url.scheme == "http" and is_loopback(host))):
         raise ValueError(expected)
-    if not host or (_REGIONAL.fullmatch(host) and not is_loopback(host)):
-        raise ValueError(f"{expected}; regional endpoints and IP addresses accept no Entra tokens")
-    if _FOUNDRY.fullmatch(host):
-        raise ValueError(f"{expected}; no Face API is documented at a Foundry endpoint")
     return text.rstrip("/")
 
 
@@ -73,9 +64,9 @@ def face_scope(endpoint: str, given: str = "") -> str:
     if cloud := _CUSTOM_SUBDOMAIN.fullmatch(host):
         return f"https://cognitiveservices.azure.{cloud[1]}/.default"
     raise ValueError(
-        "FACE_ENDPOINT is not a custom subdomain of a known Azure cloud "
-        "(<name>.cognitiveservices.azure.com, .us or .cn): correct it, or set FACE_TOKEN_SCOPE to "
-        "the scope of the tokens that it accepts"
+        "FACE_ENDPOINT is not a custom subdomain (<name>.cognitiveservices.azure.com, .us or .cn); "
+        "regional and Foundry endpoints accept no tokens for the Face API. Correct it, or set "
+        "FACE_TOKEN_SCOPE to the scope of the tokens that your gateway accepts"
     )
 
 

@@ -19,8 +19,6 @@ _MAX_LEVELS = 4  # of errors within errors
 
 # Paths by API version (azure-rest-api-specs, specification/ai/data-plane/Face): previews up to
 # v1.2-preview.1 are nested, v1.2 and later are flat.
-_NESTED = "{type}/singleModal/sessions"
-_FLAT = "{type}-sessions"
 _NESTED_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1")
 
 _NO_BODY = httpx.ByteStream(b"")
@@ -30,8 +28,8 @@ _PATH_SEGMENT = {"livenessWithVerify": "detectLivenessWithVerify", "liveness": "
 
 def collection_url(endpoint: str, api_version: str, session_type: str) -> str:
     """Return the URL that a session's id is appended to."""
-    shape = _NESTED if api_version in _NESTED_VERSIONS else _FLAT
-    return f"{endpoint}/face/{api_version}/{shape.format(type=_PATH_SEGMENT[session_type])}/"
+    shape = "/singleModal/sessions" if api_version in _NESTED_VERSIONS else "-sessions"
+    return f"{endpoint}/face/{api_version}/{_PATH_SEGMENT[session_type]}{shape}/"
 
 
 class FaceClient:

@@ -34,7 +34,7 @@ class Gate:
 
     Args:
         max_rate: calls per second, on average.
-        min_rate: calls per second, kept even while calls are throttled; None: a fraction of `max_rate`.
+        min_rate: calls per second, kept even while throttled; None: a fraction of `max_rate`.
         breaker_failures: failures in a row, not about a message, that open the circuit.
         break_duration: seconds until a trial call.
         max_wait: longest pause in seconds that waiters wait out; a longer one blocks calls.

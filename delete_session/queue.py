@@ -230,10 +230,6 @@ def _as_amqp(value: object) -> str | int | float | bool | None:
 
     The SDK sends every int with 32 bits: a larger one, e.g. Unix milliseconds, is sent as text.
     """
-    match value:
-        case int() if not -(2**31) <= value < 2**31:
-            return str(value)
-        case str() | int() | float() | None:
-            return value
-        case _:
-            return json.dumps(value, default=str)
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        return str(value)
+    return value if isinstance(value, str | int | float | None) else json.dumps(value, default=str)

@@ -154,15 +154,11 @@ _FAULTS: tuple[tuple[tuple[int, ...], re.Pattern[str], str], ...] = (
     ),
     (
         (403,),
-        re.compile(r"(?i)virtual network|firewall rule"),
-        "The Face resource's network rules do not let the function in: add its subnet or its "
-        "outbound addresses to the resource's firewall, or deploy with private networking.",
-    ),
-    (
-        (403,),
-        re.compile(r"(?i)public (network )?access|private endpoint|private link"),
-        "The Face resource takes calls only through an approved private endpoint: deploy with private "
-        "networking, approve the endpoint connection, and check that its private DNS zone is used.",
+        re.compile(
+            r"(?i)virtual network|firewall rule|public (network )?access|private (endpoint|link)"
+        ),
+        "The Face resource's network rules do not let the function in: allow its subnet or outbound "
+        "addresses, or use a private endpoint (approved, and with its private DNS zone).",
     ),
     (
         (400, 401, 403),

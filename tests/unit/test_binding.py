@@ -196,6 +196,6 @@ NAMES = st.sampled_from([*METADATA, "TimeToLive", "LockedUntil", "State", "Subje
 @given(st.dictionaries(NAMES | st.text(), DATUMS) | st.none())
 def test_no_metadata_keep_a_message_back(metadata: Any) -> None:
     """Whatever the host tells of a message, and if it tells nothing, the function gets the body."""
-    decode: Any = binding.despite_odd_metadata(own_decode)
+    decode: Any = binding.despite_unreadable_metadata(own_decode)
     message = decode(Datum(b"x", "bytes"), trigger_metadata=metadata)
     assert Delivery.from_trigger(message, ENQUEUED).body == b"x"
