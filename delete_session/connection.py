@@ -54,7 +54,8 @@ class ServiceBusConnection:
         url = urlsplit(self.proxy)
         host = url.hostname or ""
         found = {
-            "proxy_hostname": f"[{host}]" if ":" in host else host,
+            # azure.servicebus appends the port and hands the result to aiohttp as a URL.
+            "proxy_hostname": f"http://[{host}]" if ":" in host else f"http://{host}",
             "proxy_port": url.port or 80,
             "username": unquote(url.username or ""),
             "password": unquote(url.password or ""),

@@ -173,7 +173,10 @@ def test_dead_letter_that_cannot_be_told_stays(letters: Letters) -> None:
     ("name", "says"),
     [
         ("", "OUTCOME_QUEUE is not set."),
-        ("a b", "OUTCOME_QUEUE must be the name of a Service Bus queue or topic, or empty."),
+        (
+            "a b",
+            "OUTCOME_QUEUE must be the name of a Service Bus queue (or of a topic for receipts).",
+        ),
         ("the same", "OUTCOME_QUEUE must not be SESSION_REVOKED_QUEUE"),
     ],
 )
