@@ -28,7 +28,7 @@ param faceAccountName string = ''
 @maxLength(90)
 param faceResourceGroup string = ''
 
-@description('Calls per second that the Face account allows. Not given: what the account itself says (its callRateLimit), else 10, the default of tier S0. Each instance of the function calls at most 80 % of it (FACE_MAX_CALLS_PER_SECOND); the workbook draws it as a line.')
+@description('Calls per second that the Face account allows. Not given: what the account itself says (its callRateLimit), else 10, the default of tier S0. The function calls at most 80 % of it (FACE_MAX_CALLS_PER_SECOND); the workbook draws it as a line.')
 @minValue(1)
 @maxValue(1000)
 param faceCallsPerSecondQuota int?
@@ -44,18 +44,13 @@ param settings Tuning = {}
 ])
 param instanceMemoryMB int = 2048
 
-// Two, because of the Face quota and not the platform's default of 100: one process calls at most
-// 80 % of it, and ceil(1 / 0.8) = 2 of them can use all of it. More instances would only share the same. A single one would do for throughput; the
-// second keeps revocations going while the first is replaced.
-//
-// The platform used to refuse less than 40. Since 2026 its documentation gives 1 as the least; a
-// region that still answers with an error takes 40. Nothing breaks then: the bound on the calls is
-// in the code (each process slows down when the Face API answers 429), not in this number. But the
-// function is told it, and each of 40 starts more slowly than one of two.
-@description('Most instances the platform may start for the function. The default follows from the Face quota.')
+// One instance can use 80 % of the Face quota alone. The platform does not always keep to this number
+// (azure-functions-host issue 11790), so a second instance may appear: each slows down on a 429.
+// Some regions accept no less than 40 (azure-docs pull request 128255); preflight asks the region.
+@description('Maximum number of instances. From 2 to 39, the instances share 80 % of the Face quota equally. From 40, the minimum of some regions, they do not: each may use it.')
 @minValue(1)
 @maxValue(1000)
-param maximumInstanceCount int = 2
+param maximumInstanceCount int = 1
 
 // Whoever scales the app from none to one needs to see that messages wait, and sees little with the
 // right to receive: the first eleven messages of the queue, of which more than ten may be retries that
@@ -234,6 +229,7 @@ module faceAccess 'modules/face-access.bicep' = {
     principalId: identity.properties.principalId
     identityId: identity.id
     callsPerSecondQuota: faceCallsPerSecondQuota
+    instances: max(maximumInstanceCount < 40 ? maximumInstanceCount : 1, alwaysReadyInstances)
     workspaceId: monitoring.outputs.workspaceId
   }
   dependsOn: [

@@ -28,6 +28,8 @@ PROVIDERS = (
     *("OperationalInsights", "ServiceBus", "Storage", "Web"),
 )
 PYTHON = "3.13"
+MEMORY_MB = 2048
+"""The default of the parameter instanceMemoryMB."""
 AZD = (1, 25)
 """From this version on the documented azd commands hold: `azd down` asks about groups without tag."""
 DEFINES_ROLES = {"Owner", "User Access Administrator"}
@@ -156,9 +158,32 @@ def region(it: Deployment) -> str:
         *("functionapp", "list-flexconsumption-runtimes", "--location", it.location),
         *("--runtime", "python"),
     )
-    if PYTHON not in {one.get("version") for one in runtimes}:
+    offered = next((one for one in runtimes if one.get("version") == PYTHON), None)
+    if offered is None:
         raise Wrong(f"{it.location} does not offer Python {PYTHON} on Flex Consumption")
-    return f"{it.location} offers Flex Consumption with Python {PYTHON}"
+    # As the stacks API of the platform has it, which the Azure CLI asks.
+    limits = offered.get("sku", {}).get("maximumInstanceCount") or {}
+    lowest, highest = (
+        limits.get("lowestMaximumInstanceCount"),
+        limits.get("highestMaximumInstanceCount"),
+    )
+    count = int(it.get("MAXIMUM_INSTANCE_COUNT", "1"))
+    if lowest and count < lowest:
+        raise Wrong(
+            f"{it.location} accepts no maximum below {lowest} instances: set "
+            f"MAXIMUM_INSTANCE_COUNT={lowest}; from 40 on, the rate is not divided among them"
+        )
+    if highest and count > highest:
+        raise Wrong(
+            f"{it.location} accepts {highest} instances at most: lower MAXIMUM_INSTANCE_COUNT"
+        )
+    sizes = [int(one["size"]) for one in offered.get("sku", {}).get("instanceMemoryMB") or []]
+    if sizes and MEMORY_MB not in sizes:
+        raise Wrong(
+            f"{it.location} offers instances of {', '.join(map(str, sizes))} MB: set the parameter "
+            "instanceMemoryMB to one of them"
+        )
+    return f"{it.location} offers Flex Consumption with Python {PYTHON}, from {lowest or '?'} instances"
 
 
 def face_account(it: Deployment) -> str:

@@ -24,6 +24,11 @@ param identityId string
 @maxValue(1000)
 param callsPerSecondQuota int?
 
+@description('Number of instances that share 80 % of the quota.')
+@minValue(1)
+@maxValue(1000)
+param instances int
+
 @description('Resource id of the Log Analytics workspace.')
 param workspaceId string
 
@@ -112,8 +117,9 @@ output callRateLimit string = format('{0:0,.###}', limitThousandths)
 @description('Calls per second that the deployment reckons with.')
 output callsPerSecondQuota string = format('{0:0,.###}', quotaThousandths)
 
-@description('Calls per second that one instance of the function makes at most: 80 % of the above, for the sake of live verification.')
-output maxCallsPerSecond string = format('{0:0,.###}', quotaThousandths * 80 / 100)
+// The function accepts no maximum rate below 0.1.
+@description('Maximum call rate of one instance, in calls per second: its share of 80 % of the quota. Live verification needs the rest.')
+output maxCallsPerSecond string = format('{0:0,.###}', max(quotaThousandths * 80 / 100 / instances, 100))
 
 @description('Endpoint of the account.')
 output endpoint string = account.properties.endpoint

@@ -27,7 +27,7 @@ param identityClientId Guid
 ])
 param instanceMemoryMB int
 
-@description('Most instances the platform may start for the function.')
+@description('Maximum number of instances.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int
@@ -59,7 +59,7 @@ param faceEndpoint string
 @description('Says where Application Insights takes telemetry.')
 param applicationInsightsConnectionString string
 
-@description('Most calls per second that one instance makes, as decimal text.')
+@description('Maximum call rate of one instance, in calls per second, as decimal text.')
 @minLength(1)
 param faceMaxCallsPerSecond string
 

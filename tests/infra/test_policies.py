@@ -147,7 +147,6 @@ MISTAKES: dict[str, list[Made | Written]] = {
     "function_app_is_flex_consumption": [
         Made("one that the plan refuses", SITE, f"{SETTINGS}.", [
             {"name": "FUNCTIONS_WORKER_RUNTIME", "value": "python"}]),
-        Made("a parameter that does nothing", SITE, MOST, 2, way="large"),
     ],
     "readme_lists_the_parameters": [
         Written("an unknown parameter", README, "| `ALERT_EMAIL` |", "| `ALERT_MAIL` |"),
@@ -178,8 +177,10 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("another Python in Azure", SITE, f"{CONFIG}.runtime.version", "3.12"),
     ],
     "calls_follow_the_face_quota": [
-        Made("instances without a thought of the quota", SITE, MOST, 100),
+        Made("a parameter that does nothing", SITE, MOST, 2, way="large"),
         Made("all of it", SITE, f"{SETTINGS}.FACE_MAX_CALLS_PER_SECOND.value", "50", way="large"),
+        Made("four that take all", SITE, f"{SETTINGS}.FACE_MAX_CALLS_PER_SECOND.value", "8",
+             way="none-always-ready"),
     ],
     "one_instance_always_listens": [
         Made("nothing that listens", SITE, READY, []),

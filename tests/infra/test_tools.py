@@ -33,7 +33,19 @@ ANSWERS = {
         for name in [*PROVIDERS.split(), "Storage", "Web"]
     ],
     "functionapp list-flexconsumption-locations": [{"name": "westeurope"}],
-    "functionapp list-flexconsumption-runtimes": [{"version": "3.12"}, {"version": "3.13"}],
+    "functionapp list-flexconsumption-runtimes": [
+        {"version": "3.12"},
+        {
+            "version": "3.13",
+            "sku": {
+                "instanceMemoryMB": [{"size": 512}, {"size": 2048, "isDefault": True}],
+                "maximumInstanceCount": {
+                    "lowestMaximumInstanceCount": 1,
+                    "highestMaximumInstanceCount": 1000,
+                },
+            },
+        },
+    ],
     "cognitiveservices account list": ["face"],
     "cognitiveservices account show": {
         "kind": "Face",
@@ -51,6 +63,11 @@ ENVIRONMENT = {
     "AZURE_ENV_NAME": "dev",
     "FACE_ACCOUNT_NAME": "my-face",
 }
+
+
+def offering(**sku: object) -> dict[str, object]:
+    """The answer of a region that offers Python 3.13 with these limits."""
+    return {"functionapp list-flexconsumption-runtimes": [{"version": "3.13", "sku": sku}]}
 
 
 def preflight(folder: Path, answers: dict[str, object], **environment: str) -> tuple[int, str]:
@@ -98,6 +115,13 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
         ({"provider list": []}, {}, "wrong    resource providers: not registered: Microsoft.App"),
         ({}, {"AZURE_LOCATION": "moon"}, "wrong    region: moon does not offer Flex Consumption"),
         ({"functionapp list-flexconsumption-runtimes": []}, {}, "does not offer Python 3.13"),
+        (
+            offering(maximumInstanceCount={"lowestMaximumInstanceCount": 40}),
+            {},
+            "accepts no maximum below 40 instances: set MAXIMUM_INSTANCE_COUNT=40",
+        ),
+        ({}, {"MAXIMUM_INSTANCE_COUNT": "2000"}, "accepts 1000 instances at most"),
+        (offering(instanceMemoryMB=[{"size": 4096}]), {}, "offers instances of 4096 MB"),
         (
             {"cognitiveservices account show": {"kind": "Face", "properties": {}}},
             {},

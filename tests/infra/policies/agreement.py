@@ -34,6 +34,7 @@ SET_BY_DEPLOYMENT = {
 IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
 RATE = "FACE_MAX_CALLS_PER_SECOND"
+COUNT = "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount"
 CRASHES = 10
 """Deliveries in a row, each at its longest, over which a copy scheduled again is recognized."""
 QUEUES = "Microsoft.ServiceBus/namespaces/queues"
@@ -90,22 +91,21 @@ def _default(name: str) -> float:
 
 @policy
 def calls_follow_the_face_quota(project: Project) -> list[str]:
-    """An instance calls at 80 % of the quota that is given, or that the account tells, or of the 10
-    that S0 allows; the number of instances is what then uses it up."""
+    """The instances share 80 % of the quota that is given, or that the account reports, or of the 10
+    that S0 allows. From 40 on, a region's minimum, each may use all of that."""
     problems = []
     for way, variables in project.ways().items():
         quota = variables.get("FACE_CALLS_PER_SECOND_QUOTA")
+        count = int(variables.get("MAXIMUM_INSTANCE_COUNT", "1"))
+        share = 0.8 / (count if count < 40 else 1)
         for _, app in project.of("Microsoft.Web/sites", way):
             rate = app_settings(app).get(RATE, "")
-            # What an account that exists says is known only when it is asked.
-            told = "'callRateLimit'" in rate and "10000), 80), 100))]" in rate
-            if not (told and not quota) and rate != f"{float(quota or 10) * 0.8:g}":
+            # What an account that exists reports is known only when it is asked.
+            asked = "'callRateLimit'" in rate and "10000), 80), 100), 1), 100))]" in rate
+            if not (asked and not quota) and rate != f"{float(quota or 10) * share:g}":
                 problems.append(f"{way}: {RATE} is {rate}")
-    for _, app in project.of("Microsoft.Web/sites", "default"):
-        count = at(app, "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount")
-        wanted = math.ceil(10 / _default(RATE))
-        if count != wanted:
-            problems.append(f"{count} instances, {wanted} use up the quota")
+            if at(app, COUNT) != count:
+                problems.append(f"{way}: not {count} instances at most")
     return problems
 
 
@@ -282,9 +282,6 @@ def function_app_is_flex_consumption(project: Project) -> list[str]:
         """,
     )
     for way, app in project.of("Microsoft.Web/sites"):
-        count = int(project.ways().get(way, {}).get("MAXIMUM_INSTANCE_COUNT", "2"))
-        if at(app, f"{config}.scaleAndConcurrency.maximumInstanceCount") != count:
-            problems.append(f"{way}: not {count} instances at most")
         refused = REFUSED_BY_THE_PLAN & app_settings(app).keys()
         problems += [f"{way}: {name} is refused by the plan" for name in sorted(refused)]
     return problems
