@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from infra.snapshot import BICEP, ROOT, Refused, evaluate, version, ways
+from infra.snapshot import BICEP, REQUIRED, ROOT, Refused, evaluate, version, ways
 
 INFRA = ROOT / "infra"
 
 REFUSED = {
     "MAXIMUM_INSTANCE_COUNT=0": "maximumInstanceCount",
+    "FACE_API_VERSION=": "'v1.1-preview.1' | 'v1.2' | 'v1.2-preview.1' | 'v1.3-preview.1'",
     "FACE_ACCOUNT_NAME=x": "accountName",
     "SERVICE_BUS_TIER=Basic": "'Premium' | 'Standard'",
     "PRIVATE_NETWORKING=yes": 'parameter "privateNetworking"',
@@ -72,7 +73,14 @@ def said(*command: str, cwd: Path = INFRA) -> str:
 
     The template goes to standard output; whatever stands on the other is a complaint.
     """
-    done = subprocess.run(["bicep", *command], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bicep", *command],
+        cwd=cwd,
+        env={**os.environ, **REQUIRED},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stderr.strip() or ("failed" if done.returncode else "")
 
 

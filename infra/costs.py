@@ -18,10 +18,13 @@ SECONDS = 2_628_000
 
 OPERATIONS_EACH = 4
 """Of the broker for a revocation: sent, received, its lock renewed, completed."""
-LINES_EACH = 6
-"""Log lines of a revocation, of about 1 KB: its own, and the host's."""
-IDLE_GB = 1.3
-"""Log lines of a host without messages (0.5 GB), and the metrics of app, broker and Face account."""
+ROWS_EACH = 3
+"""Of telemetry for a revocation, of about 1 KB: audit line, request, call of the Face API."""
+INSTANCE_GB = 0.75
+"""Telemetry of an instance that waits: the worker's counters (27 KB in five minutes, measured against a
+local endpoint) and the host's lines (0.5 GB, estimated)."""
+METRICS_GB = 0.6
+"""Metrics of the app and the Face account: some 25 rows a minute, of half a KB (estimated)."""
 HOST_OPERATIONS = 300_000
 """Of the host on its storage account, for its locks."""
 
@@ -87,7 +90,7 @@ def rows(use: Use, prices: dict[str, float]) -> list[Row]:
             cost,
         )
     storage = HOST_OPERATIONS / 10_000 * prices["storage_10000_operations"]
-    gb = use.revocations * LINES_EACH / 1e6 + IDLE_GB
+    gb = use.revocations * ROWS_EACH / 1e6 + use.always_ready * INSTANCE_GB + METRICS_GB
     logs = [max(0.0, gb - free) * prices["logs_gb"] for free in (prices["logs_free_gb"], 0.0)]
     metric_alerts, log_alerts = alerts()
     told = (

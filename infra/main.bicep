@@ -28,6 +28,15 @@ param faceAccountName string = ''
 @maxLength(90)
 param faceResourceGroup string = ''
 
+@description('Version of the Face API. It must be one that sees the sessions: see the README.')
+@allowed([
+  'v1.1-preview.1'
+  'v1.2-preview.1'
+  'v1.2'
+  'v1.3-preview.1'
+])
+param faceApiVersion string
+
 @description('Calls per second that the Face account allows. Not given: what the account itself says (its callRateLimit), else 10, the default of tier S0. The function calls at most 80 % of it (FACE_MAX_CALLS_PER_SECOND); the workbook draws it as a line.')
 @minValue(1)
 @maxValue(1000)
@@ -243,6 +252,8 @@ module workbook 'modules/workbook.bicep' = {
     tags: allTags
     token: token
     faceCallsPerSecondQuota: faceAccess.outputs.callsPerSecondQuota
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    faceAccountId: faceAccess.outputs.accountId
   }
 }
 
@@ -270,6 +281,9 @@ module functionApp 'modules/function-app.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
+    workspaceId: monitoring.outputs.workspaceId
+    cloud: cloud
+    storageAccountName: storage.outputs.name
     storageBlobEndpoint: storage.outputs.blobEndpoint
     storageTableEndpoint: storage.outputs.tableEndpoint
     packageContainerUrl: storage.outputs.packageContainerUrl
@@ -277,6 +291,7 @@ module functionApp 'modules/function-app.bicep' = {
     queueName: queueName
     outcomeQueueName: outcomeQueueName
     faceEndpoint: faceAccess.outputs.endpoint
+    faceApiVersion: faceApiVersion
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     faceMaxCallsPerSecond: faceAccess.outputs.maxCallsPerSecond
     settings: settings
@@ -298,6 +313,8 @@ module alerts 'modules/alerts.bicep' = {
     namespaceId: serviceBus.outputs.namespaceId
     queueName: queueName
     workspaceId: monitoring.outputs.workspaceId
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    functionAppId: functionApp.outputs.resourceId
     activeMessagesThreshold: activeMessagesThreshold
     scheduledMessagesThreshold: scheduledMessagesThreshold
     revocationLatencyThresholdSeconds: revocationLatencyThresholdSeconds

@@ -3,6 +3,7 @@ using './main.bicep'
 // Every value can come from the environment, so that one file serves all deployments:
 // `azd env set NAME value` for azd, `export NAME=value` for az. Lists are separated by commas.
 param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
+param faceApiVersion = readEnvironmentVariable('FACE_API_VERSION', '')
 param faceAccountName = readEnvironmentVariable('FACE_ACCOUNT_NAME', '')
 param faceResourceGroup = readEnvironmentVariable('FACE_RESOURCE_GROUP', '')
 param publisherPrincipalIds = split(readEnvironmentVariable('PUBLISHER_PRINCIPAL_IDS', ''), ',')
@@ -18,5 +19,5 @@ param alwaysReadyInstances = int(readEnvironmentVariable('ALWAYS_READY_INSTANCES
 param cloud = readEnvironmentVariable('AZURE_CLOUD', 'AzureCloud')
 param privateNetworking = bool(readEnvironmentVariable('PRIVATE_NETWORKING', 'false'))
 
-// Settings of the function that differ from its defaults, e.g. FACE_API_VERSION: 'v1.2'.
+// Settings of the function that differ from its defaults, e.g. CALL_TIMEOUT_SECONDS: '20'.
 param settings = {}

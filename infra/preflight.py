@@ -27,6 +27,7 @@ PROVIDERS = (
     *("App", "CognitiveServices", "Insights", "ManagedIdentity", "Network"),
     *("OperationalInsights", "ServiceBus", "Storage", "Web"),
 )
+API_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1", "v1.2", "v1.3-preview.1")
 PYTHON = "3.13"
 MEMORY_MB = 2048
 """The default of the parameter instanceMemoryMB."""
@@ -101,6 +102,18 @@ def signed_in(it: Deployment) -> str:
             f"az is at subscription {account['id']}, azd at {wanted}: 'az account set -s {wanted}'"
         )
     return f"subscription {account['name']} ({account['id']})"
+
+
+def api_version(it: Deployment) -> str:
+    """Check that the version of the Face API is given."""
+    version = it.get("FACE_API_VERSION")
+    if version not in API_VERSIONS:
+        raise Wrong(
+            f"{version!r} is none of {', '.join(API_VERSIONS)}: set FACE_API_VERSION to the version "
+            "that your service creates sessions with. Its calls show it: POST /face/VERSION/... With "
+            "another one, the Face API may not find the sessions, and they would live on"
+        )
+    return version
 
 
 def inputs(it: Deployment) -> str:
@@ -240,13 +253,16 @@ def may_assign_roles(it: Deployment) -> str:
     return "you may create resources, and define and assign roles"
 
 
-def azd_version(_: Deployment) -> str:
-    """Check that azd is new enough for the documented commands."""
+def azd_version(it: Deployment) -> str:
+    """Check that azd is new enough for the documented commands, and set to the cloud."""
     found = re.search(r"(\d+)\.(\d+)\.\d+", run("azd", "version"))
     if found is None:
         raise Unknown("azd does not tell its version")
     if (int(found[1]), int(found[2])) < AZD:
         raise Wrong(f"azd {found[0]} is older than {AZD[0]}.{AZD[1]}: the commands may not hold")
+    cloud = it.get("AZURE_CLOUD", "AzureCloud")
+    if cloud != "AzureCloud" and cloud not in run("azd", "config", "get", "cloud.name"):
+        raise Wrong(f"azd is not set to {cloud}: 'azd config set cloud.name {cloud}'")
     return f"azd {found[0]}"
 
 
@@ -261,6 +277,7 @@ class Check:
 
 CHECKS = (
     Check("inputs", inputs),
+    Check("API version", api_version),
     Check("azd", azd_version),
     Check("sign-in", signed_in),
     Check("resource group", resource_group, ("sign-in",)),

@@ -30,6 +30,10 @@ GIVEN = {
 }
 
 
+REQUIRED = {"FACE_API_VERSION": "v1.2"}
+"""Variables that have no default; a way may set another value."""
+
+
 def ways(readme: str) -> dict[str, dict[str, str]]:
     """The ways to deploy that the table in infra/README.md names, each with the variables it sets."""
     table = re.search(r"<!-- ways -->(.*?)<!-- /ways -->", readme, re.DOTALL)
@@ -62,7 +66,7 @@ def evaluate(infra: Path, variables: dict[str, str]) -> str:
         shutil.copytree(infra, copy, ignore=shutil.ignore_patterns("snapshots"))
         options = {**GIVEN, "location": variables.get("AZURE_LOCATION", "westeurope")}
         # No other variable of this machine's environment may find its way into a snapshot.
-        environment = {"PATH": os.environ["PATH"], "HOME": folder, **variables}
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, **REQUIRED, **variables}
         done = subprocess.run(
             ["bicep", "snapshot", "main.bicepparam", "--mode", "overwrite"]
             + [text for name, value in options.items() for text in (f"--{name}", value)],

@@ -31,6 +31,12 @@ param queueName string
 @description('Resource id of the Log Analytics workspace.')
 param workspaceId string
 
+@description('Resource id of Application Insights, which the function\'s lines carry.')
+param applicationInsightsId string
+
+@description('Resource id of the function app, which its metrics carry.')
+param functionAppId string
+
 @description('Alert when more messages than this wait.')
 @minValue(1)
 param activeMessagesThreshold int
@@ -211,11 +217,11 @@ resource queueRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
 ]
 
 // What the function logs: one JSON object a line (docs/operations.md). Lines of the host do not begin
-// with a brace. The workspace is this app's alone: no filter by a role name, which depends on how the
-// platform starts the worker. tests/infra runs each query over lines that the function wrote.
+// with a brace. Other apps may write to the same workspace. tests/e2e runs each query over lines that
+// the function wrote.
 var lines = '''
 AppTraces
-| where Message startswith '{'
+| where _ResourceId =~ '__APPLICATION_INSIGHTS_ID__' and Message startswith '{'
 | extend line = parse_json(Message)
 '''
 
@@ -236,7 +242,7 @@ var logAlerts = [
   }
   {
     name: 'unknown-code'
-    description: 'The Face API answers with an error code that no list knows. The messages are retried until somebody decides whether that makes sense.'
+    description: 'The Face API answers with an error code that no list knows. The messages are retried. Someone has to decide whether that makes sense.'
     severity: 2
     query: '${lines}| where tostring(line.event) == "unknown_code"'
     window: 'PT5M'
@@ -256,12 +262,14 @@ var logAlerts = [
     window: 'PT15M'
   }
   {
-    // Watches the watchman. Metrics and lines arrive minutes late, and not at the same time: what was
-    // completed in the last quarter of an hour is not asked about yet.
+    // The platform counts the executions of the app (azure-monitor-docs, metrics of Microsoft.Web/sites).
+    // The broker's counts will not do: in the workspace they have no dimension, so that they include
+    // every queue of the namespace. Metrics and lines arrive minutes late, and not at the same time:
+    // the last quarter of an hour is left out.
     name: 'audit-lines-missing'
-    description: 'Messages were completed, but no audit line has arrived: the function lacks the right to write telemetry, or telemetry is broken. The other alerts of this kind are silent, too.'
+    description: 'The function ran, but no audit line has arrived: it lacks the right to write telemetry, or telemetry is broken. The other alerts on its lines are silent, too.'
     severity: 1
-    query: 'let completed = toscalar(AzureMetrics | where ResourceProvider == "MICROSOFT.SERVICEBUS" and MetricName == "CompleteMessage" and TimeGenerated < ago(15m) | summarize sum(Total)); ${lines}| where tostring(line.event) == "revocation" | summarize audited = count() | where completed > 0 and audited == 0'
+    query: 'let executions = toscalar(AzureMetrics | where _ResourceId =~ "${functionAppId}" and MetricName in ("AlwaysReadyFunctionExecutionCount", "OnDemandFunctionExecutionCount") and TimeGenerated < ago(15m) | summarize sum(Total)); ${lines}| where tostring(line.event) == "revocation" | summarize audited = count() | where executions > 0 and audited == 0'
     window: 'PT1H'
   }
 ]
@@ -289,7 +297,7 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       criteria: {
         allOf: [
           {
-            query: alert.query
+            query: replace(alert.query, '__APPLICATION_INSIGHTS_ID__', applicationInsightsId)
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0

@@ -69,6 +69,18 @@ param outcomeQueueName string
 @description('Settings of the function that differ from its defaults.')
 param settings Tuning
 
+@description('Resource id of the Log Analytics workspace.')
+param workspaceId string
+
+@description('Name of the cloud.')
+param cloud string
+
+@description('Name of the host\'s storage account.')
+param storageAccountName string
+
+@description('Version of the Face API.')
+param faceApiVersion string
+
 @description('Subnet that outgoing traffic takes. Empty: none.')
 param subnetId string
 
@@ -77,8 +89,8 @@ param subnetId string
 // this plan takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
 var appSettings = union(
   {
-    // The host's own storage, by identity. Addresses and not the account's name, from which the host
-    // would make addresses of the global cloud. No queues: the host needs them for blob triggers only.
+    // The host's own storage, by identity. Addresses are right in every cloud. No queues: the host needs
+    // them for blob triggers only.
     AzureWebJobsStorage__blobServiceUri: storageBlobEndpoint
     AzureWebJobsStorage__tableServiceUri: storageTableEndpoint
     AzureWebJobsStorage__credential: 'managedidentity'
@@ -88,6 +100,9 @@ var appSettings = union(
     APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
     PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
+    // The worker's handler hangs on this logger. On the root, the exporter would log each of its own
+    // exports, and export that, for ever (azure-sdk-for-python issue 39104).
+    PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME: 'delete_session'
 
     // The trigger's connection, by identity; the function's own client reads the same.
     ServiceBusConnection__fullyQualifiedNamespace: serviceBusHostName
@@ -100,7 +115,7 @@ var appSettings = union(
     OUTCOME_QUEUE: outcomeQueueName
 
     FACE_TOKEN_SCOPE: ''
-    FACE_API_VERSION: 'v1.2-preview.1'
+    FACE_API_VERSION: faceApiVersion
     FACE_CODES_NOT_RETRYABLE: 'BadArgument,InvalidRequestBody,UnsupportedFeature'
     CALL_TIMEOUT_SECONDS: '30'
     RETRY_INITIAL_DELAY_SECONDS: '2'
@@ -110,6 +125,13 @@ var appSettings = union(
     FACE_MIN_CALLS_PER_SECOND: ''
     CIRCUIT_BREAKER_BREAK_SECONDS: '30'
   },
+  // With addresses alone, the host sometimes fails to make its client when it starts
+  // (azure-functions-host issue 11787). From a name it makes addresses of the public cloud.
+  cloud == 'AzureCloud'
+    ? {
+        AzureWebJobsStorage__accountName: storageAccountName
+      }
+    : {},
   settings
 )
 
@@ -177,10 +199,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
             ]
       }
     }
+    // The plan refuses ftpsState, alwaysOn and others (azure-pipelines-tasks issue 21032): tests/infra.
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
       appSettings: [
         for setting in items(appSettings): {
@@ -207,6 +229,25 @@ resource noDeploymentPassword 'Microsoft.Web/sites/basicPublishingCredentialsPol
     allow: false
   }
 }
+
+// How often the function ran: the alert audit-lines-missing compares it with the audit lines.
+#disable-next-line use-recent-api-versions // There is no stable version of the type.
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: app
+  properties: {
+    workspaceId: workspaceId
+    metrics: [
+      {
+        category: 'AllMetrics'
+        enabled: true
+      }
+    ]
+  }
+}
+
+@description('Resource id of the function app.')
+output resourceId string = app.id
 
 @description('Name of the function app.')
 output name string = app.name

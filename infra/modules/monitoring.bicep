@@ -71,6 +71,9 @@ resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 @description('Resource id of the workspace.')
 output workspaceId string = workspace.id
 
+@description('Resource id of Application Insights.')
+output applicationInsightsId string = applicationInsights.id
+
 @description('Customer id of the workspace, which queries name it by.')
 output customerId string = workspace.properties.customerId
 

@@ -150,8 +150,7 @@ resource publishersSend 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// allLogs has the operations on the namespace and, on Premium, who sent and received what when. The
-// metrics tell the alert audit-lines-missing that messages were completed.
+// allLogs has the operations on the namespace and, on Premium, who sent and received what when.
 #disable-next-line use-recent-api-versions // No stable version of the type knows category groups.
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-log-analytics'
@@ -161,12 +160,6 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
     logs: [
       {
         categoryGroup: 'allLogs'
-        enabled: true
-      }
-    ]
-    metrics: [
-      {
-        category: 'AllMetrics'
         enabled: true
       }
     ]

@@ -17,7 +17,6 @@ type Guid = string
 @sealed()
 type Tuning = {
   FACE_TOKEN_SCOPE: string?
-  FACE_API_VERSION: string?
   FACE_CODES_NOT_RETRYABLE: string?
   CALL_TIMEOUT_SECONDS: string?
   RETRY_INITIAL_DELAY_SECONDS: string?

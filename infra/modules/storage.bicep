@@ -94,6 +94,9 @@ resource hostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
+@description('Name of the account.')
+output name string = account.name
+
 @description('Resource id of the account.')
 output accountId string = account.id
 

@@ -17,12 +17,22 @@ param token string
 @minLength(1)
 param faceCallsPerSecondQuota string
 
+@description('Resource id of Application Insights.')
+param applicationInsightsId string
+
+@description('Resource id of the Face account.')
+param faceAccountId string
+
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
   name: 'log-revoker-${token}'
 }
 
-var workbookTemplate = loadTextContent('../workbook.json')
-var workbookOfWorkspace = replace(workbookTemplate, '__WORKSPACE_ID__', workspace.id)
+var values = {
+  __WORKSPACE_ID__: workspace.id
+  __APPLICATION_INSIGHTS_ID__: applicationInsightsId
+  __FACE_ACCOUNT_ID__: faceAccountId
+  __FACE_CALLS_PER_SECOND_QUOTA__: faceCallsPerSecondQuota
+}
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(workspace.id, 'revocations')
@@ -34,6 +44,10 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     sourceId: workspace.id
     version: 'Notebook/1.0'
-    serializedData: replace(workbookOfWorkspace, '__FACE_CALLS_PER_SECOND_QUOTA__', faceCallsPerSecondQuota)
+    serializedData: reduce(
+      items(values),
+      loadTextContent('../workbook.json'),
+      (text, placeholder) => replace(text, placeholder.key, placeholder.value)
+    )
   }
 }

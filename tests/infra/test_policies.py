@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tests.infra.policies  # noqa: F401  they put themselves on the list
+from tests.infra.policies.agreement import REFUSED_PROPERTIES
 from tests.infra.project import FILES, POLICIES, ROOT, Project, at
 
 
@@ -121,7 +122,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
     ],
     "traffic_is_encrypted": [
         Made("TLS 1.0", "ServiceBus/namespaces", "properties.minimumTlsVersion", "1.0"),
-        Made("FTP on", SITE, "properties.siteConfig.ftpsState", "AllAllowed"),
+        Made("an old TLS", SITE, "properties.siteConfig.minTlsVersion", "1.1"),
     ],
     "no_blob_is_public": [
         Made("public blobs", "Storage/storageAccounts", "properties.allowBlobPublicAccess", True),
@@ -147,6 +148,8 @@ MISTAKES: dict[str, list[Made | Written]] = {
     "function_app_is_flex_consumption": [
         Made("one that the plan refuses", SITE, f"{SETTINGS}.", [
             {"name": "FUNCTIONS_WORKER_RUNTIME", "value": "python"}]),
+        *(Made(f"{name}, which the plan refuses", SITE, f"properties.siteConfig.{name}", "x")
+          for name in sorted(REFUSED_PROPERTIES)),
     ],
     "readme_lists_the_parameters": [
         Written("an unknown parameter", README, "| `ALERT_EMAIL` |", "| `ALERT_MAIL` |"),
@@ -170,8 +173,11 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("nobody is told", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "", way="receipts"),
         Made("receipts for nobody", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "session-outcomes"),
     ],
-    "host_keeps_every_audit_line": [
-        Written("sampling", "host.json", '"isEnabled": false', '"isEnabled": true'),
+    "audit_lines_leave_the_process": [
+        Written("another way of telemetry", "host.json", "OpenTelemetry", "ApplicationInsights"),
+        Written("settings that nothing reads", "host.json", '"logLevel"',
+                '"applicationInsights": {}, "logLevel"'),
+        Made("everybody's lines", SITE, f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME.value", ""),
     ],
     "python_version_is_the_same_everywhere": [
         Made("another Python in Azure", SITE, f"{CONFIG}.runtime.version", "3.12"),
@@ -196,10 +202,11 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("an alert that tells nobody", LOG_ALERT, "properties.actions.actionGroups", [],
              "deployment-fault", "publishers-and-alerts"),
         Made("metrics that go nowhere", "Insights/diagnosticSettings",
-             "properties.metrics.0.enabled", False, "/namespaces/"),
+             "properties.metrics.0.enabled", False, "/sites/"),
     ],
     "workbook_shows_what_matters": [
         Written("no share of already_gone", "infra/workbook.json", '"already-gone"', '"gone"'),
+        Written("a placeholder that stays", "infra/workbook.json", "__FACE_ACCOUNT_ID__", "__ID__"),
     ],
     "every_way_to_deploy_has_its_snapshot": [
         Written("a way without", README, "| `none-always-ready` |", "| `never-ready` |"),
@@ -212,10 +219,13 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Written("none", STORAGE, "// checkov:skip=CKV_AZURE_206:L", "// checkov:skip=CKV_AZURE_206 L"),
     ],
     "package_holds_the_function_only": [
-        Written("the emulator deployed, too", ".funcignore", "\ntests\n", "\n"),
+        Written("the emulator deployed, too", ".funcignore", "__pycache__", "!/local\n__pycache__"),
+        Written("no code", ".funcignore", "!/delete_session\n", ""),
     ],
     "deployment_uses_no_secret": [
         Written("one", ".github/workflows/deploy.yml", "vars.AZURE_CLIENT_ID", "secrets.CREDENTIALS"),
+        Written("always the public cloud", ".github/workflows/deploy.yml", "azd config set", "#"),
+        Written("any azd", ".github/workflows/deploy.yml", "version: 1.", "channel: 1."),
     ],
 }
 # fmt: on

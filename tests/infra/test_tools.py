@@ -62,6 +62,7 @@ ENVIRONMENT = {
     "AZURE_RESOURCE_GROUP": "rg",
     "AZURE_ENV_NAME": "dev",
     "FACE_ACCOUNT_NAME": "my-face",
+    "FACE_API_VERSION": "v1.2",
 }
 
 
@@ -107,6 +108,12 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
             {},
             {"AZURE_CLOUD": "AzureUSGovernment"},
             "wrong    sign-in: az is signed in to AzureCloud",
+        ),
+        ({}, {"FACE_API_VERSION": ""}, "set FACE_API_VERSION to the version that your service"),
+        (
+            {"config get": '"AzureCloud"'},
+            {"AZURE_CLOUD": "AzureChinaCloud"},
+            "wrong    azd: azd is not set to AzureChinaCloud: 'azd config set cloud.name",
         ),
         ({}, {"PUBLISHER_PRINCIPAL_IDS": "a, b"}, "wrong    inputs: PUBLISHER_PRINCIPAL_IDS: 'a'"),
         ({}, {"RECEIPT_READER_PRINCIPAL_IDS": "c"}, "inputs: RECEIPT_READER_PRINCIPAL_IDS: 'c'"),

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import delete_session
 from delete_session.connection import CONNECTION
 from delete_session.settings import TABLE
 from tests.infra.project import Project, Resource, at, policy, unmet
@@ -22,17 +23,20 @@ PLATFORM_SETTINGS = {
     *(f"AzureWebJobsStorage__{part}" for part in ("blobServiceUri", "tableServiceUri")),
     *(f"AzureWebJobsStorage__{part}" for part in ("credential", "clientId")),
     *(f"APPLICATIONINSIGHTS_{part}_STRING" for part in ("CONNECTION", "AUTHENTICATION")),
-    "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY",
+    *(f"PYTHON_APPLICATIONINSIGHTS_{part}" for part in ("ENABLE_TELEMETRY", "LOGGER_NAME")),
 }
+PUBLIC_CLOUD = {"AzureWebJobsStorage__accountName"}
 # What the Functions Core Tools need on a laptop, and what a laptop has not: a managed identity.
 LOCAL_SETTINGS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
 AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
 # The template knows their values: no parameter changes them.
 SET_BY_DEPLOYMENT = {
-    *("FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "AZURE_CLIENT_ID"),
+    *("FACE_ENDPOINT", "FACE_API_VERSION", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE"),
+    "AZURE_CLIENT_ID",
 }
 IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
+LOGGER = delete_session.__name__
 RATE = "FACE_MAX_CALLS_PER_SECOND"
 COUNT = "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount"
 CRASHES = 10
@@ -59,14 +63,17 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     code = code_settings()
     deployed = {way: app_settings(app) for way, app in project.of("Microsoft.Web/sites")}
     for way, values in deployed.items():
-        compare(way, set(values), code | PLATFORM_SETTINGS)
+        public = project.ways()[way].get("AZURE_CLOUD", "AzureCloud") == "AzureCloud"
+        compare(way, set(values), code | PLATFORM_SETTINGS | (PUBLIC_CLOUD if public else set()))
         problems += [
             f"{way}: {name} is not the function's identity"
             for name, value in values.items()
             if re.search("client_?id$", name, re.IGNORECASE) and not IDENTITY.fullmatch(value)
         ]
     documented = project.documented_settings()
-    compare("docs/settings.md", set(documented), code | PLATFORM_SETTINGS | {CONNECTION})
+    compare(
+        "docs/settings.md", set(documented), code | PLATFORM_SETTINGS | PUBLIC_CLOUD | {CONNECTION}
+    )
     problems += [
         f"docs/settings.md names {name} twice" for name, n in Counter(documented).items() if n > 1
     ]
@@ -202,20 +209,27 @@ def receipts_are_sent_where_somebody_reads_them(project: Project) -> list[str]:
 
 
 @policy
-def host_keeps_every_audit_line(project: Project) -> list[str]:
-    """Sampling is off, information is logged, the supported bundle is used, telemetry goes the way
-    that the app settings say."""
+def audit_lines_leave_the_process(project: Project) -> list[str]:
+    """The host logs information and leaves telemetry to the worker, whose handler hangs on the
+    code's logger."""
     host: dict[str, Any] = project.json("host.json")
     bundle = {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}
     wanted = {
-        "logging.applicationInsights.samplingSettings.isEnabled": False,
         "logging.logLevel.default": "Information",
         "extensionBundle": bundle,
         "telemetryMode": "OpenTelemetry",
     }
     problems = [f"host.json: {path}" for path, value in wanted.items() if at(host, path) != value]
-    switch = f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY.value"
-    return problems + unmet(project, f'Web/sites {switch} "true"')
+    # With OpenTelemetry, this section of host.json is not read.
+    problems += ["host.json: applicationInsights"] * ("applicationInsights" in host["logging"])
+    worker = f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS"
+    return problems + unmet(
+        project,
+        f"""
+        Web/sites  {worker}_ENABLE_TELEMETRY.value  "true"
+        Web/sites  {worker}_LOGGER_NAME.value       "{LOGGER}"
+        """,
+    )
 
 
 @policy
@@ -256,7 +270,12 @@ def python_version_is_the_same_everywhere(project: Project) -> list[str]:
     return [] if len(set(map(str, found.values()))) == 1 else [f"{found}"]
 
 
-REFUSED_BY_THE_PLAN = {
+# azure-pipelines-tasks issue 21032, terraform-azurerm-avm-res-web-site pull request 345.
+REFUSED_PROPERTIES = {
+    *("ftpsState", "use32BitWorkerProcess", "linuxFxVersion", "netFrameworkVersion", "alwaysOn"),
+    *("functionAppScaleLimit", "preWarmedInstanceCount", "functionsRuntimeScaleMonitoringEnabled"),
+}
+REFUSED_SETTINGS = {
     *("FUNCTIONS_WORKER_RUNTIME", "FUNCTIONS_EXTENSION_VERSION", "WEBSITE_RUN_FROM_PACKAGE"),
     *("WEBSITE_CONTENTSHARE", "SCM_DO_BUILD_DURING_DEPLOYMENT"),
 }
@@ -265,7 +284,7 @@ REFUSED_BY_THE_PLAN = {
 @policy
 def function_app_is_flex_consumption(project: Project) -> list[str]:
     """FC1 on Linux, one user-assigned identity, the package fetched by it, the parameters passed
-    on; no setting that the plan refuses."""
+    on; no setting and no property that the plan refuses."""
     config = "properties.functionAppConfig"
     problems = unmet(
         project,
@@ -282,7 +301,8 @@ def function_app_is_flex_consumption(project: Project) -> list[str]:
         """,
     )
     for way, app in project.of("Microsoft.Web/sites"):
-        refused = REFUSED_BY_THE_PLAN & app_settings(app).keys()
+        refused = REFUSED_SETTINGS & app_settings(app).keys()
+        refused |= REFUSED_PROPERTIES & at(app, "properties.siteConfig").keys()
         problems += [f"{way}: {name} is refused by the plan" for name in sorted(refused)]
     return problems
 

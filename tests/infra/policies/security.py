@@ -38,7 +38,7 @@ def local_authentication_is_off(project: Project) -> list[str]:
 
 @policy
 def traffic_is_encrypted(project: Project) -> list[str]:
-    """HTTPS only, TLS 1.2 at least, no FTP."""
+    """HTTPS only, TLS 1.2 at least."""
     return unmet(
         project,
         """
@@ -48,7 +48,6 @@ def traffic_is_encrypted(project: Project) -> list[str]:
         Web/sites                properties.httpsOnly                     true
         Web/sites                properties.siteConfig.minTlsVersion      "1.2"
         Web/sites                properties.siteConfig.scmMinTlsVersion   "1.2"
-        Web/sites                properties.siteConfig.ftpsState          "Disabled"
         """,
     )
 

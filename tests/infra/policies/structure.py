@@ -2,6 +2,7 @@
 
 import re
 
+from infra.snapshot import REQUIRED
 from tests.infra.project import Project, at, policy
 
 
@@ -17,7 +18,7 @@ def every_way_to_deploy_has_its_snapshot(project: Project) -> list[str]:
     told = set(
         re.findall(r"(?:azd env set|export|^\s+) ?([A-Z_]{3,})[ =]", documents, re.MULTILINE)
     )
-    snapshotted = {name for variables in ways.values() for name in variables}
+    snapshotted = {name for variables in ways.values() for name in (*variables, *REQUIRED)}
     problems += [f"no way sets {name}" for name in sorted(told & read - snapshotted)]
     return problems
 
