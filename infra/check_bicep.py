@@ -20,16 +20,20 @@ from infra.snapshot import BICEP, REQUIRED, ROOT, Refused, evaluate, version, wa
 
 INFRA = ROOT / "infra"
 
+SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
+
 REFUSED = {
     "MAXIMUM_INSTANCE_COUNT=0": "maximumInstanceCount",
     "FACE_API_VERSION=": "'v1.1-preview.1' | 'v1.2' | 'v1.2-preview.1' | 'v1.3-preview.1'",
-    "FACE_ACCOUNT_NAME=x": "accountName",
+    "FACE_ACCOUNT_ID=my-face": "not the resource id of a Microsoft.CognitiveServices/accounts",
+    'NAMES={"storageAccount": "st"}': "storageAccount",
+    f"INTEGRATION_SUBNET_ID={SUBNET}": "give both or none",
     "SERVICE_BUS_TIER=Basic": "'Premium' | 'Standard'",
     "PRIVATE_NETWORKING=yes": 'parameter "privateNetworking"',
     "PUBLISHER_PRINCIPAL_IDS=somebody": 'not an object id (a GUID): "somebody"',
     "PUBLISHER_PRINCIPAL_IDS=g1111111-1111-4111-8111-111111111111": "not an object id",
     "RECEIPT_READER_PRINCIPAL_IDS=me": 'not an object id (a GUID): "me"',
-    "ACTION_GROUP_IDS=pager": 'not the resource id of an action group: "pager"',
+    "ACTION_GROUP_IDS=pager": 'not the resource id of a Microsoft.Insights/actionGroups: "pager"',
 }
 """What is refused before anything is deployed, and a part of what is said."""
 
@@ -44,12 +48,19 @@ MISTAKES = (
     ("a missing description", "modules/face.bicep", "@description('Azure region.')", "@minLength(1)"),
     ("a misspelt property", "modules/service-bus.bicep", "lockDuration:", "lockDurations:"),
     ("a wrong value", "modules/face.bicep", "'SystemAssigned'", "'SystemsAssigned'"),
-    ("a role named at run time", "main.bicep", "Id: identity.id", "Id: identity.properties.clientId"),
+    ("a role named at run time", "main.bicep", "identityId: identityId", "identityId: clientId"),
 )  # fmt: skip
 """Mistakes that the compiler or the linter finds: name, file, what stands there, what is wrong."""
 
 
-ORDER = {"faceAccess": "face", "functionApp": "privateEndpoints", "workbook": "monitoring"}
+ORDER = {
+    "faceAccess": "face",
+    "functionApp": "privateEndpoints",
+    "privateEndpoints": "storage",
+    "queue": "serviceBus",
+    "receipts": "serviceBus",
+    "workbook": "monitoring",
+}
 """What must not be deployed before what; a snapshot does not tell."""
 
 

@@ -17,7 +17,7 @@ SECONDS = 2_628_000
 """In a month."""
 
 OPERATIONS_EACH = 4
-"""Of the broker for a revocation: sent, received, its lock renewed, completed."""
+"""Operations of the broker for a revocation: sent, received, its lock renewed, completed."""
 ROWS_EACH = 3
 """Of telemetry for a revocation, of about 1 KB: audit line, request, call of the Face API."""
 INSTANCE_GB = 0.75
@@ -26,7 +26,7 @@ local endpoint) and the host's lines (0.5 GB, estimated)."""
 METRICS_GB = 0.6
 """Metrics of the app and the Face account: some 25 rows a minute, of half a KB (estimated)."""
 HOST_OPERATIONS = 300_000
-"""Of the host on its storage account, for its locks."""
+"""Operations of the host on its storage account, for its locks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Use:
 
 
 type Row = tuple[str, str, float, float]
-"""What, how it is worked out, and the least and the most that it costs."""
+"""What, how it is worked out, and its minimum and maximum cost."""
 
 
 def function(use: Use, prices: dict[str, float]) -> list[Row]:

@@ -6,7 +6,7 @@
 // One identity does all the work; no key exists anywhere. See README.md beside this file.
 targetScope = 'resourceGroup'
 
-import { actionGroups, guids, Tags, Tuning } from 'modules/shared.bicep'
+import { guids, Names, resourceIdOf, resourceIdsOf, Tags, Tuning } from 'modules/shared.bicep'
 
 @description('Name of this deployment, such as dev or prod. It becomes part of the unique name token and a tag.')
 @minLength(1)
@@ -20,13 +20,41 @@ param location string = resourceGroup().location
 @description('Tags put on every resource, besides the ones this file sets.')
 param tags Tags = {}
 
-@description('Name of the Face account whose sessions are deleted. Empty: create one in this resource group.')
-@maxLength(64)
-param faceAccountName string = ''
+@description('Names for resources. What is not named gets a name from a unique token.')
+param names Names = {}
 
-@description('Resource group (of this subscription) of the existing Face account. Empty: this one.')
-@maxLength(90)
-param faceResourceGroup string = ''
+@description('Resource id of an existing Face account, in any subscription of the tenant. Empty: create one here. It gets the custom role, an assignment of it, and a diagnostic setting.')
+@maxLength(2048)
+param faceAccountId string = ''
+
+@description('Resource id of an existing Service Bus namespace, in any subscription of the tenant. Empty: create one here. It gets the queues and role assignments on them.')
+@maxLength(2048)
+param serviceBusNamespaceId string = ''
+
+@description('Name of the queue. Deployments that share a namespace need different ones.')
+@minLength(1)
+@maxLength(250)
+param queueName string = 'session-revoked'
+
+@description('Resource id of an existing user-assigned identity. Empty: create one here.')
+@maxLength(2048)
+param userAssignedIdentityId string = ''
+
+@description('Resource id of an existing Log Analytics workspace. Empty: create one here.')
+@maxLength(2048)
+param logAnalyticsWorkspaceId string = ''
+
+@description('Resource id of an existing subnet for the function\'s outgoing traffic, delegated to Microsoft.App/environments. With privateEndpointSubnetId only; both switch private networking on.')
+@maxLength(2048)
+param integrationSubnetId string = ''
+
+@description('Resource id of an existing subnet for private endpoints. With integrationSubnetId only.')
+@maxLength(2048)
+param privateEndpointSubnetId string = ''
+
+@description('Resource ids of existing private DNS zones for the endpoints in that subnet. A zone that is not given: policies of the landing zone write its record.')
+@maxLength(10)
+param privateDnsZoneIds string[] = []
 
 @description('Version of the Face API. It must be one that sees the sessions: see the README.')
 @allowed([
@@ -61,9 +89,8 @@ param instanceMemoryMB int = 2048
 @maxValue(1000)
 param maximumInstanceCount int = 1
 
-// Whoever scales the app from none to one needs to see that messages wait, and sees little with the
-// right to receive: the first eleven messages of the queue, of which more than ten may be retries that
-// are scheduled for later. docs/decisions.md has the story.
+// To start an app that was scaled in, the platform looks at the first eleven messages of the queue with
+// the right to receive only. If these are scheduled retries, it may not see the new ones behind them.
 @description('Instances that run and listen all the time. With 0, revocations wait until the platform notices them, at times for as long as the retries before them do.')
 @minValue(0)
 @maxValue(1000)
@@ -90,9 +117,17 @@ param serviceBusCapacity int = 1
 @maxLength(50)
 param publisherPrincipalIds string[] = []
 
-@description('Object ids of the users, groups or service principals that may read receipts: what became of each revocation. If there are any, a queue is made for receipts, and the function sends them.')
+@description('Object ids of the users, groups or service principals that may read receipts, the outcome of each revocation. If there are any, a queue is made for receipts, and the function sends them.')
 @maxLength(50)
 param receiptReaderPrincipalIds string[] = []
+
+@description('Object ids of groups that operate the service: receive from and send to the queues, delete sessions, read the logs.')
+@maxLength(50)
+param operatorPrincipalIds string[] = []
+
+@description('Object ids of groups that audit the service: read the logs.')
+@maxLength(50)
+param auditorPrincipalIds string[] = []
 
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
@@ -145,64 +180,142 @@ var allTags = union(tags, {
   'azd-env-name': environmentName
   workload: 'liveness-session-revoker'
 })
-var queueName = 'session-revoked'
-var receiptReaders = guids(receiptReaderPrincipalIds)
-var outcomeQueueName = empty(receiptReaders) ? '' : 'session-outcomes'
-var createFace = empty(faceAccountName)
-var faceName = createFace ? 'face-revoker-${token}' : faceAccountName
-var faceGroup = createFace || empty(faceResourceGroup) ? resourceGroup().name : faceResourceGroup
+var name = {
+  functionApp: names.?functionApp ?? 'func-revoker-${token}'
+  appServicePlan: names.?appServicePlan ?? 'plan-revoker-${token}'
+  storageAccount: names.?storageAccount ?? 'strevoker${token}'
+  serviceBusNamespace: names.?serviceBusNamespace ?? 'sbns-revoker-${token}'
+  userAssignedIdentity: names.?userAssignedIdentity ?? 'id-revoker-${token}'
+  logAnalyticsWorkspace: names.?logAnalyticsWorkspace ?? 'log-revoker-${token}'
+  applicationInsights: names.?applicationInsights ?? 'appi-revoker-${token}'
+  faceAccount: names.?faceAccount ?? 'face-revoker-${token}'
+  virtualNetwork: names.?virtualNetwork ?? 'vnet-revoker-${token}'
+}
 
-// One identity, made first: role assignments exist before the app that needs them starts, and they
-// survive when the app is deleted and made anew.
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
-  name: 'id-revoker-${token}'
+// What is brought along, or what will be created in its place: an id either way.
+var broughtFace = resourceIdOf('Microsoft.CognitiveServices/accounts', faceAccountId)
+var faceId = empty(broughtFace) ? resourceId('Microsoft.CognitiveServices/accounts', name.faceAccount) : broughtFace
+var broughtNamespace = resourceIdOf('Microsoft.ServiceBus/namespaces', serviceBusNamespaceId)
+var namespaceId = empty(broughtNamespace)
+  ? resourceId('Microsoft.ServiceBus/namespaces', name.serviceBusNamespace)
+  : broughtNamespace
+var broughtIdentity = resourceIdOf('Microsoft.ManagedIdentity/userAssignedIdentities', userAssignedIdentityId)
+var identityId = empty(broughtIdentity)
+  ? resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', name.userAssignedIdentity)
+  : broughtIdentity
+var broughtWorkspace = resourceIdOf('Microsoft.OperationalInsights/workspaces', logAnalyticsWorkspaceId)
+var subnetType = 'Microsoft.Network/virtualNetworks/subnets'
+var broughtSubnet = empty(trim(integrationSubnetId)) == empty(trim(privateEndpointSubnetId))
+  ? resourceIdOf(subnetType, integrationSubnetId)
+  : fail('integrationSubnetId and privateEndpointSubnetId: give both or none')
+var createNetwork = privateNetworking && empty(broughtSubnet)
+var private = privateNetworking || !empty(broughtSubnet)
+
+var receiptReaders = guids(receiptReaderPrincipalIds)
+var outcomeQueueName = empty(receiptReaders)
+  ? ''
+  : (queueName == 'session-revoked' ? 'session-outcomes' : '${queueName}-outcomes')
+var operators = guids(operatorPrincipalIds)
+
+// README.md has a table of who needs which role for what.
+var serviceBusDataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
+var serviceBusDataSender = '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
+var monitoringReader = '43d0d8ad-25c7-4714-9337-8ba259a9fe05'
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = if (empty(broughtIdentity)) {
+  name: name.userAssignedIdentity
   location: location
   tags: allTags
 }
+
+resource anyIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: split(identityId, '/')[8]
+  scope: resourceGroup(split(identityId, '/')[2], split(identityId, '/')[4])
+}
+
+// Role assignments exist before the app that needs them starts, and outlive it.
+var principalId = empty(broughtIdentity) ? identity!.properties.principalId : anyIdentity.properties.principalId
+var clientId = empty(broughtIdentity) ? identity!.properties.clientId : anyIdentity.properties.clientId
 
 module monitoring 'modules/monitoring.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    name: name.applicationInsights
+    workspaceName: name.logAnalyticsWorkspace
+    workspaceResourceId: broughtWorkspace
     retentionDays: logRetentionDays
-    principalId: identity.properties.principalId
-    identityId: identity.id
+    principalId: principalId
+    identityId: identityId
+    roleAssignments: map(union(operators, guids(auditorPrincipalIds)), id => {
+      principalId: id
+      roleDefinitionIdOrName: monitoringReader
+    })
   }
 }
 
-module network 'modules/network.bicep' = if (privateNetworking) {
+module network 'modules/network.bicep' = if (createNetwork) {
   params: {
     location: location
     tags: allTags
+    name: name.virtualNetwork
     token: token
     addressPrefix: virtualNetworkAddressPrefix
   }
 }
 
-module serviceBus 'modules/service-bus.bicep' = {
+module serviceBus 'modules/service-bus.bicep' = if (empty(broughtNamespace)) {
   params: {
     location: location
     tags: allTags
-    token: token
-    tier: privateNetworking ? 'Premium' : serviceBusTier
+    name: name.serviceBusNamespace
+    tier: private ? 'Premium' : serviceBusTier
     capacity: serviceBusCapacity
-    queueName: queueName
-    functionPrincipalId: identity.properties.principalId
-    identityId: identity.id
-    publisherPrincipalIds: guids(publisherPrincipalIds)
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
-    workspaceId: monitoring.outputs.workspaceId
+    publicNetworkAccess: private ? 'Disabled' : 'Enabled'
+    workspaceResourceId: monitoring.outputs.workspaceId
   }
 }
 
-module receipts 'modules/receipts.bicep' = if (!empty(receiptReaders)) {
+module queue 'modules/queue.bicep' = {
+  scope: resourceGroup(split(namespaceId, '/')[2], split(namespaceId, '/')[4])
   params: {
-    token: token
+    namespaceName: split(namespaceId, '/')[8]
+    queueName: queueName
+    functionPrincipalId: principalId
+    identityId: identityId
+    roleAssignments: concat(
+      map(union(guids(publisherPrincipalIds), operators), id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataSender
+      }),
+      map(operators, id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataReceiver
+      })
+    )
+  }
+  dependsOn: [
+    serviceBus
+  ]
+}
+
+module receipts 'modules/receipts.bicep' = if (!empty(receiptReaders)) {
+  scope: resourceGroup(split(namespaceId, '/')[2], split(namespaceId, '/')[4])
+  params: {
+    namespaceName: split(namespaceId, '/')[8]
     queueName: outcomeQueueName
-    functionPrincipalId: identity.properties.principalId
-    identityId: identity.id
-    readerPrincipalIds: receiptReaders
+    functionPrincipalId: principalId
+    identityId: identityId
+    roleAssignments: concat(
+      map(receiptReaders, id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataReceiver
+      }),
+      map(operators, id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataSender
+      })
+    )
   }
   dependsOn: [
     serviceBus
@@ -213,33 +326,33 @@ module storage 'modules/storage.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
-    principalId: identity.properties.principalId
-    identityId: identity.id
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    name: name.storageAccount
+    principalId: principalId
+    identityId: identityId
+    publicNetworkAccess: private ? 'Disabled' : 'Enabled'
   }
 }
 
-module face 'modules/face.bicep' = if (createFace) {
+module face 'modules/face.bicep' = if (empty(broughtFace)) {
   params: {
     location: location
     tags: allTags
-    name: faceName
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    name: name.faceAccount
+    publicNetworkAccess: private ? 'Disabled' : 'Enabled'
   }
 }
 
-// In the resource group of the Face account, which may be another one.
 module faceAccess 'modules/face-access.bicep' = {
-  scope: resourceGroup(faceGroup)
+  scope: resourceGroup(split(faceId, '/')[2], split(faceId, '/')[4])
   params: {
-    accountName: faceName
+    accountName: split(faceId, '/')[8]
     token: token
-    principalId: identity.properties.principalId
-    identityId: identity.id
+    principalId: principalId
+    identityId: identityId
+    operatorPrincipalIds: operators
     callsPerSecondQuota: faceCallsPerSecondQuota
     instances: max(maximumInstanceCount < 40 ? maximumInstanceCount : 1, alwaysReadyInstances)
-    workspaceId: monitoring.outputs.workspaceId
+    workspaceResourceId: monitoring.outputs.workspaceId
   }
   dependsOn: [
     face
@@ -250,44 +363,57 @@ module workbook 'modules/workbook.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    // Deployments that share a workspace need different names.
+    name: empty(broughtWorkspace)
+      ? guid(resourceId('Microsoft.OperationalInsights/workspaces', name.logAnalyticsWorkspace), 'revocations')
+      : guid(broughtWorkspace, token, 'revocations')
+    workspaceResourceId: monitoring.outputs.workspaceId
     faceCallsPerSecondQuota: faceAccess.outputs.callsPerSecondQuota
     applicationInsightsId: monitoring.outputs.applicationInsightsId
-    faceAccountId: faceAccess.outputs.accountId
+    faceAccountId: faceId
   }
 }
 
-module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworking) {
+module privateEndpoints 'modules/private-endpoints.bicep' = if (private) {
   params: {
     location: location
     tags: allTags
     cloud: cloud
     token: token
-    virtualNetworkId: network!.outputs.virtualNetworkId
-    subnetId: network!.outputs.endpointSubnetId
-    serviceBusId: serviceBus.outputs.namespaceId
-    storageId: storage.outputs.accountId
-    faceId: faceAccess.outputs.accountId
+    virtualNetworkResourceId: createNetwork ? resourceId('Microsoft.Network/virtualNetworks', name.virtualNetwork) : ''
+    subnetResourceId: createNetwork
+      ? network!.outputs.endpointSubnetId
+      : resourceIdOf(subnetType, privateEndpointSubnetId)
+    privateDnsZoneResourceIds: resourceIdsOf('Microsoft.Network/privateDnsZones', privateDnsZoneIds)
+    serviceBusId: empty(broughtNamespace) ? namespaceId : ''
+    storageId: resourceId('Microsoft.Storage/storageAccounts', name.storageAccount)
+    faceId: empty(broughtFace) ? faceId : ''
   }
+  dependsOn: [
+    face
+    serviceBus
+    storage
+  ]
 }
 
 module functionApp 'modules/function-app.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
-    identityId: identity.id
-    identityClientId: identity.properties.clientId
+    name: name.functionApp
+    planName: name.appServicePlan
+    identityId: identityId
+    identityClientId: clientId
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
-    workspaceId: monitoring.outputs.workspaceId
+    workspaceResourceId: monitoring.outputs.workspaceId
     cloud: cloud
-    storageAccountName: storage.outputs.name
+    storageAccountName: name.storageAccount
     storageBlobEndpoint: storage.outputs.blobEndpoint
     storageTableEndpoint: storage.outputs.tableEndpoint
     packageContainerUrl: storage.outputs.packageContainerUrl
-    serviceBusHostName: serviceBus.outputs.hostName
+    serviceBusHostName: queue.outputs.hostName
     queueName: queueName
     outcomeQueueName: outcomeQueueName
     faceEndpoint: faceAccess.outputs.endpoint
@@ -295,7 +421,7 @@ module functionApp 'modules/function-app.bicep' = {
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     faceMaxCallsPerSecond: faceAccess.outputs.maxCallsPerSecond
     settings: settings
-    subnetId: privateNetworking ? network!.outputs.functionSubnetId : ''
+    virtualNetworkSubnetResourceId: createNetwork ? network!.outputs.functionSubnetId : broughtSubnet
   }
   dependsOn: [
     privateEndpoints
@@ -309,10 +435,10 @@ module alerts 'modules/alerts.bicep' = {
     tags: allTags
     token: token
     email: alertEmail
-    actionGroupIds: actionGroups(actionGroupIds)
-    namespaceId: serviceBus.outputs.namespaceId
+    actionGroupIds: resourceIdsOf('Microsoft.Insights/actionGroups', actionGroupIds)
+    namespaceId: namespaceId
     queueName: queueName
-    workspaceId: monitoring.outputs.workspaceId
+    workspaceResourceId: monitoring.outputs.workspaceId
     applicationInsightsId: monitoring.outputs.applicationInsightsId
     functionAppId: functionApp.outputs.resourceId
     activeMessagesThreshold: activeMessagesThreshold
@@ -326,10 +452,10 @@ module alerts 'modules/alerts.bicep' = {
 output AZURE_FUNCTION_APP_NAME string = functionApp.outputs.name
 
 @description('Host name of the Service Bus namespace that publishers send to.')
-output SERVICE_BUS_HOST_NAME string = serviceBus.outputs.hostName
+output SERVICE_BUS_HOST_NAME string = queue.outputs.hostName
 
 @description('Name of the Service Bus namespace.')
-output SERVICE_BUS_NAMESPACE string = serviceBus.outputs.namespaceName
+output SERVICE_BUS_NAMESPACE string = split(namespaceId, '/')[8]
 
 @description('Queue that publishers send to.')
 output SERVICE_BUS_QUEUE string = queueName
@@ -341,7 +467,7 @@ output OUTCOME_QUEUE string = outcomeQueueName
 output FACE_ENDPOINT string = faceAccess.outputs.endpoint
 
 @description('Name of the Face account.')
-output FACE_ACCOUNT string = faceName
+output FACE_ACCOUNT string = split(faceId, '/')[8]
 
 @description('Calls per second that the Face account says it allows. 0: it does not say.')
 output FACE_CALL_RATE_LIMIT string = faceAccess.outputs.callRateLimit

@@ -17,11 +17,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+INFRA = Path(__file__).parent
 AZ_SECONDS = 60
 PROVIDERS = (
     *("App", "CognitiveServices", "Insights", "ManagedIdentity", "Network"),
@@ -35,18 +37,31 @@ AZD = (1, 25)
 """From this version on the documented azd commands hold: `azd down` asks about groups without tag."""
 DEFINES_ROLES = {"Owner", "User Access Administrator"}
 CREATES = {"Owner", "Contributor"}
+PEOPLE = ("PUBLISHER", "RECEIPT_READER", "OPERATOR", "AUDITOR")
+SUBNET = "Microsoft.Network/virtualNetworks/subnets"
+BROUGHT = {
+    "FACE_ACCOUNT_ID": "Microsoft.CognitiveServices/accounts",
+    "SERVICE_BUS_NAMESPACE_ID": "Microsoft.ServiceBus/namespaces",
+    "USER_ASSIGNED_IDENTITY_ID": "Microsoft.ManagedIdentity/userAssignedIdentities",
+    "LOG_ANALYTICS_WORKSPACE_ID": "Microsoft.OperationalInsights/workspaces",
+    "INTEGRATION_SUBNET_ID": SUBNET,
+    "PRIVATE_ENDPOINT_SUBNET_ID": SUBNET,
+    "PRIVATE_DNS_ZONE_IDS": "Microsoft.Network/privateDnsZones",
+    "ACTION_GROUP_IDS": "Microsoft.Insights/actionGroups",
+}
+"""What may be brought along: the variable, and the type of its resource ids."""
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Unknown(Exception):
-    """Cannot be told; the text says why."""
+    """The answer is not known; the text says why."""
 
 
 class Wrong(Exception):
     """It would stop the deployment; the text says what is wrong and what to do."""
 
 
-def run(*command: str) -> str:
+def run(*command: str, seconds: int = AZ_SECONDS) -> str:
     """What a command prints.
 
     Raises:
@@ -57,19 +72,18 @@ def run(*command: str) -> str:
         raise Unknown(command[0] + " is not on the PATH")
     try:
         done = subprocess.run(
-            [path, *command[1:]], capture_output=True, text=True, timeout=AZ_SECONDS, check=False
+            [path, *command[1:]], capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Unknown(f"{command[0]} did not answer within {AZ_SECONDS} s") from None
+        raise Unknown(f"{command[0]} did not answer within {seconds} s") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["no reason given"]
-        raise Unknown(said[-1][:300])
+        raise Unknown(" ".join(done.stderr.split()[-100:]) or "no reason given")
     return done.stdout
 
 
-def az(*arguments: str) -> Any:
+def az(*arguments: str, seconds: int = AZ_SECONDS) -> Any:
     """The JSON that the Azure CLI answers with."""
-    text = run("az", *arguments, "--output", "json")
+    text = run("az", *arguments, "--output", "json", seconds=seconds)
     return json.loads(text) if text.strip() else None
 
 
@@ -85,6 +99,37 @@ class Deployment:
     def get(self, name: str, default: str = "") -> str:
         """Return a variable without the blanks around it, or the default where it is empty."""
         return self.environment.get(name, "").strip() or default
+
+    def list(self, name: str) -> list[str]:
+        """Return the items of a variable, which stand between commas."""
+        return [item.strip() for item in self.get(name).split(",") if item.strip()]
+
+    @property
+    def private(self) -> bool:
+        """Whether traffic stays in a virtual network."""
+        return self.get("PRIVATE_NETWORKING") == "true" or bool(self.get("INTEGRATION_SUBNET_ID"))
+
+
+def is_id(text: str, type_: str) -> bool:
+    """Say whether a text is a resource id of that type."""
+    names = type_.split("/")
+    pattern = f"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/{re.escape(names[0])}"
+    pattern += "".join(f"/{name}/[^/]+" for name in names[1:])
+    return re.fullmatch(pattern, text, re.IGNORECASE) is not None
+
+
+def show(variable: str, id_: str, *command: str) -> Any:
+    """Return a resource that is brought along.
+
+    Raises:
+        Wrong: it does not exist.
+    """
+    try:
+        return az(*(command or ("resource", "show")), "--ids", id_)
+    except Unknown as problem:
+        if "NotFound" in str(problem) or "not found" in str(problem):
+            raise Wrong(f"{variable}: there is no {id_}: correct the id") from None
+        raise
 
 
 def signed_in(it: Deployment) -> str:
@@ -118,13 +163,18 @@ def api_version(it: Deployment) -> str:
 
 def inputs(it: Deployment) -> str:
     """Check that ids look like ids."""
-    for variable in ("PUBLISHER_PRINCIPAL_IDS", "RECEIPT_READER_PRINCIPAL_IDS"):
-        for name in it.get(variable).split(","):
-            if name.strip() and not GUID.fullmatch(name.strip()):
-                raise Wrong(f"{variable}: {name.strip()!r} is not an object id (a GUID)")
-    for name in it.get("ACTION_GROUP_IDS").split(","):
-        if name.strip() and "/providers/microsoft.insights/actiongroups/" not in name.lower():
-            raise Wrong(f"ACTION_GROUP_IDS: {name.strip()!r} is not the id of an action group")
+    for kind in PEOPLE:
+        for name in it.list(f"{kind}_PRINCIPAL_IDS"):
+            if not GUID.fullmatch(name):
+                raise Wrong(f"{kind}_PRINCIPAL_IDS: {name!r} is not an object id (a GUID)")
+    for variable, type_ in BROUGHT.items():
+        for name in it.list(variable):
+            if not is_id(name, type_):
+                raise Wrong(f"{variable}: {name!r} is not the resource id of a {type_}")
+    if it.get("FACE_ACCOUNT_NAME"):
+        raise Wrong("FACE_ACCOUNT_NAME is no longer read: set FACE_ACCOUNT_ID to its resource id")
+    if bool(it.get("INTEGRATION_SUBNET_ID")) != bool(it.get("PRIVATE_ENDPOINT_SUBNET_ID")):
+        raise Wrong("INTEGRATION_SUBNET_ID and PRIVATE_ENDPOINT_SUBNET_ID: set both or none")
     return "ids are ids"
 
 
@@ -201,28 +251,127 @@ def region(it: Deployment) -> str:
 
 def face_account(it: Deployment) -> str:
     """Check the Face account that is named, or that one can be created."""
-    name = it.get("FACE_ACCOUNT_NAME")
-    if not name:
+    id_ = it.get("FACE_ACCOUNT_ID")
+    if not id_:
         if not az("cognitiveservices", "account", "list", "--query", "[?kind=='Face'].name"):
             raise Unknown(
                 "the subscription has no Face account yet: the first one must be made in the portal, "
                 "where the terms of responsible use are accepted"
             )
         return "one will be created"
-    group = it.get("FACE_RESOURCE_GROUP", it.group)
-    account = az("cognitiveservices", "account", "show", "--name", name, "--resource-group", group)
+    account = show("FACE_ACCOUNT_ID", id_)
+    name, properties = id_.rpartition("/")[2], account.get("properties", {})
     if account["kind"] not in ("Face", "CognitiveServices", "AIServices"):
         raise Wrong(f"{name} is of the kind {account['kind']}, not Face")
-    properties = account.get("properties", {})
     if not properties.get("customSubDomainName"):
         raise Wrong(f"{name} has no custom subdomain, and takes no Entra tokens without one")
     limit = properties.get("callRateLimit") or {}
-    told = f"{limit['count']:g} calls in {limit['renewalPeriod']:g} s" if limit.get("count") else ""
-    return f"{name}: {told or 'says no rate limit of its own'}"
+    if not limit.get("count"):
+        return f"{name}: reports no rate limit"
+    return f"{name}: {limit['count']:g} calls in {limit['renewalPeriod']:g} s"
+
+
+def namespace(it: Deployment) -> str:
+    """Check the tier of the namespace that is brought along."""
+    id_ = it.get("SERVICE_BUS_NAMESPACE_ID")
+    if not id_:
+        return "one will be created"
+    tier = show("SERVICE_BUS_NAMESPACE_ID", id_)["sku"]["name"]
+    if tier == "Basic":
+        raise Wrong("a Basic namespace detects no duplicates: bring a Standard or Premium one")
+    if it.private and tier != "Premium":
+        raise Wrong(f"a {tier} namespace has no private endpoints: bring a Premium one")
+    return f"{id_.rpartition('/')[2]}, {tier}"
+
+
+def others(it: Deployment) -> str:
+    """Check that the workspace, the identity and the action groups exist."""
+    names = ("LOG_ANALYTICS_WORKSPACE_ID", "USER_ASSIGNED_IDENTITY_ID", "ACTION_GROUP_IDS")
+    found = [show(name, id_)["name"] for name in names for id_ in it.list(name)]
+    return ", ".join(found) or "none brought along"
+
+
+def subnets(it: Deployment) -> str:
+    """Check region, delegation and size of the subnets, and that the zones are linked."""
+    integration, endpoints = it.get("INTEGRATION_SUBNET_ID"), it.get("PRIVATE_ENDPOINT_SUBNET_ID")
+    if not integration:
+        return "none brought along"
+    network = show("INTEGRATION_SUBNET_ID", integration.rpartition("/subnets/")[0])
+    where = it.location.replace(" ", "").lower()
+    if where and network["location"] != where:
+        raise Wrong(f"{network['name']} is in {network['location']}: bring a network in {where}")
+    subnet = show("INTEGRATION_SUBNET_ID", integration, "network", "vnet", "subnet", "show")
+    services = [one["serviceName"] for one in subnet.get("delegations") or []]
+    if services != ["Microsoft.App/environments"]:
+        raise Wrong(
+            f"{subnet['name']} is delegated to {', '.join(services) or 'nothing'}: delegate it to "
+            "Microsoft.App/environments"
+        )
+    if free(subnet, whole=True) < 32:
+        raise Wrong(f"{subnet['name']} is smaller than a /27: bring a larger one")
+    subnet = show("PRIVATE_ENDPOINT_SUBNET_ID", endpoints, "network", "vnet", "subnet", "show")
+    created = ("SERVICE_BUS_NAMESPACE_ID", "FACE_ACCOUNT_ID")
+    needed = 2 + sum(not it.get(name) for name in created)
+    if free(subnet) < needed:
+        raise Wrong(f"{subnet['name']} has no {needed} addresses left: bring a larger one")
+    unlinked = []
+    for id_ in it.list("PRIVATE_DNS_ZONE_IDS"):
+        parts = id_.split("/")
+        links = az(
+            *("network", "private-dns", "link", "vnet", "list", "--subscription", parts[2]),
+            *("--resource-group", parts[4], "--zone-name", parts[8]),
+        )
+        ids = {one["virtualNetwork"]["id"].lower() for one in links}
+        if network["id"].lower() not in ids:
+            unlinked.append(parts[8])
+    if unlinked:
+        raise Unknown(
+            f"{', '.join(unlinked)}: not linked to {network['name']}. Link them, unless the network "
+            "resolves names elsewhere"
+        )
+    return f"subnets of {network['name']}"
+
+
+def free(subnet: dict[str, Any], *, whole: bool = False) -> int:
+    """Count the addresses of a subnet: all, or those that are left."""
+    prefix = subnet.get("addressPrefix") or subnet["addressPrefixes"][0]
+    size: int = 2 ** (32 - int(prefix.partition("/")[2]))
+    # Azure keeps five addresses of each subnet.
+    return size if whole else size - 5 - len(subnet.get("ipConfigurations") or [])
+
+
+def role_quota(_: Deployment) -> str:
+    """Check that the subscription takes a dozen more role assignments."""
+    subscription = az("account", "show")["id"]
+    usage = az(
+        *("rest", "--method", "get", "--url"),
+        f"/subscriptions/{subscription}/providers/Microsoft.Authorization/"
+        "roleAssignmentsUsageMetrics?api-version=2019-08-01-preview",
+    )
+    left: int = usage["roleAssignmentsRemainingCount"]
+    if left < 20:
+        raise Wrong(f"the subscription takes {left} more role assignments: remove unused ones")
+    return f"{left} role assignments left"
+
+
+def policies(it: Deployment) -> str:
+    """Have Azure validate the deployment, which evaluates the policies that deny."""
+    try:
+        az(
+            *("deployment", "group", "validate", "--resource-group", it.group, "--no-prompt"),
+            *("--template-file", str(INFRA / "main.bicep")),
+            *("--parameters", str(INFRA / "main.bicepparam")),
+            seconds=300,
+        )
+    except Unknown as problem:
+        if "RequestDisallowedByPolicy" in str(problem):
+            raise Wrong(f"a policy denies it: get an exemption, or change it: {problem}") from None
+        raise
+    return "no policy denies the deployment"
 
 
 def liveness_approved(_: Deployment) -> str:
-    """Say that nobody can tell beforehand."""
+    """Say that this shows only later."""
     raise Unknown(
         "whether the subscription is approved for liveness detection shows with the first session "
         "only: without, the Face API answers 403 UnsupportedFeature"
@@ -232,10 +381,9 @@ def liveness_approved(_: Deployment) -> str:
 def may_assign_roles(it: Deployment) -> str:
     """Check the rights where something will be created or assigned."""
     me = az("ad", "signed-in-user", "show", "--query", "id")
-    scopes = [it.group_id]
-    if it.get("FACE_ACCOUNT_NAME") and it.get("FACE_RESOURCE_GROUP"):
-        scopes.append(f"{it.group_id.rpartition('/')[0]}/{it.get('FACE_RESOURCE_GROUP')}")
-    for scope in scopes:
+    brought = (it.get("FACE_ACCOUNT_ID"), it.get("SERVICE_BUS_NAMESPACE_ID"))
+    scopes = {it.group_id, *("/".join(id_.split("/")[:5]) for id_ in brought if id_)}
+    for scope in sorted(scopes):
         found = az(
             *("role", "assignment", "list", "--assignee", me, "--scope", scope),
             *("--include-inherited", "--include-groups", "--query", "[].roleDefinitionName"),
@@ -283,9 +431,14 @@ CHECKS = (
     Check("resource group", resource_group, ("sign-in",)),
     Check("resource providers", providers, ("sign-in",)),
     Check("region", region, ("sign-in",)),
-    Check("Face account", face_account, ("sign-in",)),
+    Check("Face account", face_account, ("inputs", "sign-in")),
+    Check("namespace", namespace, ("inputs", "sign-in")),
+    Check("other resources", others, ("inputs", "sign-in")),
+    Check("subnets", subnets, ("inputs", "sign-in")),
     Check("liveness", liveness_approved, ("sign-in",)),
     Check("rights", may_assign_roles, ("sign-in", "resource group")),
+    Check("role assignments", role_quota, ("sign-in",)),
+    Check("policies", policies, ("inputs", "API version", "resource group")),
 )
 
 

@@ -1,6 +1,5 @@
-// What wakes someone up. docs/operations.md says for each alert what it means and what to do, and which
-// failure is told by which of them. Each failure is told by at least one of the first list, which needs
-// nothing from the function: its lines cease when it does not run or may not write telemetry.
+// docs/operations.md says for each alert what it means and what to do, and lists the failures with their
+// alerts. Each failure has at least one alert of the first list, which needs nothing from the function.
 
 import { Tags } from 'shared.bicep'
 
@@ -29,7 +28,7 @@ param namespaceId string
 param queueName string
 
 @description('Resource id of the Log Analytics workspace.')
-param workspaceId string
+param workspaceResourceId string
 
 @description('Resource id of Application Insights, which the function\'s lines carry.')
 param applicationInsightsId string
@@ -78,7 +77,7 @@ var groupIds = concat(actionGroupIds, empty(email) ? [] : [mail.id])
 var queueAlerts = [
   {
     name: 'dead-letters'
-    description: 'A revocation was given up: its session may live on until it expires by itself, 48 hours after creation. The dead-letter reason says why.'
+    description: 'A revocation was given up: its session may live on until it expires, 48 hours after creation. The dead-letter reason says why.'
     severity: 1
     metric: 'DeadletteredMessages'
     aggregation: 'Maximum'
@@ -118,7 +117,7 @@ var queueAlerts = [
   }
   {
     name: 'retries-never-end'
-    description: 'For an hour there was always a retry scheduled, however few: something fails that does not pass by itself.'
+    description: 'For an hour there was always a retry scheduled, however few: something fails that does not pass.'
     severity: 1
     metric: 'ScheduledMessages'
     aggregation: 'Minimum'
@@ -228,14 +227,14 @@ AppTraces
 var logAlerts = [
   {
     name: 'circuit-open'
-    description: 'The Face API or the token endpoint failed many times in a row; calls are paused and retried by themselves. No message is lost.'
+    description: 'The Face API or the token endpoint failed many times in a row; calls are paused and retried. No message is lost.'
     severity: 2
     query: '${lines}| where tostring(line.event) == "circuit_open"'
     window: 'PT5M'
   }
   {
     name: 'deployment-fault'
-    description: 'The Face API refuses the function: role, endpoint or API version is wrong. It does not go away by itself; messages are retried until the retry horizon.'
+    description: 'The Face API refuses the function: role, endpoint or API version is wrong. It does not go away; messages are retried until the retry deadline.'
     severity: 1
     query: '${lines}| where tostring(line.event) == "deployment_fault"'
     window: 'PT5M'
@@ -285,10 +284,10 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       description: alert.description
       severity: alert.severity
       enabled: true
-      // A fault and an unknown code are logged once, and last: whoever corrects them closes the alert.
+      // A fault and an unknown code are logged once, and last: the person who corrects them closes the alert.
       autoMitigate: !contains(['deployment-fault', 'unknown-code'], alert.name)
       scopes: [
-        workspaceId
+        workspaceResourceId
       ]
       evaluationFrequency: 'PT5M'
       windowSize: alert.window

@@ -8,10 +8,15 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Name of the function app.')
+@minLength(2)
+@maxLength(60)
+param name string
+
+@description('Name of the plan.')
+@minLength(1)
+@maxLength(60)
+param planName string
 
 @description('Resource id of the identity that the function runs as.')
 param identityId string
@@ -70,7 +75,7 @@ param outcomeQueueName string
 param settings Tuning
 
 @description('Resource id of the Log Analytics workspace.')
-param workspaceId string
+param workspaceResourceId string
 
 @description('Name of the cloud.')
 param cloud string
@@ -82,7 +87,7 @@ param storageAccountName string
 param faceApiVersion string
 
 @description('Subnet that outgoing traffic takes. Empty: none.')
-param subnetId string
+param virtualNetworkSubnetResourceId string
 
 // All of them, and no other: tests/infra holds these names and defaults against the code,
 // docs/settings.md and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
@@ -100,8 +105,8 @@ var appSettings = union(
     APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
     PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
-    // The worker's handler hangs on this logger. On the root, the exporter would log each of its own
-    // exports, and export that, for ever (azure-sdk-for-python issue 39104).
+    // The worker's handler hangs on this logger. On the root, the exporter would log each export,
+    // and export that line too, for ever (azure-sdk-for-python issue 39104).
     PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME: 'delete_session'
 
     // The trigger's connection, by identity; the function's own client reads the same.
@@ -137,7 +142,7 @@ var appSettings = union(
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_225:A lost zone delays revocations by a scale-out elsewhere, no message is lost; zone redundancy on this plan needs instances that always run.
-  name: 'plan-revoker-${token}'
+  name: planName
   location: location
   tags: tags
   kind: 'functionapp'
@@ -155,7 +160,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_17:As above: there is no request that a client certificate could come with.
   // checkov:skip=CKV_AZURE_213:As above: there is nothing to ask for its health; the queue's alerts tell when the function does not work.
   // checkov:skip=CKV_AZURE_212:Flex Consumption starts instances as messages come and has no number that always runs.
-  name: 'func-revoker-${token}'
+  name: name
   location: location
   tags: union(tags, {
     'azd-service-name': 'revoker'
@@ -170,7 +175,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    virtualNetworkSubnetId: empty(virtualNetworkSubnetResourceId) ? null : virtualNetworkSubnetResourceId
     functionAppConfig: {
       runtime: {
         name: 'python'
@@ -236,7 +241,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   name: 'to-log-analytics'
   scope: app
   properties: {
-    workspaceId: workspaceId
+    workspaceId: workspaceResourceId
     metrics: [
       {
         category: 'AllMetrics'

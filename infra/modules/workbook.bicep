@@ -8,10 +8,13 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Resource id of the Log Analytics workspace.')
+param workspaceResourceId string
+
+@description('Name of the workbook, a GUID.')
+@minLength(36)
+@maxLength(36)
+param name string
 
 @description('Calls per second that the Face account allows, for the line in the workbook, as decimal text.')
 @minLength(1)
@@ -23,26 +26,22 @@ param applicationInsightsId string
 @description('Resource id of the Face account.')
 param faceAccountId string
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
-  name: 'log-revoker-${token}'
-}
-
 var values = {
-  __WORKSPACE_ID__: workspace.id
+  __WORKSPACE_ID__: workspaceResourceId
   __APPLICATION_INSIGHTS_ID__: applicationInsightsId
   __FACE_ACCOUNT_ID__: faceAccountId
   __FACE_CALLS_PER_SECOND_QUOTA__: faceCallsPerSecondQuota
 }
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
-  name: guid(workspace.id, 'revocations')
+  name: name
   location: location
   tags: tags
   kind: 'shared'
   properties: {
     displayName: 'Session revocations'
     category: 'workbook'
-    sourceId: workspace.id
+    sourceId: workspaceResourceId
     version: 'Notebook/1.0'
     serializedData: reduce(
       items(values),

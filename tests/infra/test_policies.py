@@ -80,6 +80,7 @@ DEFINITION = "properties.roleDefinitionId"
 DATA_OWNER = "/roleDefinitions/090c5cfd-751d-490a-894a-3ce6f1109419"
 FACE_RECOGNIZER = "/roleDefinitions/9894cab4-e18a-44aa-828b-cb588cd6f2d7"
 SOMEBODY = "33333333-3333-4333-8333-333333333333"
+AUDITOR = "77777777-7777-4777-8777-777777777777"
 READ = "Microsoft.CognitiveServices/accounts/Face/*/read"
 ON_GROUP = "/subscriptions/x/resourceGroups/y/providers/Microsoft.Authorization/roleAssignments/z"
 ON_NAMESPACE = ON_GROUP.replace("/p", "/providers/Microsoft.ServiceBus/namespaces/n/p", 1)
@@ -100,10 +101,25 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("a built-in Face role", ASSIGNMENT, DEFINITION, FACE_RECOGNIZER, "/accounts/"),
         Made("a wrong principal", ASSIGNMENT, "properties.principalType", "User"),
         Made("a right for somebody else", ASSIGNMENT, "properties.principalId", SOMEBODY),
-        Made("who reads receipts may read what was published", ASSIGNMENT, "id", ON_REVOCATIONS,
+        Made("readers of receipts read revocations", ASSIGNMENT, "id", ON_REVOCATIONS,
              "/session-outcomes/", "receipts"),
+        Made("a sending auditor", ASSIGNMENT, "properties.principalId", AUDITOR, "/queues/",
+             "landing-zone"),
         Made("a stranger reads receipts", ASSIGNMENT, "properties.principalId", SOMEBODY,
              "/session-outcomes/", "receipts"),
+    ],
+    "what_is_brought_along_is_left_alone": [
+        Made("a namespace that was brought along", "ServiceBus/namespaces/queues", "type",
+             "Microsoft.ServiceBus/namespaces", way="landing-zone"),
+        Made("logs of a foreign namespace", "Insights/diagnosticSettings", "id",
+             ON_NAMESPACE.replace("Authorization/roleAssignments", "Insights/diagnosticSettings"),
+             "/accounts/", "landing-zone"),
+    ],
+    "two_deployments_share_a_namespace": [
+        Made("a name for both", SITE, "id", "/subscriptions/00000000-0000-0000-0000-000000000002/"
+             "resourceGroups/rg-revoker/providers/Microsoft.Web/sites/func-bank-revoker",
+             way="landing-zone-face-elsewhere"),
+        Made("two namespaces", QUEUE, "name", "sb-other/q", way="landing-zone-face-elsewhere"),
     ],
     "custom_role_may_delete_sessions_only": [
         Made("a second data action", ROLE, "properties.permissions.0.dataActions.", [READ]),
@@ -136,6 +152,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("a zone of another cloud", "Network/privateDnsZones", "name",
              "privatelink.blob.core.windows.net", "blob", "us-government"),
         Made("traffic past it", SITE, "properties.virtualNetworkSubnetId", None, way="private"),
+        Made("another subnet", SITE, "properties.virtualNetworkSubnetId", "x", way="landing-zone"),
     ],
     "settings_are_the_same_everywhere": [
         Written("one without documentation", "docs/settings.md", "| `CALL_TIMEOUT_SECONDS`", "| T"),
@@ -143,7 +160,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("another default", SITE, f"{SETTINGS}.CIRCUIT_BREAKER_BREAK_SECONDS.value", "1000"),
         Made("no identity", SITE, f"{SETTINGS}.AZURE_CLIENT_ID.value", ""),
         Written("a misspelt one in the sample", "local.settings.sample.json", "DEADLINE_HOURS", "H"),
-        Written("one that nobody can change", SHARED, "  RETRY_DEADLINE_HOURS: string?\n", ""),
+        Written("one that cannot be changed", SHARED, "  RETRY_DEADLINE_HOURS: string?\n", ""),
     ],
     "function_app_is_flex_consumption": [
         Made("one that the plan refuses", SITE, f"{SETTINGS}.", [
@@ -152,10 +169,10 @@ MISTAKES: dict[str, list[Made | Written]] = {
           for name in sorted(REFUSED_PROPERTIES)),
     ],
     "readme_lists_the_parameters": [
-        Written("an unknown parameter", README, "| `ALERT_EMAIL` |", "| `ALERT_MAIL` |"),
+        Written("an unknown parameter", README, "` `ALERT_EMAIL` |", "` `ALERT_MAIL` |"),
     ],
     "outputs_do_not_come_back_as_inputs": [
-        Written("one that does", MAIN, "output FACE_ACCOUNT string", "output FACE_ACCOUNT_NAME string"),
+        Written("one that does", MAIN, "output FACE_ACCOUNT string", "output FACE_ACCOUNT_ID string"),
     ],
     "parameters_are_constrained": [Written("a text without bounds", MAIN, "@maxLength(254)\n", "")],
     "queue_fits_the_host_and_the_retries": [
@@ -170,8 +187,8 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("receipts that come again are kept", QUEUE, "properties.requiresDuplicateDetection",
              False, "-outcomes", "receipts"),
         Made("a window that is too short", QUEUE, WINDOW, "PT1H", "-outcomes", "receipts"),
-        Made("nobody is told", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "", way="receipts"),
-        Made("receipts for nobody", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "session-outcomes"),
+        Made("receipts are not sent", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "", way="receipts"),
+        Made("receipts without readers", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "session-outcomes"),
     ],
     "audit_lines_leave_the_process": [
         Written("another way of telemetry", "host.json", "OpenTelemetry", "ApplicationInsights"),
@@ -199,7 +216,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("an unknown window", METRIC_ALERT, "properties.windowSize", "P1H"),
         Made("an alert below", METRIC_ALERT, f"{CRITERION}.operator", "LessThan", "abandoned"),
         Made("an alert on another queue", METRIC_ALERT, f"{CRITERION}.dimensions.0.values.0", "x"),
-        Made("an alert that tells nobody", LOG_ALERT, "properties.actions.actionGroups", [],
+        Made("an alert without an action", LOG_ALERT, "properties.actions.actionGroups", [],
              "deployment-fault", "publishers-and-alerts"),
         Made("metrics that go nowhere", "Insights/diagnosticSettings",
              "properties.metrics.0.enabled", False, "/sites/"),
@@ -213,7 +230,10 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Written("a variable in none", README, "`ALERT_EMAIL=on-call@example.com`, ", ""),
     ],
     "what_if_can_tell_every_name": [Made("a late name", ASSIGNMENT, "name", "[guid(reference('x'))]")],
-    "everything_is_tagged": [Made("no tags", "Insights/components", "tags", ...)],
+    "everything_is_tagged": [
+        Made("no tags", "Insights/components", "tags", ...),
+        Made("without the company's", SITE, "tags.cost-centre", ..., way="landing-zone"),
+    ],
     "names_come_from_one_token": [Made("a name to fight for", SITE, "name", "func-revoker")],
     "suppressions_have_reasons": [
         Written("none", STORAGE, "// checkov:skip=CKV_AZURE_206:L", "// checkov:skip=CKV_AZURE_206 L"),

@@ -12,11 +12,20 @@ from infra.check_checkov import problems_in, suppressions
 from infra.costs import Use, table
 from infra.snapshot import BICEP, ROOT
 
+IDS = "/subscriptions/s-2/resourceGroups/rg-hub/providers/Microsoft."
+FACE = f"{IDS}CognitiveServices/accounts/my-face"
+BUS = f"{IDS}ServiceBus/namespaces/sb"
+VNET = f"{IDS}Network/virtualNetworks/vnet"
+ZONE = f"{IDS}Network/privateDnsZones/privatelink.blob.core.windows.net"
+
 FAKE = """#!{python}
 import json, sys
 answers = json.load(open({answers!r}))
 words = " ".join(sys.argv[1:])
 for start, answer in answers.items():
+    if words.startswith(start) and str(answer).startswith("!"):
+        print("ERROR: " + answer, file=sys.stderr)
+        sys.exit(1)
     if words.startswith(start):
         print(answer if isinstance(answer, str) else json.dumps(answer))
         sys.exit(0)
@@ -47,13 +56,30 @@ ANSWERS = {
         },
     ],
     "cognitiveservices account list": ["face"],
-    "cognitiveservices account show": {
+    f"resource show --ids {IDS}ManagedIdentity": "!(ResourceNotFound) it was not found",
+    f"resource show --ids {FACE}": {
         "kind": "Face",
         "properties": {
             "customSubDomainName": "my-face",
             "callRateLimit": {"count": 10.0, "renewalPeriod": 1.0},
         },
     },
+    f"resource show --ids {BUS}": {"sku": {"name": "Premium"}},
+    f"resource show --ids {IDS}OperationalInsights": {"name": "log"},
+    f"resource show --ids {VNET}": {"id": VNET, "name": "vnet", "location": "westeurope"},
+    f"network vnet subnet show --ids {VNET}/subnets/out": {
+        "name": "out",
+        "addressPrefix": "10.0.0.0/27",
+        "delegations": [{"serviceName": "Microsoft.App/environments"}],
+    },
+    f"network vnet subnet show --ids {VNET}/subnets/in": {
+        "name": "in",
+        "addressPrefixes": ["10.0.1.0/29"],
+        "ipConfigurations": [{}],
+    },
+    "network private-dns link vnet list": [{"virtualNetwork": {"id": VNET.upper()}}],
+    "rest --method get": {"roleAssignmentsRemainingCount": 3900},
+    "deployment group validate": {},
     "ad signed-in-user show": '"me"',
     "role assignment list": ["Owner"],
     "version": "azd version 1.25.1 (commit x)",
@@ -61,9 +87,25 @@ ANSWERS = {
 ENVIRONMENT = {
     "AZURE_RESOURCE_GROUP": "rg",
     "AZURE_ENV_NAME": "dev",
-    "FACE_ACCOUNT_NAME": "my-face",
+    "FACE_ACCOUNT_ID": FACE,
     "FACE_API_VERSION": "v1.2",
+    "SERVICE_BUS_NAMESPACE_ID": BUS,
+    "LOG_ANALYTICS_WORKSPACE_ID": f"{IDS}OperationalInsights/workspaces/log",
+    "INTEGRATION_SUBNET_ID": f"{VNET}/subnets/out",
+    "PRIVATE_ENDPOINT_SUBNET_ID": f"{VNET}/subnets/in",
+    "PRIVATE_DNS_ZONE_IDS": ZONE,
 }
+
+
+def subnet(name: str, **properties: object) -> dict[str, object]:
+    """The answer for a subnet with these properties."""
+    key = f"network vnet subnet show --ids {VNET}/subnets/{name}"
+    was = ANSWERS[key]
+    assert isinstance(was, dict)
+    return {key: was | properties}
+
+
+GONE = f"{IDS}ManagedIdentity/userAssignedIdentities/gone"
 
 
 def offering(**sku: object) -> dict[str, object]:
@@ -96,6 +138,8 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
     code, said = preflight(tmp_path, {})
     assert code == 0
     assert "ok       Face account: my-face: 10 calls in 1 s" in said
+    assert "ok       namespace: sb, Premium" in said
+    assert "ok       subnets: subnets of vnet" in said
     assert "unknown  liveness" in said
     assert said.endswith("preflight: 0 wrong, 1 not known\n")
 
@@ -130,7 +174,7 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
         ({}, {"MAXIMUM_INSTANCE_COUNT": "2000"}, "accepts 1000 instances at most"),
         (offering(instanceMemoryMB=[{"size": 4096}]), {}, "offers instances of 4096 MB"),
         (
-            {"cognitiveservices account show": {"kind": "Face", "properties": {}}},
+            {f"resource show --ids {FACE}": {"kind": "Face", "properties": {}}},
             {},
             "wrong    Face account: my-face has no custom subdomain",
         ),
@@ -138,6 +182,38 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
             {"role assignment list": ["Contributor", "Role Based Access Control Administrator"]},
             {},
             "wrong    rights: you may not define and assign roles in rg",
+        ),
+        (
+            {},
+            {"FACE_ACCOUNT_NAME": "x"},
+            "FACE_ACCOUNT_NAME is no longer read: set FACE_ACCOUNT_ID",
+        ),
+        ({}, {"SERVICE_BUS_NAMESPACE_ID": f"{BUS}/queues/q"}, "SERVICE_BUS_NAMESPACE_ID: '/subs"),
+        ({}, {"PRIVATE_ENDPOINT_SUBNET_ID": ""}, "PRIVATE_ENDPOINT_SUBNET_ID: set both or none"),
+        ({}, {"USER_ASSIGNED_IDENTITY_ID": GONE}, f"USER_ASSIGNED_IDENTITY_ID: there is no {GONE}"),
+        (
+            {f"resource show --ids {BUS}": {"sku": {"name": "Standard"}}},
+            {},
+            "wrong    namespace: a Standard namespace has no private endpoints",
+        ),
+        (
+            {f"resource show --ids {BUS}": {"sku": {"name": "Basic"}}},
+            {},
+            "wrong    namespace: a Basic namespace detects no duplicates",
+        ),
+        ({}, {"AZURE_LOCATION": "northeurope"}, "wrong    subnets: vnet is in westeurope: bring a"),
+        (subnet("out", delegations=[]), {}, "out is delegated to nothing: delegate it to"),
+        (subnet("out", addressPrefix="10.0.0.0/28"), {}, "out is smaller than a /27"),
+        (subnet("in", ipConfigurations=[{}, {}]), {}, "in has no 2 addresses left"),
+        (
+            {"rest --method get": {"roleAssignmentsRemainingCount": 3}},
+            {},
+            "role assignments: the subscription takes 3 more role assignments",
+        ),
+        (
+            {"deployment group validate": "!RequestDisallowedByPolicy: 'tags' was disallowed"},
+            {},
+            "wrong    policies: a policy denies it",
         ),
         ({"version": "azd version 1.24.0"}, {}, "wrong    azd: azd 1.24.0 is older than 1.25"),
     ],
@@ -148,6 +224,13 @@ def test_preflight_says_what_is_wrong(
     """Each trouble ends with exit code 1 and a line that names it."""
     code, said = preflight(tmp_path, answers, **environment)
     assert (code, wanted in said) == (1, True), said
+
+
+def test_preflight_names_a_zone_that_is_not_linked(tmp_path: Path) -> None:
+    """It is no error, since the network may resolve names elsewhere."""
+    code, said = preflight(tmp_path, {"network private-dns link vnet list": []})
+    wanted = "unknown  subnets: privatelink.blob.core.windows.net: not linked to vnet"
+    assert (code, wanted in said) == (0, True), said
 
 
 def test_preflight_stops_nothing_that_it_cannot_ask(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ SET_BY_DEPLOYMENT = {
     *("FACE_ENDPOINT", "FACE_API_VERSION", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE"),
     "AZURE_CLIENT_ID",
 }
-IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
+IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker(-\w{13})?', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
 LOGGER = delete_session.__name__
 RATE = "FACE_MAX_CALLS_PER_SECOND"
@@ -42,7 +42,12 @@ COUNT = "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount"
 CRASHES = 10
 """Deliveries in a row, each at its longest, over which a copy scheduled again is recognized."""
 QUEUES = "Microsoft.ServiceBus/namespaces/queues"
-OUTCOMES = "session-outcomes"
+
+
+def queue_names(variables: dict[str, str]) -> tuple[str, str]:
+    """The queue of a way to deploy, and that of its receipts."""
+    name = variables.get("QUEUE_NAME", TABLE["queue"].default or "")
+    return name, "session-outcomes" if name == TABLE["queue"].default else f"{name}-outcomes"
 
 
 def app_settings(app: Resource) -> dict[str, str]:
@@ -79,7 +84,10 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     ]
     sample: dict[str, str] = project.json("local.settings.sample.json")["Values"]
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
-    tuning = re.findall(r"^  (\w+): string\?$", project.bicep()["modules/shared.bicep"], re.M)
+    shared = (
+        project.bicep()["modules/shared.bicep"].partition("type Tuning = {")[2].partition("}")[0]
+    )
+    tuning = re.findall(r"^  (\w+): string\?$", shared, re.MULTILINE)
     names = {one.name for one in TABLE.values()}
     compare("the type Tuning", set(tuning), names - SET_BY_DEPLOYMENT)
     for setting in TABLE.values():
@@ -143,19 +151,10 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         + 3 * _default("CALL_TIMEOUT_SECONDS")
         + 4 * _default("CALL_TIMEOUT_SECONDS") / 2
     )
-    # No sessions, as a message is settled by its lock token; no partitions, as duplicates are to be
-    # detected in the whole queue.
-    problems = unmet(
-        project,
-        """
-        ServiceBus/namespaces/queues#-revoked  properties.deadLetteringOnMessageExpiration  true
-        ServiceBus/namespaces/queues#-revoked  properties.requiresDuplicateDetection        true
-        ServiceBus/namespaces/queues#-revoked  properties.requiresSession                   false
-        ServiceBus/namespaces/queues#-revoked  properties.enablePartitioning                false
-        """,
-    )
+    problems = []
     for way, one in project.of(QUEUES):
-        if one["name"].endswith(OUTCOMES):
+        name, outcomes = queue_names(project.ways().get(way, {}))
+        if one["name"].endswith(f"/{outcomes}"):
             continue
         queue: dict[str, Any] = one["properties"]
         lock, live = seconds(queue.get("lockDuration")), seconds(queue["defaultMessageTimeToLive"])
@@ -163,6 +162,11 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         window = seconds(queue.get("duplicateDetectionHistoryTimeWindow"))
         # fmt: off
         rules = {
+            "what expires is dead-lettered": queue.get("deadLetteringOnMessageExpiration") is True,
+            "duplicates are detected": queue.get("requiresDuplicateDetection") is True,
+            # A message is settled by its lock token, and duplicates detected in the whole queue.
+            "no sessions": queue.get("requiresSession") is False,
+            "no partitions": queue.get("enablePartitioning") is False,
             "a lock lasts 30 s to 5 min (the broker's most)": 30 <= lock <= 300,
             "the host renews locks for longer than one lasts": renewed > lock,
             "a lock is renewed until the function's time is out": renewed >= timeout,
@@ -173,11 +177,11 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
                 CRASHES * (renewed + lock) <= window <= 1.25 * CRASHES * (renewed + lock),
             "a scheduled copy comes before the horizon": _default("RETRY_MAX_DELAY_SECONDS") < live,
             "the host completes messages": bus.get("autoCompleteMessages") is True,
-            # Prefetched messages wait with their lock running, and nobody renews it.
+            # Prefetched messages wait with their lock running, and the host does not renew it.
             "nothing is prefetched": bus.get("prefetchCount") == 0,
             "one instance keeps the allowed rate busy at 1 s a call":
                 bus.get("maxConcurrentCalls", 0) >= _default(RATE),
-            "the queue's name is the code's default": one["name"].endswith(TABLE["queue"].default),
+            "the queue has its name": one["name"].endswith(f"/{name}"),
         }
         # fmt: on
         problems += [f"{way}: does not hold: {rule}" for rule, holds in rules.items() if not holds]
@@ -191,10 +195,11 @@ def receipts_are_sent_where_somebody_reads_them(project: Project) -> list[str]:
     problems = []
     for way, variables in project.ways().items():
         queues = {one["name"].rpartition("/")[2]: one for _, one in project.of(QUEUES, way)}
-        receipts = queues.pop(OUTCOMES, None)
-        wanted = OUTCOMES if variables.get("RECEIPT_READER_PRINCIPAL_IDS") else ""
+        outcomes = queue_names(variables)[1]
+        receipts = queues.pop(outcomes, None)
+        wanted = outcomes if variables.get("RECEIPT_READER_PRINCIPAL_IDS") else ""
         if (receipts is not None) != bool(wanted):
-            problems.append(f"{way}: the queue {OUTCOMES}: {receipts}")
+            problems.append(f"{way}: the queue {outcomes}: {receipts}")
         for _, app in project.of("Microsoft.Web/sites", way):
             if (name := app_settings(app).get("OUTCOME_QUEUE")) != wanted:
                 problems.append(f"{way}: OUTCOME_QUEUE is {name!r}")
@@ -312,8 +317,7 @@ def readme_lists_the_parameters(project: Project) -> list[str]:
     """infra/README.md has a row for each parameter of main.bicep, with the variable that
     main.bicepparam reads for it."""
     text = project.text("infra/README.md")
-    rows = dict(re.findall(r"^\| `([a-z]\w+)` \| (?:`([A-Z_]+)`)? ?\|", text, re.MULTILINE))
-    rows = {name: rows[name] for name in rows if name not in project.ways()}
+    rows = dict(re.findall(r"^\| [^`|]+ \| `([a-z]\w+)`(?: `([A-Z_]+)`)? \|", text, re.MULTILINE))
     wanted = {name: project.variables().get(name, "") for name in project.parameters()}
     return [
         f"infra/README.md: {name}: {rows.get(name)!r} instead of {wanted.get(name)!r}"

@@ -32,7 +32,9 @@ def operators_are_told(project: Project) -> list[str]:
             rule = tuple(criterion[each] for each in ("metricName", "timeAggregation", "threshold"))
             found[one["name"].removeprefix("revoker-")[:-14]] = rule
             groups.add(str([each["actionGroupId"] for each in at(one, "properties.actions")]))
-            if at(criterion, "dimensions.0.values") != ["session-revoked"]:
+            if at(criterion, "dimensions.0.values") != [
+                variables.get("QUEUE_NAME", "session-revoked")
+            ]:
                 problems.append(f"{way}: {one['name']} looks at more than the queue")
             if criterion["operator"] != "GreaterThan" or not at(one, "properties.enabled"):
                 problems.append(f"{way}: {one['name']} does not alert above its threshold")
