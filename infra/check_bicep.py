@@ -26,7 +26,7 @@ REFUSED = {
     "MAXIMUM_INSTANCE_COUNT=0": "maximumInstanceCount",
     "FACE_API_VERSION=": "'v1.1-preview.1' | 'v1.2' | 'v1.2-preview.1' | 'v1.3-preview.1'",
     "FACE_ACCOUNT_ID=my-face": "not the resource id of a Microsoft.CognitiveServices/accounts",
-    'NAMES={"storageAccount": "st"}': "storageAccount",
+    'NAMES={"storageAccount": "st"}': "minimum allowable length is 3",
     f"INTEGRATION_SUBNET_ID={SUBNET}": "give both or none",
     "SERVICE_BUS_TIER=Basic": "'Premium' | 'Standard'",
     "PRIVATE_NETWORKING=yes": 'parameter "privateNetworking"',
@@ -46,7 +46,7 @@ MISTAKES = (
     ("a parameter that does nothing", "main.bicep", "param tags", "param unused bool\n\nparam tags"),
     ("a preview API version", "modules/storage.bicep", "@2025-06-01'", "@2023-05-01-preview'"),
     ("a missing description", "modules/face.bicep", "@description('Azure region.')", "@minLength(1)"),
-    ("a misspelt property", "modules/service-bus.bicep", "lockDuration:", "lockDurations:"),
+    ("a misspelt property", "modules/queue.bicep", "lockDuration:", "lockDurations:"),
     ("a wrong value", "modules/face.bicep", "'SystemAssigned'", "'SystemsAssigned'"),
     ("a role named at run time", "main.bicep", "identityId: identityId", "identityId: clientId"),
 )  # fmt: skip

@@ -24,11 +24,9 @@ param tags Tags = {}
 param names Names = {}
 
 @description('Resource id of an existing Face account, in any subscription of the tenant. Empty: create one here. It gets the custom role, an assignment of it, and a diagnostic setting.')
-@maxLength(2048)
 param faceAccountId string = ''
 
 @description('Resource id of an existing Service Bus namespace, in any subscription of the tenant. Empty: create one here. It gets the queues and role assignments on them.')
-@maxLength(2048)
 param serviceBusNamespaceId string = ''
 
 @description('Name of the queue. Deployments that share a namespace need different ones.')
@@ -37,19 +35,15 @@ param serviceBusNamespaceId string = ''
 param queueName string = 'session-revoked'
 
 @description('Resource id of an existing user-assigned identity. Empty: create one here.')
-@maxLength(2048)
 param userAssignedIdentityId string = ''
 
 @description('Resource id of an existing Log Analytics workspace. Empty: create one here.')
-@maxLength(2048)
 param logAnalyticsWorkspaceId string = ''
 
 @description('Resource id of an existing subnet for the function\'s outgoing traffic, delegated to Microsoft.App/environments. With privateEndpointSubnetId only; both switch private networking on.')
-@maxLength(2048)
 param integrationSubnetId string = ''
 
 @description('Resource id of an existing subnet for private endpoints. With integrationSubnetId only.')
-@maxLength(2048)
 param privateEndpointSubnetId string = ''
 
 @description('Resource ids of existing private DNS zones for the endpoints in that subnet. A zone that is not given: policies of the landing zone write its record.')

@@ -159,6 +159,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222:The app answers no request: its one trigger is the queue. What stays public is the deployment endpoint, which takes Entra tokens only.
   // checkov:skip=CKV_AZURE_17:As above: there is no request that a client certificate could come with.
   // checkov:skip=CKV_AZURE_213:As above: there is nothing to ask for its health; the queue's alerts tell when the function does not work.
+  // checkov:skip=CKV_AZURE_78:The plan refuses the property ftpsState; passwords for FTP are off below.
   // checkov:skip=CKV_AZURE_212:Flex Consumption starts instances as messages come and has no number that always runs.
   name: name
   location: location

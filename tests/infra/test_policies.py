@@ -126,22 +126,18 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("a management action", ROLE, "properties.permissions.0.actions.", ["*/read"]),
         Made("a role for a subscription", ROLE, "properties.assignableScopes.0", "/subscriptions/x"),
     ],
-    "local_authentication_is_off": [
+    "nothing_is_open": [
         Made("connection strings", "ServiceBus/namespaces", "properties.disableLocalAuth", False),
         Made("keys of Face", "CognitiveServices/accounts", "properties.disableLocalAuth", ...),
         Made("a deployment password", f"{SITE}/basicPublishingCredentialsPolicies",
              "properties.allow", True, "/scm"),
         Made("telemetry by key", "Insights/components", "properties.DisableLocalAuth", False),
+        Made("TLS 1.0", "ServiceBus/namespaces", "properties.minimumTlsVersion", "1.0"),
+        Made("an old TLS", SITE, "properties.siteConfig.minTlsVersion", "1.1"),
+        Made("public blobs", "Storage/storageAccounts", "properties.allowBlobPublicAccess", True),
     ],
     "there_are_no_keys": [
         Written("a key read by the template", STORAGE, ".primaryEndpoints.blob", ".listKeys().x"),
-    ],
-    "traffic_is_encrypted": [
-        Made("TLS 1.0", "ServiceBus/namespaces", "properties.minimumTlsVersion", "1.0"),
-        Made("an old TLS", SITE, "properties.siteConfig.minTlsVersion", "1.1"),
-    ],
-    "no_blob_is_public": [
-        Made("public blobs", "Storage/storageAccounts", "properties.allowBlobPublicAccess", True),
     ],
     "private_networking_closes_every_door": [
         Made("open storage", "Storage/storageAccounts", "properties.publicNetworkAccess", "Enabled",
@@ -174,7 +170,6 @@ MISTAKES: dict[str, list[Made | Written]] = {
     "outputs_do_not_come_back_as_inputs": [
         Written("one that does", MAIN, "output FACE_ACCOUNT string", "output FACE_ACCOUNT_ID string"),
     ],
-    "parameters_are_constrained": [Written("a text without bounds", MAIN, "@maxLength(254)\n", "")],
     "queue_fits_the_host_and_the_retries": [
         Written("locks that outlive renewal", "host.json", f"{RENEWAL}10:00", f"{RENEWAL}00:30"),
         Written("prefetched messages", "host.json", '"prefetchCount": 0', '"prefetchCount": 100'),
@@ -221,8 +216,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("metrics that go nowhere", "Insights/diagnosticSettings",
              "properties.metrics.0.enabled", False, "/sites/"),
     ],
-    "workbook_shows_what_matters": [
-        Written("no share of already_gone", "infra/workbook.json", '"already-gone"', '"gone"'),
+    "workbook_is_filled_in": [
         Written("a placeholder that stays", "infra/workbook.json", "__FACE_ACCOUNT_ID__", "__ID__"),
     ],
     "every_way_to_deploy_has_its_snapshot": [

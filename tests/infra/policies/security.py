@@ -20,48 +20,28 @@ def there_are_no_keys(project: Project) -> list[str]:
 
 
 @policy
-def local_authentication_is_off(project: Project) -> list[str]:
-    """Keys and passwords are switched off."""
+def nothing_is_open(project: Project) -> list[str]:
+    """Keys, passwords and anonymous reading are off; HTTPS only, TLS 1.2 at least."""
     return unmet(
         project,
         """
         ServiceBus/namespaces           properties.disableLocalAuth                  true
+        ServiceBus/namespaces           properties.minimumTlsVersion                 "1.2"
         CognitiveServices/accounts      properties.disableLocalAuth                  true
         Storage/storageAccounts         properties.allowSharedKeyAccess              false
         Storage/storageAccounts         properties.defaultToOAuthAuthentication      true
+        Storage/storageAccounts         properties.allowBlobPublicAccess             false
+        Storage/storageAccounts         properties.allowCrossTenantReplication       false
+        Storage/storageAccounts         properties.minimumTlsVersion                 "TLS1_2"
+        Storage/storageAccounts         properties.supportsHttpsTrafficOnly          true
+        Storage/storageAccounts/blobServices/containers  properties.publicAccess     "None"
         Insights/components             properties.DisableLocalAuth                  true
         OperationalInsights/workspaces  properties.features.disableLocalAuth         true
+        Web/sites                       properties.httpsOnly                         true
+        Web/sites                       properties.siteConfig.minTlsVersion          "1.2"
+        Web/sites                       properties.siteConfig.scmMinTlsVersion       "1.2"
         Web/sites/basicPublishingCredentialsPolicies#/ftp  properties.allow          false
         Web/sites/basicPublishingCredentialsPolicies#/scm  properties.allow          false
-        """,
-    )
-
-
-@policy
-def traffic_is_encrypted(project: Project) -> list[str]:
-    """HTTPS only, TLS 1.2 at least."""
-    return unmet(
-        project,
-        """
-        ServiceBus/namespaces    properties.minimumTlsVersion             "1.2"
-        Storage/storageAccounts  properties.minimumTlsVersion             "TLS1_2"
-        Storage/storageAccounts  properties.supportsHttpsTrafficOnly      true
-        Web/sites                properties.httpsOnly                     true
-        Web/sites                properties.siteConfig.minTlsVersion      "1.2"
-        Web/sites                properties.siteConfig.scmMinTlsVersion   "1.2"
-        """,
-    )
-
-
-@policy
-def no_blob_is_public(project: Project) -> list[str]:
-    """Neither the account nor a container allows anonymous reading."""
-    return unmet(
-        project,
-        """
-        Storage/storageAccounts                          properties.allowBlobPublicAccess        false
-        Storage/storageAccounts                          properties.allowCrossTenantReplication  false
-        Storage/storageAccounts/blobServices/containers  properties.publicAccess                 "None"
         """,
     )
 

@@ -71,17 +71,6 @@ def everything_is_tagged(project: Project) -> list[str]:
 
 
 @policy
-def parameters_are_constrained(project: Project) -> list[str]:
-    """Numbers, texts and lists that a user gives have bounds."""
-    return [
-        f"{name} has no bounds"
-        for name, block in project.parameters().items()
-        if re.search(r"^param \w+ (int|string)", block, re.MULTILINE)
-        and not re.search(r"^@(allowed|min|max)", block, re.MULTILINE)
-    ]
-
-
-@policy
 def outputs_do_not_come_back_as_inputs(project: Project) -> list[str]:
     """azd keeps outputs as environment variables; main.bicepparam reads none of them. Else the name
     of a Face account that was created would look like an existing one the next time."""
