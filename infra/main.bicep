@@ -78,7 +78,7 @@ param instanceMemoryMB int = 2048
 // One instance can use 80 % of the Face quota alone. The platform does not always keep to this number
 // (azure-functions-host issue 11790), so a second instance may appear: each slows down on a 429.
 // Some regions accept no less than 40 (azure-docs pull request 128255); preflight asks the region.
-@description('Maximum number of instances. From 2 to 39, the instances share 80 % of the Face quota equally. From 40, the minimum of some regions, they do not: each may use it.')
+@description('Maximum number of instances. From 2 to 39, these and the always-ready instances share 80 % of the Face quota equally. From 40, the minimum of some regions, each may use it.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 1
@@ -345,7 +345,11 @@ module faceAccess 'modules/face-access.bicep' = {
     identityId: identityId
     operatorPrincipalIds: operators
     callsPerSecondQuota: faceCallsPerSecondQuota
-    instances: max(maximumInstanceCount < 40 ? maximumInstanceCount : 1, alwaysReadyInstances)
+    // The maximum counts on-demand instances: always-ready ones may come on top (azure-rest-api-specs
+    // pull request 45083).
+    instances: maximumInstanceCount > 1 && maximumInstanceCount < 40
+      ? maximumInstanceCount + alwaysReadyInstances
+      : max(1, alwaysReadyInstances)
     workspaceResourceId: monitoring.outputs.workspaceId
   }
   dependsOn: [

@@ -3,9 +3,8 @@
     python3 infra/preflight.py        # or: make preflight; azd runs it before it provisions
 
 It reads the variables that main.bicepparam reads, asks by the Azure CLI, and changes nothing. The exit
-code is 1 if something is wrong. What cannot be asked (no Azure CLI, no right to look) is
-said, and stops nothing.
-The standard library of any Python 3 is all that it needs.
+code is 1 if something is wrong. Checks that cannot run (no Azure CLI, no right to look) are reported
+and do not block. It needs the standard library of any Python 3 only.
 """
 
 from __future__ import annotations
@@ -373,8 +372,8 @@ def policies(it: Deployment) -> str:
 def liveness_approved(_: Deployment) -> str:
     """Say that this shows only later."""
     raise Unknown(
-        "whether the subscription is approved for liveness detection shows with the first session "
-        "only: without, the Face API answers 403 UnsupportedFeature"
+        "only the first session shows whether the subscription is approved for liveness detection: if "
+        "not, the Face API answers 403 UnsupportedFeature"
     )
 
 

@@ -29,7 +29,7 @@ param callsPerSecondQuota int?
 
 @description('Number of instances that share 80 % of the quota.')
 @minValue(1)
-@maxValue(1000)
+@maxValue(2000)
 param instances int
 
 @description('Resource id of the Log Analytics workspace.')

@@ -43,7 +43,7 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
     // the plan drains instances now and then, which uses up a delivery each time (docs/decisions.md).
     maxDeliveryCount: 20
 
-    // Face deletes a session and its data by itself 48 hours after creation, and the code gives up
+    // Face deletes a session and its data 48 hours after creation, and the code gives up
     // after RETRY_DEADLINE_HOURS (48). An older message has nothing left to do. What expires
     // unprocessed goes to the dead-letter queue: it is an outage that someone must hear of.
     defaultMessageTimeToLive: 'P2D'

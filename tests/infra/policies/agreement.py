@@ -106,13 +106,14 @@ def _default(name: str) -> float:
 
 @policy
 def calls_follow_the_face_quota(project: Project) -> list[str]:
-    """The instances share 80 % of the quota that is given, or that the account reports, or of the 10
-    that S0 allows. From 40 on, a region's minimum, each may use all of that."""
+    """The instances, always-ready ones on top, share 80 % of the quota that is given, or that the
+    account reports, or of the 10 that S0 allows. From 40 on, a region's minimum, each may use it."""
     problems = []
     for way, variables in project.ways().items():
         quota = variables.get("FACE_CALLS_PER_SECOND_QUOTA")
         count = int(variables.get("MAXIMUM_INSTANCE_COUNT", "1"))
-        share = 0.8 / (count if count < 40 else 1)
+        ready = int(variables.get("ALWAYS_READY_INSTANCES", "1"))
+        share = 0.8 / (count + ready if 1 < count < 40 else max(1, ready))
         for _, app in project.of("Microsoft.Web/sites", way):
             rate = app_settings(app).get(RATE, "")
             # What an account that exists reports is known only when it is asked.
