@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from infra.snapshot import BICEP, REQUIRED, ROOT, Refused, evaluate, version, ways
 
@@ -64,12 +65,12 @@ ORDER = {
 """What must not be deployed before what; a snapshot does not tell."""
 
 
-def unordered() -> Iterator[str]:
-    """Name what might be deployed before what it needs."""
-    command = ["bicep", "build", "main.bicep", "--stdout"]
-    template = json.loads(
-        subprocess.run(command, cwd=INFRA, capture_output=True, check=True).stdout
-    )
+def unordered(template: dict[str, Any]) -> Iterator[str]:
+    """Name what might be deployed, or looked up, before what it needs.
+
+    Resource Manager reads an existing resource as soon as nothing holds it up: it must be conditional,
+    wait for the resource that creates it, or stand in a module that waits.
+    """
     for later, earlier in ORDER.items():
         waiting, known = [later], set[str]()
         while waiting:
@@ -77,6 +78,25 @@ def unordered() -> Iterator[str]:
             waiting += set(template["resources"][name].get("dependsOn", [])) - known
         if earlier not in known:
             yield f"main.bicep: {later} does not wait for {earlier}"
+    yield from (f"main.bicep: {name} may not exist yet" for name in _early(template))
+    for module, one in template["resources"].items():
+        if module not in ORDER and one["type"] == "Microsoft.Resources/deployments":
+            early = _early(one["properties"]["template"])
+            yield from (f"{module}: {name} may not exist yet" for name in early)
+
+
+def _early(template: dict[str, Any]) -> Iterator[str]:
+    for name, one in template["resources"].items():
+        if one.get("existing") and "condition" not in one and not one.get("dependsOn"):
+            yield name
+
+
+def template() -> dict[str, Any]:
+    """What main.bicep is compiled to."""
+    command = ["bicep", "build", "main.bicep", "--stdout"]
+    done = subprocess.run(command, cwd=INFRA, capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def said(*command: str, cwd: Path = INFRA) -> str:
@@ -153,7 +173,7 @@ def main() -> int:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             problems += pool.map(outdated, ways((INFRA / "README.md").read_text("utf-8")).items())
             problems += pool.map(accepted, REFUSED)
-        problems += [*overlooked(), *unordered()]
+        problems += [*overlooked(), *unordered(template())]
     problems = [problem for problem in problems if problem]
     print(*problems, sep="\n", end="\n" if problems else "")
     if problems:

@@ -222,14 +222,14 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   tags: allTags
 }
 
-resource anyIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+resource identityBrought 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = if (!empty(broughtIdentity)) {
   name: split(identityId, '/')[8]
   scope: resourceGroup(split(identityId, '/')[2], split(identityId, '/')[4])
 }
 
 // Role assignments exist before the app that needs them starts, and outlive it.
-var principalId = empty(broughtIdentity) ? identity!.properties.principalId : anyIdentity.properties.principalId
-var clientId = empty(broughtIdentity) ? identity!.properties.clientId : anyIdentity.properties.clientId
+var principalId = empty(broughtIdentity) ? identity!.properties.principalId : identityBrought!.properties.principalId
+var clientId = empty(broughtIdentity) ? identity!.properties.clientId : identityBrought!.properties.clientId
 
 module monitoring 'modules/monitoring.bicep' = {
   params: {

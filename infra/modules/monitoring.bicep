@@ -57,7 +57,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (e
 var workspaceId = empty(workspaceResourceId) ? workspace.id : workspaceResourceId
 var parts = split(workspaceId, '/')
 
-resource anyWorkspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
+resource workspaceBrought 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = if (!empty(workspaceResourceId)) {
   name: parts[8]
   scope: resourceGroup(parts[2], parts[4])
 }
@@ -109,7 +109,9 @@ output workspaceId string = workspaceId
 output applicationInsightsId string = applicationInsights.id
 
 @description('Customer id of the workspace, which queries name it by.')
-output customerId string = anyWorkspace.properties.customerId
+output customerId string = empty(workspaceResourceId)
+  ? workspace!.properties.customerId
+  : workspaceBrought!.properties.customerId
 
 @description('Says where Application Insights takes telemetry. No secret: without a token it opens nothing.')
 output connectionString string = applicationInsights.properties.ConnectionString

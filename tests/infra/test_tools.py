@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.check_bicep import ORDER, unordered
 from infra.check_checkov import problems_in, suppressions
 from infra.costs import Use, table
 from infra.snapshot import BICEP, ROOT
@@ -282,3 +283,28 @@ def test_the_workflows_take_the_cli_that_the_snapshots_are_made_with() -> None:
     for name in ("test", "deploy"):
         workflow = (ROOT / f".github/workflows/{name}.yml").read_text("utf-8")
         assert f"az bicep install --version v{BICEP}\n" in workflow
+
+
+def test_an_existing_resource_is_not_looked_up_before_it_exists() -> None:
+    """It is conditional, waits for the resource that creates it, or stands in a module that waits."""
+    module = {"type": "Microsoft.Resources/deployments"}
+    resources: dict[str, dict[str, object]] = {
+        name: {**module, "dependsOn": [ORDER[name]] if name in ORDER else []}
+        for name in {*ORDER, *ORDER.values()}
+    }
+    for one in resources.values():
+        one["properties"] = {"template": {"resources": {}}}
+    resources |= {
+        "conditional": {"type": "x", "existing": True, "condition": "[parameters('brought')]"},
+        "waits": {"type": "x", "existing": True, "dependsOn": ["conditional"]},
+    }
+    assert list(unordered({"resources": resources})) == []
+    early = {"account": {"type": "x", "existing": True}}
+    resources["face"]["properties"] = {"template": {"resources": early}}
+    resources["queue"] = {**resources["queue"], "dependsOn": []}
+    resources["early"] = early["account"]
+    assert list(unordered({"resources": resources})) == [
+        "main.bicep: queue does not wait for serviceBus",
+        "main.bicep: early may not exist yet",
+        "face: account may not exist yet",
+    ]
