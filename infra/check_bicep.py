@@ -1,4 +1,4 @@
-"""Checks that need the Bicep CLI: infra/ compiles, and is linted, formatted and evaluated.
+"""What only the Bicep CLI can tell: that infra/ compiles, is linted, formatted and evaluated.
 
     python -m infra.check_bicep
 
@@ -15,22 +15,28 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from infra.snapshot import BICEP, ROOT, Refused, evaluate, version, ways
+from infra.snapshot import BICEP, REQUIRED, ROOT, Refused, evaluate, version, ways
 
 INFRA = ROOT / "infra"
 
+SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s"
+
 REFUSED = {
     "MAXIMUM_INSTANCE_COUNT=0": "maximumInstanceCount",
-    "FACE_ACCOUNT_NAME=x": "accountName",
+    "FACE_API_VERSION=": "'v1.1-preview.1' | 'v1.2' | 'v1.2-preview.1' | 'v1.3-preview.1'",
+    "FACE_ACCOUNT_ID=my-face": "not the resource id of a Microsoft.CognitiveServices/accounts",
+    'NAMES={"storageAccount": "st"}': "minimum allowable length is 3",
+    f"INTEGRATION_SUBNET_ID={SUBNET}": "give both or none",
     "SERVICE_BUS_TIER=Basic": "'Premium' | 'Standard'",
     "PRIVATE_NETWORKING=yes": 'parameter "privateNetworking"',
     "PUBLISHER_PRINCIPAL_IDS=somebody": 'not an object id (a GUID): "somebody"',
     "PUBLISHER_PRINCIPAL_IDS=g1111111-1111-4111-8111-111111111111": "not an object id",
     "RECEIPT_READER_PRINCIPAL_IDS=me": 'not an object id (a GUID): "me"',
-    "ACTION_GROUP_IDS=pager": 'not the resource id of an action group: "pager"',
+    "ACTION_GROUP_IDS=pager": 'not the resource id of a Microsoft.Insights/actionGroups: "pager"',
 }
-"""Input that is refused before anything is deployed, and a part of the message."""
+"""What is refused before anything is deployed, and a part of what is said."""
 
 MISTAKES = (
     ("a module parameter misspelt", "main.bicep", "Quota: faceAccess", "Qouta: faceAccess"),
@@ -41,23 +47,30 @@ MISTAKES = (
     ("a parameter that does nothing", "main.bicep", "param tags", "param unused bool\n\nparam tags"),
     ("a preview API version", "modules/storage.bicep", "@2025-06-01'", "@2023-05-01-preview'"),
     ("a missing description", "modules/face.bicep", "@description('Azure region.')", "@minLength(1)"),
-    ("a misspelt property", "modules/service-bus.bicep", "lockDuration:", "lockDurations:"),
+    ("a misspelt property", "modules/queue.bicep", "lockDuration:", "lockDurations:"),
     ("a wrong value", "modules/face.bicep", "'SystemAssigned'", "'SystemsAssigned'"),
-    ("a role named at run time", "main.bicep", "Id: identity.id", "Id: identity.properties.clientId"),
+    ("a role named at run time", "main.bicep", "identityId: identityId", "identityId: clientId"),
 )  # fmt: skip
-"""Mistakes that the compiler or the linter finds: name, file, right text, wrong text."""
+"""Mistakes that the compiler or the linter finds: name, file, what stands there, what is wrong."""
 
 
-ORDER = {"faceAccess": "face", "functionApp": "privateEndpoints", "workbook": "monitoring"}
-"""The order of deployment, which a snapshot does not show."""
+ORDER = {
+    "faceAccess": "face",
+    "functionApp": "privateEndpoints",
+    "privateEndpoints": "storage",
+    "queue": "serviceBus",
+    "receipts": "serviceBus",
+    "workbook": "monitoring",
+}
+"""What must not be deployed before what; a snapshot does not tell."""
 
 
-def unordered() -> Iterator[str]:
-    """Name resources that might be deployed before their prerequisites."""
-    command = ["bicep", "build", "main.bicep", "--stdout"]
-    template = json.loads(
-        subprocess.run(command, cwd=INFRA, capture_output=True, check=True).stdout
-    )
+def unordered(template: dict[str, Any]) -> Iterator[str]:
+    """Name what might be deployed, or looked up, before what it needs.
+
+    Resource Manager reads an existing resource as soon as nothing holds it up: it must be conditional,
+    wait for the resource that creates it, or stand in a module that waits.
+    """
     for later, earlier in ORDER.items():
         waiting, known = [later], set[str]()
         while waiting:
@@ -65,14 +78,40 @@ def unordered() -> Iterator[str]:
             waiting += set(template["resources"][name].get("dependsOn", [])) - known
         if earlier not in known:
             yield f"main.bicep: {later} does not wait for {earlier}"
+    yield from (f"main.bicep: {name} may not exist yet" for name in _early(template))
+    for module, one in template["resources"].items():
+        if module not in ORDER and one["type"] == "Microsoft.Resources/deployments":
+            early = _early(one["properties"]["template"])
+            yield from (f"{module}: {name} may not exist yet" for name in early)
+
+
+def _early(template: dict[str, Any]) -> Iterator[str]:
+    for name, one in template["resources"].items():
+        if one.get("existing") and "condition" not in one and not one.get("dependsOn"):
+            yield name
+
+
+def template() -> dict[str, Any]:
+    """What main.bicep is compiled to."""
+    command = ["bicep", "build", "main.bicep", "--stdout"]
+    done = subprocess.run(command, cwd=INFRA, capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def said(*command: str, cwd: Path = INFRA) -> str:
-    """Return the CLI's complaints about a command.
+    """Return what the CLI complains about when it is given a command.
 
-    The template goes to standard output; everything on standard error is a complaint.
+    The template goes to standard output; whatever stands on the other is a complaint.
     """
-    done = subprocess.run(["bicep", *command], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bicep", *command],
+        cwd=cwd,
+        env={**os.environ, **REQUIRED},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stderr.strip() or ("failed" if done.returncode else "")
 
 
@@ -87,14 +126,14 @@ def unformatted() -> Iterator[str]:
 
 
 def outdated(way: tuple[str, dict[str, str]]) -> str:
-    """Complain if the snapshot of a way to deploy differs from the CLI's evaluation."""
+    """Complain if the snapshot of a way to deploy is not what the CLI makes of it now."""
     path = INFRA / "snapshots" / f"{way[0]}.json"
     current = path.exists() and evaluate(INFRA, way[1]) == path.read_text("utf-8")
     return "" if current else f"{path.relative_to(ROOT)} is not current: run make snapshots"
 
 
 def accepted(variable: str) -> str:
-    """Complain if wrong input is not refused, or for another reason."""
+    """Complain if wrong input is not refused, or not for the right reason."""
     try:
         evaluate(INFRA, dict([variable.split("=", 1)]))
     except Refused as refusal:
@@ -104,7 +143,7 @@ def accepted(variable: str) -> str:
 
 
 def overlooked() -> Iterator[str]:
-    """The seeded mistakes that the CLI does not report, all made at once."""
+    """The seeded mistakes that the CLI does not point at, all made at once."""
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(INFRA, Path(folder) / "infra")
         for name, file, right, wrong in MISTAKES:
@@ -134,7 +173,7 @@ def main() -> int:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             problems += pool.map(outdated, ways((INFRA / "README.md").read_text("utf-8")).items())
             problems += pool.map(accepted, REFUSED)
-        problems += [*overlooked(), *unordered()]
+        problems += [*overlooked(), *unordered(template())]
     problems = [problem for problem in problems if problem]
     print(*problems, sep="\n", end="\n" if problems else "")
     if problems:

@@ -6,7 +6,7 @@
 // One identity does all the work; no key exists anywhere. See README.md beside this file.
 targetScope = 'resourceGroup'
 
-import { actionGroups, guids, Tags, Tuning } from 'modules/shared.bicep'
+import { guids, Names, resourceIdOf, resourceIdsOf, Tags, Tuning } from 'modules/shared.bicep'
 
 @description('Name of this deployment, such as dev or prod. It becomes part of the unique name token and a tag.')
 @minLength(1)
@@ -20,15 +20,46 @@ param location string = resourceGroup().location
 @description('Tags put on every resource, besides the ones this file sets.')
 param tags Tags = {}
 
-@description('Name of the Face account whose sessions are deleted. Empty: create one in this resource group.')
-@maxLength(64)
-param faceAccountName string = ''
+@description('Names for resources. What is not named gets a name from a unique token.')
+param names Names = {}
 
-@description('Resource group (of this subscription) of the existing Face account. Empty: this one.')
-@maxLength(90)
-param faceResourceGroup string = ''
+@description('Resource id of an existing Face account, in any subscription of the tenant. Empty: create one here. It gets the custom role, an assignment of it, and a diagnostic setting.')
+param faceAccountId string = ''
 
-@description('Calls per second that the Face account allows. Not given: what the account itself says (its callRateLimit), else 10, the default of tier S0. Each instance of the function calls at most 80 % of it (FACE_MAX_CALLS_PER_SECOND); the workbook draws it as a line.')
+@description('Resource id of an existing Service Bus namespace, in any subscription of the tenant. Empty: create one here. It gets the queues and role assignments on them.')
+param serviceBusNamespaceId string = ''
+
+@description('Name of the queue. Deployments that share a namespace need different ones.')
+@minLength(1)
+@maxLength(250)
+param queueName string = 'session-revoked'
+
+@description('Resource id of an existing user-assigned identity. Empty: create one here.')
+param userAssignedIdentityId string = ''
+
+@description('Resource id of an existing Log Analytics workspace. Empty: create one here.')
+param logAnalyticsWorkspaceId string = ''
+
+@description('Resource id of an existing subnet for the function\'s outgoing traffic, delegated to Microsoft.App/environments. With privateEndpointSubnetId only; both switch private networking on.')
+param integrationSubnetId string = ''
+
+@description('Resource id of an existing subnet for private endpoints. With integrationSubnetId only.')
+param privateEndpointSubnetId string = ''
+
+@description('Resource ids of existing private DNS zones for the endpoints in that subnet. A zone that is not given: policies of the landing zone write its record.')
+@maxLength(10)
+param privateDnsZoneIds string[] = []
+
+@description('Version of the Face API. It must be one that sees the sessions: see the README.')
+@allowed([
+  'v1.1-preview.1'
+  'v1.2-preview.1'
+  'v1.2'
+  'v1.3-preview.1'
+])
+param faceApiVersion string
+
+@description('Calls per second that the Face account allows. Not given: what the account itself says (its callRateLimit), else 10, the default of tier S0. The function calls at most 80 % of it (FACE_MAX_CALLS_PER_SECOND); the workbook draws it as a line.')
 @minValue(1)
 @maxValue(1000)
 param faceCallsPerSecondQuota int?
@@ -44,22 +75,16 @@ param settings Tuning = {}
 ])
 param instanceMemoryMB int = 2048
 
-// Two, because of the Face quota and not the platform's default of 100: one process calls at most
-// 80 % of it, and ceil(1 / 0.8) = 2 of them can use all of it. More instances would only share the same. A single one would do for throughput; the
-// second keeps revocations going while the first is replaced.
-//
-// The platform used to refuse less than 40. Since 2026 its documentation gives 1 as the least; a
-// region that still answers with an error takes 40. Nothing breaks then: the bound on the calls is
-// in the code (each process slows down when the Face API answers 429), not in this number. But the
-// function is told it, and each of 40 starts more slowly than one of two.
-@description('Most instances the platform may start for the function. The default follows from the Face quota.')
+// One instance can use 80 % of the Face quota alone. The platform does not always keep to this number
+// (azure-functions-host issue 11790), so a second instance may appear: each slows down on a 429.
+// Some regions accept no less than 40 (azure-docs pull request 128255); preflight asks the region.
+@description('Maximum number of instances. From 2 to 39, these and the always-ready instances share 80 % of the Face quota equally. From 40, the minimum of some regions, each may use it.')
 @minValue(1)
 @maxValue(1000)
-param maximumInstanceCount int = 2
+param maximumInstanceCount int = 1
 
-// Whoever scales the app from none to one needs to see that messages wait, and sees little with the
-// right to receive: the first eleven messages of the queue, of which more than ten may be retries that
-// are scheduled for later (docs/decisions/always-ready.md).
+// To start an app that was scaled in, the platform looks at the first eleven messages of the queue with
+// the right to receive only. If these are scheduled retries, it may not see the new ones behind them.
 @description('Instances that run and listen all the time. With 0, revocations wait until the platform notices them, at times for as long as the retries before them do.')
 @minValue(0)
 @maxValue(1000)
@@ -86,9 +111,17 @@ param serviceBusCapacity int = 1
 @maxLength(50)
 param publisherPrincipalIds string[] = []
 
-@description('Object ids of the users, groups or service principals that may read receipts: what became of each revocation. If there are any, a queue is made for receipts, and the function sends them.')
+@description('Object ids of the users, groups or service principals that may read receipts, the outcome of each revocation. If there are any, a queue is made for receipts, and the function sends them.')
 @maxLength(50)
 param receiptReaderPrincipalIds string[] = []
+
+@description('Object ids of groups that operate the service: receive from and send to the queues, delete sessions, read the logs.')
+@maxLength(50)
+param operatorPrincipalIds string[] = []
+
+@description('Object ids of groups that audit the service: read the logs.')
+@maxLength(50)
+param auditorPrincipalIds string[] = []
 
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
@@ -141,64 +174,142 @@ var allTags = union(tags, {
   'azd-env-name': environmentName
   workload: 'liveness-session-revoker'
 })
-var queueName = 'session-revoked'
-var receiptReaders = guids(receiptReaderPrincipalIds)
-var outcomeQueueName = empty(receiptReaders) ? '' : 'session-outcomes'
-var createFace = empty(faceAccountName)
-var faceName = createFace ? 'face-revoker-${token}' : faceAccountName
-var faceGroup = createFace || empty(faceResourceGroup) ? resourceGroup().name : faceResourceGroup
+var name = {
+  functionApp: names.?functionApp ?? 'func-revoker-${token}'
+  appServicePlan: names.?appServicePlan ?? 'plan-revoker-${token}'
+  storageAccount: names.?storageAccount ?? 'strevoker${token}'
+  serviceBusNamespace: names.?serviceBusNamespace ?? 'sbns-revoker-${token}'
+  userAssignedIdentity: names.?userAssignedIdentity ?? 'id-revoker-${token}'
+  logAnalyticsWorkspace: names.?logAnalyticsWorkspace ?? 'log-revoker-${token}'
+  applicationInsights: names.?applicationInsights ?? 'appi-revoker-${token}'
+  faceAccount: names.?faceAccount ?? 'face-revoker-${token}'
+  virtualNetwork: names.?virtualNetwork ?? 'vnet-revoker-${token}'
+}
 
-// One identity, made first: role assignments exist before the app that needs them starts, and they
-// survive when the app is deleted and made anew.
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
-  name: 'id-revoker-${token}'
+// What is brought along, or what will be created in its place: an id either way.
+var broughtFace = resourceIdOf('Microsoft.CognitiveServices/accounts', faceAccountId)
+var faceId = empty(broughtFace) ? resourceId('Microsoft.CognitiveServices/accounts', name.faceAccount) : broughtFace
+var broughtNamespace = resourceIdOf('Microsoft.ServiceBus/namespaces', serviceBusNamespaceId)
+var namespaceId = empty(broughtNamespace)
+  ? resourceId('Microsoft.ServiceBus/namespaces', name.serviceBusNamespace)
+  : broughtNamespace
+var broughtIdentity = resourceIdOf('Microsoft.ManagedIdentity/userAssignedIdentities', userAssignedIdentityId)
+var identityId = empty(broughtIdentity)
+  ? resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', name.userAssignedIdentity)
+  : broughtIdentity
+var broughtWorkspace = resourceIdOf('Microsoft.OperationalInsights/workspaces', logAnalyticsWorkspaceId)
+var subnetType = 'Microsoft.Network/virtualNetworks/subnets'
+var broughtSubnet = empty(trim(integrationSubnetId)) == empty(trim(privateEndpointSubnetId))
+  ? resourceIdOf(subnetType, integrationSubnetId)
+  : fail('integrationSubnetId and privateEndpointSubnetId: give both or none')
+var createNetwork = privateNetworking && empty(broughtSubnet)
+var private = privateNetworking || !empty(broughtSubnet)
+
+var receiptReaders = guids(receiptReaderPrincipalIds)
+var outcomeQueueName = empty(receiptReaders)
+  ? ''
+  : (queueName == 'session-revoked' ? 'session-outcomes' : '${queueName}-outcomes')
+var operators = guids(operatorPrincipalIds)
+
+// README.md has a table of who needs which role for what.
+var serviceBusDataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
+var serviceBusDataSender = '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
+var monitoringReader = '43d0d8ad-25c7-4714-9337-8ba259a9fe05'
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = if (empty(broughtIdentity)) {
+  name: name.userAssignedIdentity
   location: location
   tags: allTags
 }
+
+resource identityBrought 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = if (!empty(broughtIdentity)) {
+  name: split(identityId, '/')[8]
+  scope: resourceGroup(split(identityId, '/')[2], split(identityId, '/')[4])
+}
+
+// Role assignments exist before the app that needs them starts, and outlive it.
+var principalId = empty(broughtIdentity) ? identity!.properties.principalId : identityBrought!.properties.principalId
+var clientId = empty(broughtIdentity) ? identity!.properties.clientId : identityBrought!.properties.clientId
 
 module monitoring 'modules/monitoring.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    name: name.applicationInsights
+    workspaceName: name.logAnalyticsWorkspace
+    workspaceResourceId: broughtWorkspace
     retentionDays: logRetentionDays
-    principalId: identity.properties.principalId
-    identityId: identity.id
+    principalId: principalId
+    identityId: identityId
+    roleAssignments: map(union(operators, guids(auditorPrincipalIds)), id => {
+      principalId: id
+      roleDefinitionIdOrName: monitoringReader
+    })
   }
 }
 
-module network 'modules/network.bicep' = if (privateNetworking) {
+module network 'modules/network.bicep' = if (createNetwork) {
   params: {
     location: location
     tags: allTags
+    name: name.virtualNetwork
     token: token
     addressPrefix: virtualNetworkAddressPrefix
   }
 }
 
-module serviceBus 'modules/service-bus.bicep' = {
+module serviceBus 'modules/service-bus.bicep' = if (empty(broughtNamespace)) {
   params: {
     location: location
     tags: allTags
-    token: token
-    tier: privateNetworking ? 'Premium' : serviceBusTier
+    name: name.serviceBusNamespace
+    tier: private ? 'Premium' : serviceBusTier
     capacity: serviceBusCapacity
-    queueName: queueName
-    functionPrincipalId: identity.properties.principalId
-    identityId: identity.id
-    publisherPrincipalIds: guids(publisherPrincipalIds)
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
-    workspaceId: monitoring.outputs.workspaceId
+    publicNetworkAccess: private ? 'Disabled' : 'Enabled'
+    workspaceResourceId: monitoring.outputs.workspaceId
   }
 }
 
-module receipts 'modules/receipts.bicep' = if (!empty(receiptReaders)) {
+module queue 'modules/queue.bicep' = {
+  scope: resourceGroup(split(namespaceId, '/')[2], split(namespaceId, '/')[4])
   params: {
-    token: token
+    namespaceName: split(namespaceId, '/')[8]
+    queueName: queueName
+    functionPrincipalId: principalId
+    identityId: identityId
+    roleAssignments: concat(
+      map(union(guids(publisherPrincipalIds), operators), id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataSender
+      }),
+      map(operators, id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataReceiver
+      })
+    )
+  }
+  dependsOn: [
+    serviceBus
+  ]
+}
+
+module receipts 'modules/receipts.bicep' = if (!empty(receiptReaders)) {
+  scope: resourceGroup(split(namespaceId, '/')[2], split(namespaceId, '/')[4])
+  params: {
+    namespaceName: split(namespaceId, '/')[8]
     queueName: outcomeQueueName
-    functionPrincipalId: identity.properties.principalId
-    identityId: identity.id
-    readerPrincipalIds: receiptReaders
+    functionPrincipalId: principalId
+    identityId: identityId
+    roleAssignments: concat(
+      map(receiptReaders, id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataReceiver
+      }),
+      map(operators, id => {
+        principalId: id
+        roleDefinitionIdOrName: serviceBusDataSender
+      })
+    )
   }
   dependsOn: [
     serviceBus
@@ -209,32 +320,37 @@ module storage 'modules/storage.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
-    principalId: identity.properties.principalId
-    identityId: identity.id
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    name: name.storageAccount
+    principalId: principalId
+    identityId: identityId
+    publicNetworkAccess: private ? 'Disabled' : 'Enabled'
   }
 }
 
-module face 'modules/face.bicep' = if (createFace) {
+module face 'modules/face.bicep' = if (empty(broughtFace)) {
   params: {
     location: location
     tags: allTags
-    name: faceName
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    name: name.faceAccount
+    publicNetworkAccess: private ? 'Disabled' : 'Enabled'
   }
 }
 
-// In the resource group of the Face account, which may be another one.
 module faceAccess 'modules/face-access.bicep' = {
-  scope: resourceGroup(faceGroup)
+  scope: resourceGroup(split(faceId, '/')[2], split(faceId, '/')[4])
   params: {
-    accountName: faceName
+    accountName: split(faceId, '/')[8]
     token: token
-    principalId: identity.properties.principalId
-    identityId: identity.id
+    principalId: principalId
+    identityId: identityId
+    operatorPrincipalIds: operators
     callsPerSecondQuota: faceCallsPerSecondQuota
-    workspaceId: monitoring.outputs.workspaceId
+    // The maximum counts on-demand instances: always-ready ones may come on top (azure-rest-api-specs
+    // pull request 45083).
+    instances: maximumInstanceCount > 1 && maximumInstanceCount < 40
+      ? maximumInstanceCount + alwaysReadyInstances
+      : max(1, alwaysReadyInstances)
+    workspaceResourceId: monitoring.outputs.workspaceId
   }
   dependsOn: [
     face
@@ -245,46 +361,65 @@ module workbook 'modules/workbook.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    // Deployments that share a workspace need different names.
+    name: empty(broughtWorkspace)
+      ? guid(resourceId('Microsoft.OperationalInsights/workspaces', name.logAnalyticsWorkspace), 'revocations')
+      : guid(broughtWorkspace, token, 'revocations')
+    workspaceResourceId: monitoring.outputs.workspaceId
     faceCallsPerSecondQuota: faceAccess.outputs.callsPerSecondQuota
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    faceAccountId: faceId
   }
 }
 
-module privateEndpoints 'modules/private-endpoints.bicep' = if (privateNetworking) {
+module privateEndpoints 'modules/private-endpoints.bicep' = if (private) {
   params: {
     location: location
     tags: allTags
     cloud: cloud
     token: token
-    virtualNetworkId: network!.outputs.virtualNetworkId
-    subnetId: network!.outputs.endpointSubnetId
-    serviceBusId: serviceBus.outputs.namespaceId
-    storageId: storage.outputs.accountId
-    faceId: faceAccess.outputs.accountId
+    virtualNetworkResourceId: createNetwork ? resourceId('Microsoft.Network/virtualNetworks', name.virtualNetwork) : ''
+    subnetResourceId: createNetwork
+      ? network!.outputs.endpointSubnetId
+      : resourceIdOf(subnetType, privateEndpointSubnetId)
+    privateDnsZoneResourceIds: resourceIdsOf('Microsoft.Network/privateDnsZones', privateDnsZoneIds)
+    serviceBusId: empty(broughtNamespace) ? namespaceId : ''
+    storageId: resourceId('Microsoft.Storage/storageAccounts', name.storageAccount)
+    faceId: empty(broughtFace) ? faceId : ''
   }
+  dependsOn: [
+    face
+    serviceBus
+    storage
+  ]
 }
 
 module functionApp 'modules/function-app.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
-    identityId: identity.id
-    identityClientId: identity.properties.clientId
+    name: name.functionApp
+    planName: name.appServicePlan
+    identityId: identityId
+    identityClientId: clientId
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
+    workspaceResourceId: monitoring.outputs.workspaceId
+    cloud: cloud
+    storageAccountName: name.storageAccount
     storageBlobEndpoint: storage.outputs.blobEndpoint
     storageTableEndpoint: storage.outputs.tableEndpoint
     packageContainerUrl: storage.outputs.packageContainerUrl
-    serviceBusHostName: serviceBus.outputs.hostName
+    serviceBusHostName: queue.outputs.hostName
     queueName: queueName
     outcomeQueueName: outcomeQueueName
     faceEndpoint: faceAccess.outputs.endpoint
+    faceApiVersion: faceApiVersion
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     faceMaxCallsPerSecond: faceAccess.outputs.maxCallsPerSecond
     settings: settings
-    subnetId: privateNetworking ? network!.outputs.functionSubnetId : ''
+    virtualNetworkSubnetResourceId: createNetwork ? network!.outputs.functionSubnetId : broughtSubnet
   }
   dependsOn: [
     privateEndpoints
@@ -298,10 +433,12 @@ module alerts 'modules/alerts.bicep' = {
     tags: allTags
     token: token
     email: alertEmail
-    actionGroupIds: actionGroups(actionGroupIds)
-    namespaceId: serviceBus.outputs.namespaceId
+    actionGroupIds: resourceIdsOf('Microsoft.Insights/actionGroups', actionGroupIds)
+    namespaceId: namespaceId
     queueName: queueName
-    workspaceId: monitoring.outputs.workspaceId
+    workspaceResourceId: monitoring.outputs.workspaceId
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    functionAppId: functionApp.outputs.resourceId
     activeMessagesThreshold: activeMessagesThreshold
     scheduledMessagesThreshold: scheduledMessagesThreshold
     revocationLatencyThresholdSeconds: revocationLatencyThresholdSeconds
@@ -313,10 +450,10 @@ module alerts 'modules/alerts.bicep' = {
 output AZURE_FUNCTION_APP_NAME string = functionApp.outputs.name
 
 @description('Host name of the Service Bus namespace that publishers send to.')
-output SERVICE_BUS_HOST_NAME string = serviceBus.outputs.hostName
+output SERVICE_BUS_HOST_NAME string = queue.outputs.hostName
 
 @description('Name of the Service Bus namespace.')
-output SERVICE_BUS_NAMESPACE string = serviceBus.outputs.namespaceName
+output SERVICE_BUS_NAMESPACE string = split(namespaceId, '/')[8]
 
 @description('Queue that publishers send to.')
 output SERVICE_BUS_QUEUE string = queueName
@@ -328,7 +465,7 @@ output OUTCOME_QUEUE string = outcomeQueueName
 output FACE_ENDPOINT string = faceAccess.outputs.endpoint
 
 @description('Name of the Face account.')
-output FACE_ACCOUNT string = faceName
+output FACE_ACCOUNT string = split(faceId, '/')[8]
 
 @description('Calls per second that the Face account says it allows. 0: it does not say.')
 output FACE_CALL_RATE_LIMIT string = faceAccess.outputs.callRateLimit

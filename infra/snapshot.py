@@ -1,8 +1,8 @@
-"""The resources that would be deployed, evaluated by the Bicep CLI on this machine.
+"""What Azure Resource Manager would be given, evaluated by the Bicep CLI on this machine.
 
     python -m infra.snapshot        # writes infra/snapshots, one file for each way to deploy
 
-Names, loops and conditions are evaluated; values that only Azure knows stay expressions. Nothing in a
+Names, loops and conditions are worked out; what only Azure can tell stays an expression. Nothing in a
 snapshot depends on the machine, the time or the account.
 """
 
@@ -30,6 +30,10 @@ GIVEN = {
 }
 
 
+REQUIRED = {"FACE_API_VERSION": "v1.2"}
+"""Variables that have no default; a way may set another value."""
+
+
 def ways(readme: str) -> dict[str, dict[str, str]]:
     """The ways to deploy that the table in infra/README.md names, each with the variables it sets."""
     table = re.search(r"<!-- ways -->(.*?)<!-- /ways -->", readme, re.DOTALL)
@@ -44,7 +48,7 @@ def version() -> str:
 
 
 class Refused(Exception):
-    """The CLI cannot evaluate the deployment; the text says why."""
+    """The CLI does not evaluate the deployment; the text says why."""
 
 
 def evaluate(infra: Path, variables: dict[str, str]) -> str:
@@ -52,7 +56,7 @@ def evaluate(infra: Path, variables: dict[str, str]) -> str:
 
     Args:
         infra: the folder of main.bicep and main.bicepparam, which is not changed.
-        variables: environment variables for main.bicepparam.
+        variables: what the environment holds, for main.bicepparam to read.
 
     Raises:
         Refused: the Bicep files or the variables are wrong.
@@ -61,8 +65,8 @@ def evaluate(infra: Path, variables: dict[str, str]) -> str:
         copy = Path(folder) / "infra"
         shutil.copytree(infra, copy, ignore=shutil.ignore_patterns("snapshots"))
         options = {**GIVEN, "location": variables.get("AZURE_LOCATION", "westeurope")}
-        # No other variable of this machine may get into a snapshot.
-        environment = {"PATH": os.environ["PATH"], "HOME": folder, **variables}
+        # No other variable of this machine's environment may find its way into a snapshot.
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, **REQUIRED, **variables}
         done = subprocess.run(
             ["bicep", "snapshot", "main.bicepparam", "--mode", "overwrite"]
             + [text for name, value in options.items() for text in (f"--{name}", value)],
@@ -84,7 +88,7 @@ def evaluate(infra: Path, variables: dict[str, str]) -> str:
 
 
 def main() -> int:
-    """Write every snapshot, and remove those of ways that no longer exist."""
+    """Write every snapshot, and take away those of ways that are no longer named."""
     if shutil.which("bicep") is None:
         print(f"bicep is not on the PATH: 'az bicep install --version v{BICEP}' gets it")
         return 1

@@ -1,6 +1,5 @@
-// What wakes someone up. docs/operations.md says for each alert what it means and what to do, and which
-// failure is told by which of them. Each failure is told by at least one of the first list, which needs
-// nothing from the function: its lines cease when it does not run or may not write telemetry.
+// docs/operations.md says for each alert what it means and what to do, and lists the failures with their
+// alerts. Each failure has at least one alert of the first list, which needs nothing from the function.
 
 import { Tags } from 'shared.bicep'
 
@@ -29,7 +28,13 @@ param namespaceId string
 param queueName string
 
 @description('Resource id of the Log Analytics workspace.')
-param workspaceId string
+param workspaceResourceId string
+
+@description('Resource id of Application Insights, which the function\'s lines carry.')
+param applicationInsightsId string
+
+@description('Resource id of the function app, which its metrics carry.')
+param functionAppId string
 
 @description('Alert when more messages than this wait.')
 @minValue(1)
@@ -72,7 +77,7 @@ var groupIds = concat(actionGroupIds, empty(email) ? [] : [mail.id])
 var queueAlerts = [
   {
     name: 'dead-letters'
-    description: 'A revocation was given up: its session may live on until it expires by itself, 48 hours after creation. The dead-letter reason says why.'
+    description: 'A revocation was given up: its session may live on until it expires, 48 hours after creation. The dead-letter reason says why.'
     severity: 1
     metric: 'DeadletteredMessages'
     aggregation: 'Maximum'
@@ -112,7 +117,7 @@ var queueAlerts = [
   }
   {
     name: 'retries-never-end'
-    description: 'For an hour there was always a retry scheduled, however few: something fails that does not pass by itself.'
+    description: 'For an hour there was always a retry scheduled, however few: something fails that does not pass.'
     severity: 1
     metric: 'ScheduledMessages'
     aggregation: 'Minimum'
@@ -211,32 +216,32 @@ resource queueRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
 ]
 
 // What the function logs: one JSON object a line (docs/operations.md). Lines of the host do not begin
-// with a brace. The workspace is this app's alone: no filter by a role name, which depends on how the
-// platform starts the worker. tests/infra runs each query over lines that the function wrote.
+// with a brace. Other apps may write to the same workspace. tests/e2e runs each query over lines that
+// the function wrote.
 var lines = '''
 AppTraces
-| where Message startswith '{'
+| where _ResourceId =~ '__APPLICATION_INSIGHTS_ID__' and Message startswith '{'
 | extend line = parse_json(Message)
 '''
 
 var logAlerts = [
   {
     name: 'circuit-open'
-    description: 'The Face API or the token endpoint failed many times in a row; calls are paused and retried by themselves. No message is lost.'
+    description: 'The Face API or the token endpoint failed many times in a row; calls are paused and retried. No message is lost.'
     severity: 2
     query: '${lines}| where tostring(line.event) == "circuit_open"'
     window: 'PT5M'
   }
   {
     name: 'deployment-fault'
-    description: 'The Face API refuses the function: role, endpoint or API version is wrong. It does not go away by itself; messages are retried until the retry horizon.'
+    description: 'The Face API refuses the function: role, endpoint or API version is wrong. It does not go away; messages are retried until the retry deadline.'
     severity: 1
     query: '${lines}| where tostring(line.event) == "deployment_fault"'
     window: 'PT5M'
   }
   {
     name: 'unknown-code'
-    description: 'The Face API answers with an error code that no list knows. The messages are retried until somebody decides whether that makes sense.'
+    description: 'The Face API answers with an error code that no list knows. The messages are retried. Someone has to decide whether that makes sense.'
     severity: 2
     query: '${lines}| where tostring(line.event) == "unknown_code"'
     window: 'PT5M'
@@ -256,12 +261,14 @@ var logAlerts = [
     window: 'PT15M'
   }
   {
-    // Watches the watchman. Metrics and lines arrive minutes late, and not at the same time: what was
-    // completed in the last quarter of an hour is not asked about yet.
+    // The platform counts the executions of the app (azure-monitor-docs, metrics of Microsoft.Web/sites).
+    // The broker's counts will not do: in the workspace they have no dimension, so that they include
+    // every queue of the namespace. Metrics and lines arrive minutes late, and not at the same time:
+    // the last quarter of an hour is left out.
     name: 'audit-lines-missing'
-    description: 'Messages were completed, but no audit line has arrived: the function lacks the right to write telemetry, or telemetry is broken. The other alerts of this kind are silent, too.'
+    description: 'The function ran, but no audit line has arrived: it lacks the right to write telemetry, or telemetry is broken. The other alerts on its lines are silent, too.'
     severity: 1
-    query: 'let completed = toscalar(AzureMetrics | where ResourceProvider == "MICROSOFT.SERVICEBUS" and MetricName == "CompleteMessage" and TimeGenerated < ago(15m) | summarize sum(Total)); ${lines}| where tostring(line.event) == "revocation" | summarize audited = count() | where completed > 0 and audited == 0'
+    query: 'let executions = toscalar(AzureMetrics | where _ResourceId =~ "${functionAppId}" and MetricName in ("AlwaysReadyFunctionExecutionCount", "OnDemandFunctionExecutionCount") and TimeGenerated < ago(15m) | summarize sum(Total)); ${lines}| where tostring(line.event) == "revocation" | summarize audited = count() | where executions > 0 and audited == 0'
     window: 'PT1H'
   }
 ]
@@ -277,10 +284,10 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       description: alert.description
       severity: alert.severity
       enabled: true
-      // A fault and an unknown code are logged once, and last: whoever corrects them closes the alert.
+      // A fault and an unknown code are logged once, and last: the person who corrects them closes the alert.
       autoMitigate: !contains(['deployment-fault', 'unknown-code'], alert.name)
       scopes: [
-        workspaceId
+        workspaceResourceId
       ]
       evaluationFrequency: 'PT5M'
       windowSize: alert.window
@@ -289,7 +296,7 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       criteria: {
         allOf: [
           {
-            query: alert.query
+            query: replace(alert.query, '__APPLICATION_INSIGHTS_ID__', applicationInsightsId)
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0

@@ -1,5 +1,5 @@
-// What the deployment adds to a Face account, its own or an existing one: the one right that the
-// function needs, and the logs. Deployed into the account's resource group.
+// What the deployment adds to a Face account, created here or brought along from any subscription: the
+// one right that the function needs, for operators too, and the logs.
 
 import { Guid } from 'shared.bicep'
 
@@ -19,13 +19,21 @@ param principalId Guid
 @description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
 param identityId string
 
+@description('Object ids of operators.')
+param operatorPrincipalIds Guid[]
+
 @description('Calls per second that the account allows, if the deployer knows better than the account.')
 @minValue(1)
 @maxValue(1000)
 param callsPerSecondQuota int?
 
+@description('Number of instances that share 80 % of the quota.')
+@minValue(1)
+@maxValue(2000)
+param instances int
+
 @description('Resource id of the Log Analytics workspace.')
-param workspaceId string
+param workspaceResourceId string
 
 var accountGroup = resourceGroup().id
 
@@ -68,14 +76,26 @@ resource functionDeletes 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
   }
 }
 
+// For the doctor, which asks to delete a session that cannot exist.
+resource operatorsDelete 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principalId in operatorPrincipalIds: {
+    name: guid(account.id, principalId, sessionDeleter.name)
+    scope: account
+    properties: {
+      principalId: principalId
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', sessionDeleter.name)
+    }
+  }
+]
+
 // The metrics count all calls, live verification's too: what the quota counts. Request logs are left
-// out: one line for each live call would cost more than it tells.
+// out: one line for each live call would be expensive.
 #disable-next-line use-recent-api-versions // No stable version of the type knows category groups.
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'session-revoker-${token}'
   scope: account
   properties: {
-    workspaceId: workspaceId
+    workspaceId: workspaceResourceId
     logs: [
       {
         categoryGroup: 'audit'
@@ -94,8 +114,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 @description('Resource id of the account.')
 output accountId string = account.id
 
-// One number, from whoever knows it best: the deployer, the account, the documented default of S0. The
-// account describes its limit as a count of calls in a window of seconds, perhaps with a decimal point,
+// The quota: from the deployer, else from the account, else the documented default of S0. The account describes its limit as a count of calls in a window of seconds, perhaps with a decimal point,
 // which neither int() nor string() takes; in an array it does. Thousandths, as there are no fractions here; `0,.###` prints them as what
 // they are a thousandth of: 8000 as 8, 266 as 0.266.
 var limit = account.properties.?callRateLimit
@@ -112,8 +131,9 @@ output callRateLimit string = format('{0:0,.###}', limitThousandths)
 @description('Calls per second that the deployment reckons with.')
 output callsPerSecondQuota string = format('{0:0,.###}', quotaThousandths)
 
-@description('Calls per second that one instance of the function makes at most: 80 % of the above, for the sake of live verification.')
-output maxCallsPerSecond string = format('{0:0,.###}', quotaThousandths * 80 / 100)
+// The function accepts no maximum rate below 0.1.
+@description('Maximum call rate of one instance, in calls per second: its share of 80 % of the quota. Live verification needs the rest.')
+output maxCallsPerSecond string = format('{0:0,.###}', max(quotaThousandths * 80 / 100 / instances, 100))
 
 @description('Endpoint of the account.')
 output endpoint string = account.properties.endpoint

@@ -1,5 +1,5 @@
-// A Face account of one's own, for who has none yet. Liveness detection is a limited-access feature:
-// Microsoft approves its use per subscription.
+// A Face account, where none is brought along. Liveness detection is a limited-access feature: Microsoft
+// approves its use per subscription.
 
 import { Tags } from 'shared.bicep'
 

@@ -8,10 +8,15 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Name of the function app.')
+@minLength(2)
+@maxLength(60)
+param name string
+
+@description('Name of the plan.')
+@minLength(1)
+@maxLength(60)
+param planName string
 
 @description('Resource id of the identity that the function runs as.')
 param identityId string
@@ -27,7 +32,7 @@ param identityClientId Guid
 ])
 param instanceMemoryMB int
 
-@description('Most instances the platform may start for the function.')
+@description('Maximum number of instances.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int
@@ -59,7 +64,7 @@ param faceEndpoint string
 @description('Says where Application Insights takes telemetry.')
 param applicationInsightsConnectionString string
 
-@description('Most calls per second that one instance makes, as decimal text.')
+@description('Maximum call rate of one instance, in calls per second, as decimal text.')
 @minLength(1)
 param faceMaxCallsPerSecond string
 
@@ -69,16 +74,28 @@ param outcomeQueueName string
 @description('Settings of the function that differ from its defaults.')
 param settings Tuning
 
+@description('Resource id of the Log Analytics workspace.')
+param workspaceResourceId string
+
+@description('Name of the cloud.')
+param cloud string
+
+@description('Name of the host\'s storage account.')
+param storageAccountName string
+
+@description('Version of the Face API.')
+param faceApiVersion string
+
 @description('Subnet that outgoing traffic takes. Empty: none.')
-param subnetId string
+param virtualNetworkSubnetResourceId string
 
 // All of them, and no other: tests/infra holds these names and defaults against the code,
 // docs/settings.md and local.settings.sample.json. The runtime and its version stand in functionAppConfig:
 // this plan takes no FUNCTIONS_WORKER_RUNTIME and no FUNCTIONS_EXTENSION_VERSION.
 var appSettings = union(
   {
-    // The host's own storage, by identity. Addresses and not the account's name, from which the host
-    // would make addresses of the global cloud. No queues: the host needs them for blob triggers only.
+    // The host's own storage, by identity. Addresses are right in every cloud. No queues: the host needs
+    // them for blob triggers only.
     AzureWebJobsStorage__blobServiceUri: storageBlobEndpoint
     AzureWebJobsStorage__tableServiceUri: storageTableEndpoint
     AzureWebJobsStorage__credential: 'managedidentity'
@@ -88,6 +105,9 @@ var appSettings = union(
     APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD;ClientId=${identityClientId}'
     PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
+    // The worker's handler hangs on this logger. On the root, the exporter would log each export,
+    // and export that line too, for ever (azure-sdk-for-python issue 39104).
+    PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME: 'delete_session'
 
     // The trigger's connection, by identity; the function's own client reads the same.
     ServiceBusConnection__fullyQualifiedNamespace: serviceBusHostName
@@ -100,7 +120,7 @@ var appSettings = union(
     OUTCOME_QUEUE: outcomeQueueName
 
     FACE_TOKEN_SCOPE: ''
-    FACE_API_VERSION: 'v1.2-preview.1'
+    FACE_API_VERSION: faceApiVersion
     FACE_CODES_NOT_RETRYABLE: 'BadArgument,InvalidRequestBody,UnsupportedFeature'
     CALL_TIMEOUT_SECONDS: '30'
     RETRY_INITIAL_DELAY_SECONDS: '2'
@@ -110,12 +130,19 @@ var appSettings = union(
     FACE_MIN_CALLS_PER_SECOND: ''
     CIRCUIT_BREAKER_BREAK_SECONDS: '30'
   },
+  // With addresses alone, the host sometimes fails to make its client when it starts
+  // (azure-functions-host issue 11787). From a name it makes addresses of the public cloud.
+  cloud == 'AzureCloud'
+    ? {
+        AzureWebJobsStorage__accountName: storageAccountName
+      }
+    : {},
   settings
 )
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_225:A lost zone delays revocations by a scale-out elsewhere, no message is lost; zone redundancy on this plan needs instances that always run.
-  name: 'plan-revoker-${token}'
+  name: planName
   location: location
   tags: tags
   kind: 'functionapp'
@@ -132,8 +159,9 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222:The app answers no request: its one trigger is the queue. What stays public is the deployment endpoint, which takes Entra tokens only.
   // checkov:skip=CKV_AZURE_17:As above: there is no request that a client certificate could come with.
   // checkov:skip=CKV_AZURE_213:As above: there is nothing to ask for its health; the queue's alerts tell when the function does not work.
+  // checkov:skip=CKV_AZURE_78:The plan refuses the property ftpsState; passwords for FTP are off below.
   // checkov:skip=CKV_AZURE_212:Flex Consumption starts instances as messages come and has no number that always runs.
-  name: 'func-revoker-${token}'
+  name: name
   location: location
   tags: union(tags, {
     'azd-service-name': 'revoker'
@@ -148,7 +176,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    virtualNetworkSubnetId: empty(virtualNetworkSubnetResourceId) ? null : virtualNetworkSubnetResourceId
     functionAppConfig: {
       runtime: {
         name: 'python'
@@ -177,10 +205,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
             ]
       }
     }
+    // The plan refuses ftpsState, alwaysOn and others (azure-pipelines-tasks issue 21032): tests/infra.
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
       appSettings: [
         for setting in items(appSettings): {
@@ -207,6 +235,25 @@ resource noDeploymentPassword 'Microsoft.Web/sites/basicPublishingCredentialsPol
     allow: false
   }
 }
+
+// How often the function ran: the alert audit-lines-missing compares it with the audit lines.
+#disable-next-line use-recent-api-versions // There is no stable version of the type.
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: app
+  properties: {
+    workspaceId: workspaceResourceId
+    metrics: [
+      {
+        category: 'AllMetrics'
+        enabled: true
+      }
+    ]
+  }
+}
+
+@description('Resource id of the function app.')
+output resourceId string = app.id
 
 @description('Name of the function app.')
 output name string = app.name

@@ -1,6 +1,6 @@
 // Where logs, metrics and traces go.
 
-import { Guid, Tags } from 'shared.bicep'
+import { Guid, RoleAssignment, Tags } from 'shared.bicep'
 
 @description('Azure region.')
 param location string
@@ -8,10 +8,18 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Name of Application Insights.')
+@minLength(1)
+@maxLength(260)
+param name string
+
+@description('Name of the workspace, where one is created.')
+@minLength(4)
+@maxLength(63)
+param workspaceName string
+
+@description('Resource id of an existing workspace. Empty: one is created.')
+param workspaceResourceId string
 
 @description('Days that logs are kept.')
 @minValue(30)
@@ -24,10 +32,13 @@ param principalId Guid
 @description('Resource id of that identity. Role assignments are named after it: unlike the principal id it is known before anything is deployed, so that what-if can tell what will change.')
 param identityId string
 
+@description('Further role assignments on Application Insights.')
+param roleAssignments RoleAssignment[]
+
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
-  name: 'log-revoker-${token}'
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (empty(workspaceResourceId)) {
+  name: workspaceName
   location: location
   tags: tags
   properties: {
@@ -37,21 +48,29 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
     retentionInDays: retentionDays
     features: {
       disableLocalAuth: true
-      // Who may read a resource may read its logs, and nothing else.
+      // The right to read a resource includes its logs, and no others.
       enableLogAccessUsingOnlyResourcePermissions: true
     }
   }
 }
 
+var workspaceId = empty(workspaceResourceId) ? workspace.id : workspaceResourceId
+var parts = split(workspaceId, '/')
+
+resource workspaceBrought 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = if (!empty(workspaceResourceId)) {
+  name: parts[8]
+  scope: resourceGroup(parts[2], parts[4])
+}
+
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-revoker-${token}'
+  name: name
   location: location
   tags: tags
   kind: 'web'
   properties: {
     Application_Type: 'web'
-    WorkspaceResourceId: workspace.id
-    // Without this, whoever knows the connection string could write false audit lines.
+    WorkspaceResourceId: workspaceId
+    // Otherwise anyone who knows the connection string could write false audit lines.
     DisableLocalAuth: true
     // An address tells which customer's device it was; the function never needs one.
     DisableIpMasking: false
@@ -68,11 +87,31 @@ resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
+// No principalType: users, groups and service principals may stand in one list.
+resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for assignment in roleAssignments: {
+    name: guid(applicationInsights.id, assignment.principalId, assignment.roleDefinitionIdOrName)
+    scope: applicationInsights
+    properties: {
+      principalId: assignment.principalId
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        assignment.roleDefinitionIdOrName
+      )
+    }
+  }
+]
+
 @description('Resource id of the workspace.')
-output workspaceId string = workspace.id
+output workspaceId string = workspaceId
+
+@description('Resource id of Application Insights.')
+output applicationInsightsId string = applicationInsights.id
 
 @description('Customer id of the workspace, which queries name it by.')
-output customerId string = workspace.properties.customerId
+output customerId string = empty(workspaceResourceId)
+  ? workspace!.properties.customerId
+  : workspaceBrought!.properties.customerId
 
 @description('Says where Application Insights takes telemetry. No secret: without a token it opens nothing.')
 output connectionString string = applicationInsights.properties.ConnectionString

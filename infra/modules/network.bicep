@@ -9,6 +9,11 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
+@description('Name of the virtual network.')
+@minLength(2)
+@maxLength(64)
+param name string
+
 @description('Unique part of every name.')
 @minLength(13)
 @maxLength(13)
@@ -67,7 +72,7 @@ resource endpointGroup 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
 }
 
 resource virtualNetwork 'Microsoft.Network/virtualNetworks@2025-05-01' = {
-  name: 'vnet-revoker-${token}'
+  name: name
   location: location
   tags: tags
   properties: {

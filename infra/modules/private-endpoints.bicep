@@ -1,6 +1,7 @@
-// One private endpoint, and one private DNS zone that leads to it, for each service the function
-// speaks with. Telemetry is left out: Application Insights by private link needs an Azure Monitor
-// Private Link Scope, which a bank has once for all and not here.
+// A private endpoint for each service that is created here: what is brought along has its own. The zones
+// are created with the network; a landing zone brings its own, or its policies write the records.
+// Telemetry is left out: Application Insights by private link needs an Azure Monitor Private Link Scope,
+// which a company has once.
 
 import { Tags } from 'shared.bicep'
 
@@ -23,19 +24,22 @@ param cloud string
 @maxLength(13)
 param token string
 
-@description('Resource id of the virtual network.')
-param virtualNetworkId string
+@description('Resource id of the virtual network that is created here, and gets zones. Empty: none is.')
+param virtualNetworkResourceId string
 
-@description('Resource id of the subnet that the endpoints stand in.')
-param subnetId string
+@description('Resource id of the subnet of the endpoints.')
+param subnetResourceId string
 
-@description('Resource id of the Service Bus namespace.')
+@description('Resource ids of zones, where no network is created.')
+param privateDnsZoneResourceIds string[]
+
+@description('Resource id of the Service Bus namespace. Empty: it is brought along.')
 param serviceBusId string
 
 @description('Resource id of the storage account.')
 param storageId string
 
-@description('Resource id of the Face account.')
+@description('Resource id of the Face account. Empty: it is brought along.')
 param faceId string
 
 // environment() has no suffix for Service Bus and Cognitive Services, and what-if could not tell the
@@ -59,35 +63,45 @@ var suffixes = {
   }
 }
 
-var targets = [
-  {
-    name: 'service-bus'
-    resourceId: serviceBusId
-    groupId: 'namespace'
-    zone: 'privatelink.${suffixes[cloud].serviceBus}'
-  }
-  {
-    name: 'blob'
-    resourceId: storageId
-    groupId: 'blob'
-    zone: 'privatelink.blob.${suffixes[cloud].storage}'
-  }
-  {
-    name: 'table'
-    resourceId: storageId
-    groupId: 'table'
-    zone: 'privatelink.table.${suffixes[cloud].storage}'
-  }
-  {
-    name: 'face'
-    resourceId: faceId
-    groupId: 'account'
-    zone: 'privatelink.${suffixes[cloud].face}'
-  }
+var targets = filter(
+  [
+    {
+      name: 'service-bus'
+      resourceId: serviceBusId
+      groupId: 'namespace'
+      zone: 'privatelink.${suffixes[cloud].serviceBus}'
+    }
+    {
+      name: 'blob'
+      resourceId: storageId
+      groupId: 'blob'
+      zone: 'privatelink.blob.${suffixes[cloud].storage}'
+    }
+    {
+      name: 'table'
+      resourceId: storageId
+      groupId: 'table'
+      zone: 'privatelink.table.${suffixes[cloud].storage}'
+    }
+    {
+      name: 'face'
+      resourceId: faceId
+      groupId: 'account'
+      zone: 'privatelink.${suffixes[cloud].face}'
+    }
+  ],
+  target => !empty(target.resourceId)
+)
+var createZones = !empty(virtualNetworkResourceId)
+// An empty id: a policy of the landing zone writes the record.
+var zoneIds = [
+  for target in targets: createZones
+    ? resourceId('Microsoft.Network/privateDnsZones', target.zone)
+    : first(filter(privateDnsZoneResourceIds, id => endsWith(toLower(id), '/${target.zone}'))) ?? ''
 ]
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
-  for target in targets: {
+  for target in (createZones ? targets : []): {
     name: target.zone
     location: 'global'
     tags: tags
@@ -95,7 +109,7 @@ resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
 ]
 
 resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
-  for (target, index) in targets: {
+  for (target, index) in (createZones ? targets : []): {
     parent: zones[index]
     name: 'revoker-${token}'
     location: 'global'
@@ -103,7 +117,7 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
     properties: {
       registrationEnabled: false
       virtualNetwork: {
-        id: virtualNetworkId
+        id: virtualNetworkResourceId
       }
     }
   }
@@ -116,7 +130,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
     tags: tags
     properties: {
       subnet: {
-        id: subnetId
+        id: subnetResourceId
       }
       privateLinkServiceConnections: [
         {
@@ -135,7 +149,7 @@ resource endpoints 'Microsoft.Network/privateEndpoints@2025-05-01' = [
 ]
 
 resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = [
-  for (target, index) in targets: {
+  for (target, index) in targets: if (!empty(zoneIds[index])) {
     parent: endpoints[index]
     name: 'default'
     properties: {
@@ -143,10 +157,14 @@ resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@202
         {
           name: target.name
           properties: {
-            privateDnsZoneId: zones[index].id
+            #disable-next-line use-resource-id-functions // It is a parameter, or the id of a zone above.
+            privateDnsZoneId: zoneIds[index]
           }
         }
       ]
     }
+    dependsOn: [
+      zones
+    ]
   }
 ]

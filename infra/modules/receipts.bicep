@@ -1,11 +1,11 @@
-// The queue of the receipts, and who may read it.
+// The queue of the receipts, and its role assignments.
 
-import { Guid } from 'shared.bicep'
+import { Guid, RoleAssignment } from 'shared.bicep'
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Name of the namespace.')
+@minLength(6)
+@maxLength(50)
+param namespaceName string
 
 @description('Name of the queue.')
 @minLength(1)
@@ -15,17 +15,16 @@ param queueName string
 @description('Principal id of the identity that the function runs as.')
 param functionPrincipalId Guid
 
-@description('Resource id of that identity. Role assignments are named after it, as in service-bus.bicep.')
+@description('Resource id of that identity. Role assignments are named after it, as in queue.bicep.')
 param identityId string
 
-@description('Object ids of who may read receipts.')
-param readerPrincipalIds Guid[]
+@description('Further role assignments on the queue.')
+param roleAssignments RoleAssignment[]
 
-var serviceBusDataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
 var serviceBusDataSender = '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
 
 resource namespace 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
-  name: 'sbns-revoker-${token}'
+  name: namespaceName
 }
 
 resource outcomes 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
@@ -37,8 +36,8 @@ resource outcomes 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
     requiresDuplicateDetection: true
     duplicateDetectionHistoryTimeWindow: 'PT2H'
 
-    // Whoever reads them may be away for a while. A queue that is full holds up the revocations, so that
-    // what nobody reads has to go at last.
+    // A reader may be away for a while. But a full queue holds up the revocations, so that what is not
+    // read has to go at last.
     defaultMessageTimeToLive: 'P14D'
     maxSizeInMegabytes: 5120
   }
@@ -55,13 +54,16 @@ resource functionSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 // No principalType: users, groups and service principals may stand in one list.
-resource readersReceive 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for principalId in readerPrincipalIds: {
-    name: guid(outcomes.id, principalId, serviceBusDataReceiver)
+resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for assignment in roleAssignments: {
+    name: guid(outcomes.id, assignment.principalId, assignment.roleDefinitionIdOrName)
     scope: outcomes
     properties: {
-      principalId: principalId
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', serviceBusDataReceiver)
+      principalId: assignment.principalId
+      roleDefinitionId: subscriptionResourceId(
+        'Microsoft.Authorization/roleDefinitions',
+        assignment.roleDefinitionIdOrName
+      )
     }
   }
 ]

@@ -9,10 +9,10 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Name of the account.')
+@minLength(3)
+@maxLength(24)
+param name string
 
 @description('Principal id of the identity that the function runs as.')
 param principalId Guid
@@ -35,7 +35,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   // checkov:skip=CKV_AZURE_35:As above: without a virtual network the host has no fixed address to allow.
   // checkov:skip=CKV_AZURE_36:No service of Microsoft needs to reach it: a private deployment comes through its private endpoint.
   // checkov:skip=CKV_AZURE_206:Locks and a package that the next deployment replaces: no need for copies in another region.
-  name: 'strevoker${token}'
+  name: name
   location: location
   tags: tags
   kind: 'StorageV2'

@@ -8,32 +8,45 @@ param location string
 @description('Tags of every resource.')
 param tags Tags
 
-@description('Unique part of every name.')
-@minLength(13)
-@maxLength(13)
-param token string
+@description('Resource id of the Log Analytics workspace.')
+param workspaceResourceId string
+
+@description('Name of the workbook, a GUID.')
+@minLength(36)
+@maxLength(36)
+param name string
 
 @description('Calls per second that the Face account allows, for the line in the workbook, as decimal text.')
 @minLength(1)
 param faceCallsPerSecondQuota string
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
-  name: 'log-revoker-${token}'
+@description('Resource id of Application Insights.')
+param applicationInsightsId string
+
+@description('Resource id of the Face account.')
+param faceAccountId string
+
+var values = {
+  __WORKSPACE_ID__: workspaceResourceId
+  __APPLICATION_INSIGHTS_ID__: applicationInsightsId
+  __FACE_ACCOUNT_ID__: faceAccountId
+  __FACE_CALLS_PER_SECOND_QUOTA__: faceCallsPerSecondQuota
 }
 
-var workbookTemplate = loadTextContent('../workbook.json')
-var workbookOfWorkspace = replace(workbookTemplate, '__WORKSPACE_ID__', workspace.id)
-
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
-  name: guid(workspace.id, 'revocations')
+  name: name
   location: location
   tags: tags
   kind: 'shared'
   properties: {
     displayName: 'Session revocations'
     category: 'workbook'
-    sourceId: workspace.id
+    sourceId: workspaceResourceId
     version: 'Notebook/1.0'
-    serializedData: replace(workbookOfWorkspace, '__FACE_CALLS_PER_SECOND_QUOTA__', faceCallsPerSecondQuota)
+    serializedData: reduce(
+      items(values),
+      loadTextContent('../workbook.json'),
+      (text, placeholder) => replace(text, placeholder.key, placeholder.value)
+    )
   }
 }

@@ -72,25 +72,36 @@ def played() -> tuple[list[Line], list[Line]]:
     return asyncio.run(_play())
 
 
-def ask(query: str, lines: Sequence[Line], completed: float = 0) -> list[Any]:
-    """The rows that a query finds; `completed` messages were so half an hour ago by the metrics."""
+RESOURCES = {
+    type_: next(one["id"] for _, one in Project.load().of(type_, "default"))
+    for type_ in ("Microsoft.Insights/components", "Microsoft.Web/sites")
+}
+INSIGHTS, APP = RESOURCES.values()
+FACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.CognitiveServices/accounts/face"
+
+
+def ask(query: str, lines: Sequence[Line], executions: float = 0) -> list[Any]:
+    """The rows that a query finds; the function ran as often half an hour ago, by the metrics.
+
+    The workspace holds lines and metrics of other apps, too, and writes ids in lower case.
+    """
     connection = duckdb_kql.connect()
-    connection.sql(
-        "CREATE TABLE AppTraces (TimeGenerated TIMESTAMP, Message VARCHAR, AppRoleInstance VARCHAR)"
-    )
-    connection.sql(
-        "CREATE TABLE AzureMetrics (TimeGenerated TIMESTAMP, ResourceProvider VARCHAR, "
-        "MetricName VARCHAR, Total DOUBLE)"
-    )
+    columns = "TimeGenerated TIMESTAMP, _ResourceId VARCHAR"
+    connection.sql(f"CREATE TABLE AppTraces ({columns}, Message VARCHAR, AppRoleInstance VARCHAR)")
+    connection.sql(f"CREATE TABLE AzureMetrics ({columns}, MetricName VARCHAR, Total DOUBLE)")
     now = datetime.now(UTC).replace(tzinfo=None)
     messages = ["Host lock lease acquired.", *(json.dumps(line) for line in lines)]
-    traces = [(now, message, "instance-1") for message in messages]
-    connection.executemany("INSERT INTO AppTraces VALUES (?, ?, ?)", traces)
-    earlier = now - timedelta(minutes=30)
+    traces = [(now, INSIGHTS.lower(), message, "instance-1") for message in messages]
+    other = '{"event": "deployment_fault", "outcome": "deleted"}'
+    traces.append((now, "/another/app", other, "instance-1"))
+    connection.executemany("INSERT INTO AppTraces VALUES (?, ?, ?, ?)", traces)
+    earlier, ran = now - timedelta(minutes=30), "AlwaysReadyFunctionExecutionCount"
     metrics = [
-        (earlier, "MICROSOFT.SERVICEBUS", "CompleteMessage", completed),
-        (now, "MICROSOFT.SERVICEBUS", "CompleteMessage", 1.0),  # its line may still be on its way
-        (earlier, "MICROSOFT.COGNITIVESERVICES", "TotalCalls", 60.0),
+        (earlier, APP.lower(), ran, executions),
+        (now, APP.lower(), ran, 1.0),  # its line may still be on its way
+        (earlier, "/another/app", ran, 9.0),
+        (earlier, "/the/namespace", "CompleteMessage", 9.0),  # somebody reads receipts
+        (earlier, FACE.lower(), "TotalCalls", 60.0),
     ]
     connection.executemany("INSERT INTO AzureMetrics VALUES (?, ?, ?, ?)", metrics)
     return list(duckdb_kql.query(connection, query).fetchall())
@@ -105,7 +116,8 @@ ALERTS = {
 @pytest.mark.parametrize("alert", ALERTS)
 def test_no_alert_in_a_quiet_hour(alert: str, played: tuple[list[Line], list[Line]]) -> None:
     """Deletions, a session already gone and a malformed message, all audited, raise no alert."""
-    assert ask(ALERTS[alert], played[0], completed=8) == []
+    assert ask(ALERTS[alert], played[0], executions=8) == []
+    assert ask(ALERTS[alert], []) == []
 
 
 def one(lines: list[Line], outcome: str) -> Line:
@@ -131,8 +143,8 @@ def test_every_alert_is_raised_by_its_lines(played: tuple[list[Line], list[Line]
         "audit-lines-missing": ([], 3),
     }
     assert raised.keys() == ALERTS.keys()
-    for alert, (lines, completed) in raised.items():
-        assert ask(ALERTS[alert], lines, completed), alert
+    for alert, (lines, executions) in raised.items():
+        assert ask(ALERTS[alert], lines, executions), alert
 
 
 def test_a_share_of_few_is_no_alert(played: tuple[list[Line], list[Line]]) -> None:
@@ -152,6 +164,8 @@ def test_every_tile_of_the_workbook_shows_something(
 ) -> None:
     """Each tile has rows when there are lines of all kinds."""
     query = TILES[tile].replace("{TimeRange:grain}", "1h")
+    query = query.replace("__APPLICATION_INSIGHTS_ID__", INSIGHTS)
+    query = query.replace("__FACE_ACCOUNT_ID__", FACE)
     assert ask(query.replace("__FACE_CALLS_PER_SECOND_QUOTA__", "10"), played[0] + played[1])
 
 

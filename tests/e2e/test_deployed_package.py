@@ -1,6 +1,5 @@
 """What is deployed: what it imports, what is in the package, and that the files agree."""
 
-import fnmatch
 import json
 import re
 import subprocess
@@ -53,13 +52,14 @@ def test_wrong_settings_end_the_start_with_all_problems() -> None:
 
 def test_package_holds_the_function_and_nothing_else() -> None:
     """.funcignore leaves host.json, requirements.txt, function_app.py and delete_session."""
-    lines = (ROOT / ".funcignore").read_text().splitlines()
-    patterns = [line for line in lines if line and not line.startswith("#")]
-    git = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    top = {path.partition("/")[0] for path in git}
-    kept = {name for name in top if not any(fnmatch.fnmatch(name, each) for each in patterns)}
+
+    def listed(*options: str) -> set[str]:
+        command = ["git", "ls-files", "--cached", *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return set(done.stdout.splitlines())
+
+    ignored = listed("--ignored", "--exclude-from=.funcignore")
+    kept = {path.partition("/")[0] for path in listed() - ignored}
     assert kept == {"host.json", "requirements.txt", "function_app.py", "delete_session"}
 
 

@@ -31,6 +31,21 @@ FILES = (
 
 type Resource = dict[str, Any]
 
+BROUGHT = {
+    "FACE_ACCOUNT_ID": ("CognitiveServices/accounts",),
+    "SERVICE_BUS_NAMESPACE_ID": (
+        "ServiceBus/namespaces",
+        "Insights/diagnosticSettings#/namespaces/",
+    ),
+    "LOG_ANALYTICS_WORKSPACE_ID": ("OperationalInsights/workspaces",),
+    "USER_ASSIGNED_IDENTITY_ID": ("ManagedIdentity/userAssignedIdentities",),
+    "INTEGRATION_SUBNET_ID": (
+        *("Network/virtualNetworks", "Network/networkSecurityGroups", "Network/privateDnsZones"),
+        "Network/privateDnsZones/virtualNetworkLinks",
+    ),
+}
+"""What is not created where this variable brings it along: types, perhaps with a part of the id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -68,6 +83,11 @@ class Project:
         """The ways to deploy that infra/README.md names, each with the variables that it sets."""
         return snapshot.ways(self.text("infra/README.md"))
 
+    def brought(self, way: str) -> set[str]:
+        """The types that a way to deploy brings along."""
+        set_ = self.ways().get(way, {}).keys() & BROUGHT.keys()
+        return {type_ for name in set_ for type_ in BROUGHT[name]}
+
     def documented_settings(self) -> list[str]:
         """The names in the first column of the table in docs/settings.md."""
         table = re.search(
@@ -100,7 +120,8 @@ def at(resource: Any, path: str) -> Any:
 
 def unmet(project: Project, facts: str, way: str = "") -> list[str]:
     """Which of some facts do not hold. A line each: a type, perhaps with a part of the id behind a
-    `#`, a dotted path, and the value as JSON. A type that is nowhere is a problem, too."""
+    `#`, a dotted path, and the value as JSON. A type that is nowhere is a problem, too, unless it is
+    brought along."""
     problems = []
     for what, path, text in (line.split(None, 2) for line in facts.strip().splitlines()):
         type_, _, which = what.partition("#")
@@ -108,7 +129,8 @@ def unmet(project: Project, facts: str, way: str = "") -> list[str]:
         for name in [way] if way else project.snapshots:
             ones = [one for _, one in project.of(f"Microsoft.{type_}", name) if which in one["id"]]
             found = [at(one, path) for one in ones]
-            if any(each != value for each in found) or (not found and "Cognitive" not in type_):
+            missing = not found and what not in project.brought(name)
+            if missing or any(each != value for each in found):
                 problems.append(f"{name}: {type_} {path} is {found}, not {value!r}")
     return problems
 

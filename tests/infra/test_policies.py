@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tests.infra.policies  # noqa: F401  they put themselves on the list
+from tests.infra.policies.agreement import REFUSED_PROPERTIES
 from tests.infra.project import FILES, POLICIES, ROOT, Project, at
 
 
@@ -79,6 +80,7 @@ DEFINITION = "properties.roleDefinitionId"
 DATA_OWNER = "/roleDefinitions/090c5cfd-751d-490a-894a-3ce6f1109419"
 FACE_RECOGNIZER = "/roleDefinitions/9894cab4-e18a-44aa-828b-cb588cd6f2d7"
 SOMEBODY = "33333333-3333-4333-8333-333333333333"
+AUDITOR = "77777777-7777-4777-8777-777777777777"
 READ = "Microsoft.CognitiveServices/accounts/Face/*/read"
 ON_GROUP = "/subscriptions/x/resourceGroups/y/providers/Microsoft.Authorization/roleAssignments/z"
 ON_NAMESPACE = ON_GROUP.replace("/p", "/providers/Microsoft.ServiceBus/namespaces/n/p", 1)
@@ -99,32 +101,43 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("a built-in Face role", ASSIGNMENT, DEFINITION, FACE_RECOGNIZER, "/accounts/"),
         Made("a wrong principal", ASSIGNMENT, "properties.principalType", "User"),
         Made("a right for somebody else", ASSIGNMENT, "properties.principalId", SOMEBODY),
-        Made("who reads receipts may read what was published", ASSIGNMENT, "id", ON_REVOCATIONS,
+        Made("readers of receipts read revocations", ASSIGNMENT, "id", ON_REVOCATIONS,
              "/session-outcomes/", "receipts"),
+        Made("a sending auditor", ASSIGNMENT, "properties.principalId", AUDITOR, "/queues/",
+             "landing-zone"),
         Made("a stranger reads receipts", ASSIGNMENT, "properties.principalId", SOMEBODY,
              "/session-outcomes/", "receipts"),
+    ],
+    "what_is_brought_along_is_left_alone": [
+        Made("a namespace that was brought along", "ServiceBus/namespaces/queues", "type",
+             "Microsoft.ServiceBus/namespaces", way="landing-zone"),
+        Made("logs of a foreign namespace", "Insights/diagnosticSettings", "id",
+             ON_NAMESPACE.replace("Authorization/roleAssignments", "Insights/diagnosticSettings"),
+             "/accounts/", "landing-zone"),
+    ],
+    "two_deployments_share_a_namespace": [
+        Made("a name for both", SITE, "id", "/subscriptions/00000000-0000-0000-0000-000000000002/"
+             "resourceGroups/rg-revoker/providers/Microsoft.Web/sites/func-bank-revoker",
+             way="landing-zone-face-elsewhere"),
+        Made("two namespaces", QUEUE, "name", "sb-other/q", way="landing-zone-face-elsewhere"),
     ],
     "custom_role_may_delete_sessions_only": [
         Made("a second data action", ROLE, "properties.permissions.0.dataActions.", [READ]),
         Made("a management action", ROLE, "properties.permissions.0.actions.", ["*/read"]),
         Made("a role for a subscription", ROLE, "properties.assignableScopes.0", "/subscriptions/x"),
     ],
-    "local_authentication_is_off": [
+    "nothing_is_open": [
         Made("connection strings", "ServiceBus/namespaces", "properties.disableLocalAuth", False),
         Made("keys of Face", "CognitiveServices/accounts", "properties.disableLocalAuth", ...),
         Made("a deployment password", f"{SITE}/basicPublishingCredentialsPolicies",
              "properties.allow", True, "/scm"),
         Made("telemetry by key", "Insights/components", "properties.DisableLocalAuth", False),
+        Made("TLS 1.0", "ServiceBus/namespaces", "properties.minimumTlsVersion", "1.0"),
+        Made("an old TLS", SITE, "properties.siteConfig.minTlsVersion", "1.1"),
+        Made("public blobs", "Storage/storageAccounts", "properties.allowBlobPublicAccess", True),
     ],
     "there_are_no_keys": [
         Written("a key read by the template", STORAGE, ".primaryEndpoints.blob", ".listKeys().x"),
-    ],
-    "traffic_is_encrypted": [
-        Made("TLS 1.0", "ServiceBus/namespaces", "properties.minimumTlsVersion", "1.0"),
-        Made("FTP on", SITE, "properties.siteConfig.ftpsState", "AllAllowed"),
-    ],
-    "no_blob_is_public": [
-        Made("public blobs", "Storage/storageAccounts", "properties.allowBlobPublicAccess", True),
     ],
     "private_networking_closes_every_door": [
         Made("open storage", "Storage/storageAccounts", "properties.publicNetworkAccess", "Enabled",
@@ -135,6 +148,7 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("a zone of another cloud", "Network/privateDnsZones", "name",
              "privatelink.blob.core.windows.net", "blob", "us-government"),
         Made("traffic past it", SITE, "properties.virtualNetworkSubnetId", None, way="private"),
+        Made("another subnet", SITE, "properties.virtualNetworkSubnetId", "x", way="landing-zone"),
     ],
     "settings_are_the_same_everywhere": [
         Written("one without documentation", "docs/settings.md", "| `CALL_TIMEOUT_SECONDS`", "| T"),
@@ -142,20 +156,20 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("another default", SITE, f"{SETTINGS}.CIRCUIT_BREAKER_BREAK_SECONDS.value", "1000"),
         Made("no identity", SITE, f"{SETTINGS}.AZURE_CLIENT_ID.value", ""),
         Written("a misspelt one in the sample", "local.settings.sample.json", "DEADLINE_HOURS", "H"),
-        Written("one that nobody can change", SHARED, "  RETRY_DEADLINE_HOURS: string?\n", ""),
+        Written("one that cannot be changed", SHARED, "  RETRY_DEADLINE_HOURS: string?\n", ""),
     ],
     "function_app_is_flex_consumption": [
         Made("one that the plan refuses", SITE, f"{SETTINGS}.", [
             {"name": "FUNCTIONS_WORKER_RUNTIME", "value": "python"}]),
-        Made("a parameter that does nothing", SITE, MOST, 2, way="large"),
+        *(Made(f"{name}, which the plan refuses", SITE, f"properties.siteConfig.{name}", "x")
+          for name in sorted(REFUSED_PROPERTIES)),
     ],
     "readme_lists_the_parameters": [
-        Written("an unknown parameter", README, "| `ALERT_EMAIL` |", "| `ALERT_MAIL` |"),
+        Written("an unknown parameter", README, "` `ALERT_EMAIL` |", "` `ALERT_MAIL` |"),
     ],
     "outputs_do_not_come_back_as_inputs": [
-        Written("one that does", MAIN, "output FACE_ACCOUNT string", "output FACE_ACCOUNT_NAME string"),
+        Written("one that does", MAIN, "output FACE_ACCOUNT string", "output FACE_ACCOUNT_ID string"),
     ],
-    "parameters_are_constrained": [Written("a text without bounds", MAIN, "@maxLength(254)\n", "")],
     "queue_fits_the_host_and_the_retries": [
         Written("locks that outlive renewal", "host.json", f"{RENEWAL}10:00", f"{RENEWAL}00:30"),
         Written("prefetched messages", "host.json", '"prefetchCount": 0', '"prefetchCount": 100'),
@@ -168,18 +182,23 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("receipts that come again are kept", QUEUE, "properties.requiresDuplicateDetection",
              False, "-outcomes", "receipts"),
         Made("a window that is too short", QUEUE, WINDOW, "PT1H", "-outcomes", "receipts"),
-        Made("no receipts", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "", way="receipts"),
-        Made("unwanted receipts", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "session-outcomes"),
+        Made("receipts are not sent", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "", way="receipts"),
+        Made("receipts without readers", SITE, f"{SETTINGS}.OUTCOME_QUEUE.value", "session-outcomes"),
     ],
-    "host_keeps_every_audit_line": [
-        Written("sampling", "host.json", '"isEnabled": false', '"isEnabled": true'),
+    "audit_lines_leave_the_process": [
+        Written("another way of telemetry", "host.json", "OpenTelemetry", "ApplicationInsights"),
+        Written("settings that nothing reads", "host.json", '"logLevel"',
+                '"applicationInsights": {}, "logLevel"'),
+        Made("everybody's lines", SITE, f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME.value", ""),
     ],
     "python_version_is_the_same_everywhere": [
         Made("another Python in Azure", SITE, f"{CONFIG}.runtime.version", "3.12"),
     ],
     "calls_follow_the_face_quota": [
-        Made("instances without a thought of the quota", SITE, MOST, 100),
+        Made("a parameter that does nothing", SITE, MOST, 2, way="large"),
         Made("all of it", SITE, f"{SETTINGS}.FACE_MAX_CALLS_PER_SECOND.value", "50", way="large"),
+        Made("four that take all", SITE, f"{SETTINGS}.FACE_MAX_CALLS_PER_SECOND.value", "8",
+             way="none-always-ready"),
     ],
     "one_instance_always_listens": [
         Made("nothing that listens", SITE, READY, []),
@@ -195,26 +214,32 @@ MISTAKES: dict[str, list[Made | Written]] = {
         Made("an alert without an action", LOG_ALERT, "properties.actions.actionGroups", [],
              "deployment-fault", "publishers-and-alerts"),
         Made("metrics that go nowhere", "Insights/diagnosticSettings",
-             "properties.metrics.0.enabled", False, "/namespaces/"),
+             "properties.metrics.0.enabled", False, "/sites/"),
     ],
-    "workbook_shows_what_matters": [
-        Written("no share of already_gone", "infra/workbook.json", '"already-gone"', '"gone"'),
+    "workbook_is_filled_in": [
+        Written("a placeholder that stays", "infra/workbook.json", "__FACE_ACCOUNT_ID__", "__ID__"),
     ],
     "every_way_to_deploy_has_its_snapshot": [
         Written("a way without", README, "| `none-always-ready` |", "| `never-ready` |"),
         Written("a variable in none", README, "`ALERT_EMAIL=on-call@example.com`, ", ""),
     ],
     "what_if_can_tell_every_name": [Made("a late name", ASSIGNMENT, "name", "[guid(reference('x'))]")],
-    "everything_is_tagged": [Made("no tags", "Insights/components", "tags", ...)],
+    "everything_is_tagged": [
+        Made("no tags", "Insights/components", "tags", ...),
+        Made("without the company's", SITE, "tags.cost-centre", ..., way="landing-zone"),
+    ],
     "names_come_from_one_token": [Made("a name to fight for", SITE, "name", "func-revoker")],
     "suppressions_have_reasons": [
         Written("none", STORAGE, "// checkov:skip=CKV_AZURE_206:L", "// checkov:skip=CKV_AZURE_206 L"),
     ],
     "package_holds_the_function_only": [
-        Written("the emulator deployed, too", ".funcignore", "\ntests\n", "\n"),
+        Written("the emulator deployed, too", ".funcignore", "__pycache__", "!/local\n__pycache__"),
+        Written("no code", ".funcignore", "!/delete_session\n", ""),
     ],
     "deployment_uses_no_secret": [
         Written("one", ".github/workflows/deploy.yml", "vars.AZURE_CLIENT_ID", "secrets.CREDENTIALS"),
+        Written("always the public cloud", ".github/workflows/deploy.yml", "azd config set", "#"),
+        Written("any azd", ".github/workflows/deploy.yml", "version: 1.", "channel: 1."),
     ],
 }
 # fmt: on

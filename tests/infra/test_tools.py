@@ -8,15 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from infra.check_bicep import ORDER, unordered
 from infra.check_checkov import problems_in, suppressions
 from infra.costs import Use, table
 from infra.snapshot import BICEP, ROOT
+
+IDS = "/subscriptions/s-2/resourceGroups/rg-hub/providers/Microsoft."
+FACE = f"{IDS}CognitiveServices/accounts/my-face"
+BUS = f"{IDS}ServiceBus/namespaces/sb"
+VNET = f"{IDS}Network/virtualNetworks/vnet"
+ZONE = f"{IDS}Network/privateDnsZones/privatelink.blob.core.windows.net"
 
 FAKE = """#!{python}
 import json, sys
 answers = json.load(open({answers!r}))
 words = " ".join(sys.argv[1:])
 for start, answer in answers.items():
+    if words.startswith(start) and str(answer).startswith("!"):
+        print("ERROR: " + answer, file=sys.stderr)
+        sys.exit(1)
     if words.startswith(start):
         print(answer if isinstance(answer, str) else json.dumps(answer))
         sys.exit(0)
@@ -33,15 +43,44 @@ ANSWERS = {
         for name in [*PROVIDERS.split(), "Storage", "Web"]
     ],
     "functionapp list-flexconsumption-locations": [{"name": "westeurope"}],
-    "functionapp list-flexconsumption-runtimes": [{"version": "3.12"}, {"version": "3.13"}],
+    "functionapp list-flexconsumption-runtimes": [
+        {"version": "3.12"},
+        {
+            "version": "3.13",
+            "sku": {
+                "instanceMemoryMB": [{"size": 512}, {"size": 2048, "isDefault": True}],
+                "maximumInstanceCount": {
+                    "lowestMaximumInstanceCount": 1,
+                    "highestMaximumInstanceCount": 1000,
+                },
+            },
+        },
+    ],
     "cognitiveservices account list": ["face"],
-    "cognitiveservices account show": {
+    f"resource show --ids {IDS}ManagedIdentity": "!(ResourceNotFound) it was not found",
+    f"resource show --ids {FACE}": {
         "kind": "Face",
         "properties": {
             "customSubDomainName": "my-face",
             "callRateLimit": {"count": 10.0, "renewalPeriod": 1.0},
         },
     },
+    f"resource show --ids {BUS}": {"sku": {"name": "Premium"}},
+    f"resource show --ids {IDS}OperationalInsights": {"name": "log"},
+    f"resource show --ids {VNET}": {"id": VNET, "name": "vnet", "location": "westeurope"},
+    f"network vnet subnet show --ids {VNET}/subnets/out": {
+        "name": "out",
+        "addressPrefix": "10.0.0.0/27",
+        "delegations": [{"serviceName": "Microsoft.App/environments"}],
+    },
+    f"network vnet subnet show --ids {VNET}/subnets/in": {
+        "name": "in",
+        "addressPrefixes": ["10.0.1.0/29"],
+        "ipConfigurations": [{}],
+    },
+    "network private-dns link vnet list": [{"virtualNetwork": {"id": VNET.upper()}}],
+    "rest --method get": {"roleAssignmentsRemainingCount": 3900},
+    "deployment group validate": {},
     "ad signed-in-user show": '"me"',
     "role assignment list": ["Owner"],
     "version": "azd version 1.25.1 (commit x)",
@@ -49,8 +88,30 @@ ANSWERS = {
 ENVIRONMENT = {
     "AZURE_RESOURCE_GROUP": "rg",
     "AZURE_ENV_NAME": "dev",
-    "FACE_ACCOUNT_NAME": "my-face",
+    "FACE_ACCOUNT_ID": FACE,
+    "FACE_API_VERSION": "v1.2",
+    "SERVICE_BUS_NAMESPACE_ID": BUS,
+    "LOG_ANALYTICS_WORKSPACE_ID": f"{IDS}OperationalInsights/workspaces/log",
+    "INTEGRATION_SUBNET_ID": f"{VNET}/subnets/out",
+    "PRIVATE_ENDPOINT_SUBNET_ID": f"{VNET}/subnets/in",
+    "PRIVATE_DNS_ZONE_IDS": ZONE,
 }
+
+
+def subnet(name: str, **properties: object) -> dict[str, object]:
+    """The answer for a subnet with these properties."""
+    key = f"network vnet subnet show --ids {VNET}/subnets/{name}"
+    was = ANSWERS[key]
+    assert isinstance(was, dict)
+    return {key: was | properties}
+
+
+GONE = f"{IDS}ManagedIdentity/userAssignedIdentities/gone"
+
+
+def offering(**sku: object) -> dict[str, object]:
+    """The answer of a region that offers Python 3.13 with these limits."""
+    return {"functionapp list-flexconsumption-runtimes": [{"version": "3.13", "sku": sku}]}
 
 
 def preflight(folder: Path, answers: dict[str, object], **environment: str) -> tuple[int, str]:
@@ -78,6 +139,8 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
     code, said = preflight(tmp_path, {})
     assert code == 0
     assert "ok       Face account: my-face: 10 calls in 1 s" in said
+    assert "ok       namespace: sb, Premium" in said
+    assert "ok       subnets: subnets of vnet" in said
     assert "unknown  liveness" in said
     assert said.endswith("preflight: 0 wrong, 1 not known\n")
 
@@ -91,6 +154,12 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
             {"AZURE_CLOUD": "AzureUSGovernment"},
             "wrong    sign-in: az is signed in to AzureCloud",
         ),
+        ({}, {"FACE_API_VERSION": ""}, "set FACE_API_VERSION to the version that your service"),
+        (
+            {"config get": '"AzureCloud"'},
+            {"AZURE_CLOUD": "AzureChinaCloud"},
+            "wrong    azd: azd is not set to AzureChinaCloud: 'azd config set cloud.name",
+        ),
         ({}, {"PUBLISHER_PRINCIPAL_IDS": "a, b"}, "wrong    inputs: PUBLISHER_PRINCIPAL_IDS: 'a'"),
         ({}, {"RECEIPT_READER_PRINCIPAL_IDS": "c"}, "inputs: RECEIPT_READER_PRINCIPAL_IDS: 'c'"),
         ({}, {"ACTION_GROUP_IDS": "pager"}, "wrong    inputs: ACTION_GROUP_IDS: 'pager'"),
@@ -99,7 +168,14 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
         ({}, {"AZURE_LOCATION": "moon"}, "wrong    region: moon does not offer Flex Consumption"),
         ({"functionapp list-flexconsumption-runtimes": []}, {}, "does not offer Python 3.13"),
         (
-            {"cognitiveservices account show": {"kind": "Face", "properties": {}}},
+            offering(maximumInstanceCount={"lowestMaximumInstanceCount": 40}),
+            {},
+            "accepts no maximum below 40 instances: set MAXIMUM_INSTANCE_COUNT=40",
+        ),
+        ({}, {"MAXIMUM_INSTANCE_COUNT": "2000"}, "accepts 1000 instances at most"),
+        (offering(instanceMemoryMB=[{"size": 4096}]), {}, "offers instances of 4096 MB"),
+        (
+            {f"resource show --ids {FACE}": {"kind": "Face", "properties": {}}},
             {},
             "wrong    Face account: my-face has no custom subdomain",
         ),
@@ -107,6 +183,38 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
             {"role assignment list": ["Contributor", "Role Based Access Control Administrator"]},
             {},
             "wrong    rights: you may not define and assign roles in rg",
+        ),
+        (
+            {},
+            {"FACE_ACCOUNT_NAME": "x"},
+            "FACE_ACCOUNT_NAME is no longer read: set FACE_ACCOUNT_ID",
+        ),
+        ({}, {"SERVICE_BUS_NAMESPACE_ID": f"{BUS}/queues/q"}, "SERVICE_BUS_NAMESPACE_ID: '/subs"),
+        ({}, {"PRIVATE_ENDPOINT_SUBNET_ID": ""}, "PRIVATE_ENDPOINT_SUBNET_ID: set both or none"),
+        ({}, {"USER_ASSIGNED_IDENTITY_ID": GONE}, f"USER_ASSIGNED_IDENTITY_ID: there is no {GONE}"),
+        (
+            {f"resource show --ids {BUS}": {"sku": {"name": "Standard"}}},
+            {},
+            "wrong    namespace: a Standard namespace has no private endpoints",
+        ),
+        (
+            {f"resource show --ids {BUS}": {"sku": {"name": "Basic"}}},
+            {},
+            "wrong    namespace: a Basic namespace detects no duplicates",
+        ),
+        ({}, {"AZURE_LOCATION": "northeurope"}, "wrong    subnets: vnet is in westeurope: bring a"),
+        (subnet("out", delegations=[]), {}, "out is delegated to nothing: delegate it to"),
+        (subnet("out", addressPrefix="10.0.0.0/28"), {}, "out is smaller than a /27"),
+        (subnet("in", ipConfigurations=[{}, {}]), {}, "in has no 2 addresses left"),
+        (
+            {"rest --method get": {"roleAssignmentsRemainingCount": 3}},
+            {},
+            "role assignments: the subscription takes 3 more role assignments",
+        ),
+        (
+            {"deployment group validate": "!RequestDisallowedByPolicy: 'tags' was disallowed"},
+            {},
+            "wrong    policies: a policy denies it",
         ),
         ({"version": "azd version 1.24.0"}, {}, "wrong    azd: azd 1.24.0 is older than 1.25"),
     ],
@@ -117,6 +225,13 @@ def test_preflight_says_what_is_wrong(
     """Each trouble ends with exit code 1 and a line that names it."""
     code, said = preflight(tmp_path, answers, **environment)
     assert (code, wanted in said) == (1, True), said
+
+
+def test_preflight_names_a_zone_that_is_not_linked(tmp_path: Path) -> None:
+    """It is no error, since the network may resolve names elsewhere."""
+    code, said = preflight(tmp_path, {"network private-dns link vnet list": []})
+    wanted = "unknown  subnets: privatelink.blob.core.windows.net: not linked to vnet"
+    assert (code, wanted in said) == (0, True), said
 
 
 def test_preflight_stops_nothing_that_it_cannot_ask(tmp_path: Path) -> None:
@@ -168,3 +283,28 @@ def test_the_workflows_take_the_cli_that_the_snapshots_are_made_with() -> None:
     for name in ("test", "deploy"):
         workflow = (ROOT / f".github/workflows/{name}.yml").read_text("utf-8")
         assert f"az bicep install --version v{BICEP}\n" in workflow
+
+
+def test_an_existing_resource_is_not_looked_up_before_it_exists() -> None:
+    """It is conditional, waits for the resource that creates it, or stands in a module that waits."""
+    module = {"type": "Microsoft.Resources/deployments"}
+    resources: dict[str, dict[str, object]] = {
+        name: {**module, "dependsOn": [ORDER[name]] if name in ORDER else []}
+        for name in {*ORDER, *ORDER.values()}
+    }
+    for one in resources.values():
+        one["properties"] = {"template": {"resources": {}}}
+    resources |= {
+        "conditional": {"type": "x", "existing": True, "condition": "[parameters('brought')]"},
+        "waits": {"type": "x", "existing": True, "dependsOn": ["conditional"]},
+    }
+    assert list(unordered({"resources": resources})) == []
+    early = {"account": {"type": "x", "existing": True}}
+    resources["face"]["properties"] = {"template": {"resources": early}}
+    resources["queue"] = {**resources["queue"], "dependsOn": []}
+    resources["early"] = early["account"]
+    assert list(unordered({"resources": resources})) == [
+        "main.bicep: queue does not wait for serviceBus",
+        "main.bicep: early may not exist yet",
+        "face: account may not exist yet",
+    ]

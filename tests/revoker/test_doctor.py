@@ -49,7 +49,6 @@ def test_finds_nothing_wrong_in_a_healthy_deployment(cloud: CloudThread) -> None
 @pytest.mark.parametrize(
     ("variable", "value", "cause"),
     [
-        ("FACE_ENDPOINT", "https://westeurope.api.cognitive.microsoft.com", "regional and Foundry"),
         ("FACE_ENDPOINT", "", "FACE_ENDPOINT must be"),
         ("FACE_API_VERSION", "2024-01-01", "must look like v1.2"),
         ("FACE_MAX_CALLS_PER_SECOND", "many", "must be a number"),

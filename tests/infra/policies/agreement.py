@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import delete_session
 from delete_session.connection import CONNECTION
 from delete_session.settings import TABLE
 from tests.infra.project import Project, Resource, at, policy, unmet
@@ -22,22 +23,31 @@ PLATFORM_SETTINGS = {
     *(f"AzureWebJobsStorage__{part}" for part in ("blobServiceUri", "tableServiceUri")),
     *(f"AzureWebJobsStorage__{part}" for part in ("credential", "clientId")),
     *(f"APPLICATIONINSIGHTS_{part}_STRING" for part in ("CONNECTION", "AUTHENTICATION")),
-    "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY",
+    *(f"PYTHON_APPLICATIONINSIGHTS_{part}" for part in ("ENABLE_TELEMETRY", "LOGGER_NAME")),
 }
+PUBLIC_CLOUD = {"AzureWebJobsStorage__accountName"}
 # What the Functions Core Tools need on a laptop, and what a laptop has not: a managed identity.
 LOCAL_SETTINGS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
 AZURE_ONLY = {f"{CONNECTION}__credential", f"{CONNECTION}__clientId"}
 # The template knows their values: no parameter changes them.
 SET_BY_DEPLOYMENT = {
-    *("FACE_ENDPOINT", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "AZURE_CLIENT_ID"),
+    *("FACE_ENDPOINT", "FACE_API_VERSION", "SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE"),
+    "AZURE_CLIENT_ID",
 }
-IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker-\w{13}', '[\d-]+'\)\.clientId\]")
+IDENTITY = re.compile(r"\[reference\('[^']+/id-revoker(-\w{13})?', '[\d-]+'\)\.clientId\]")
 SETTINGS = "properties.siteConfig.appSettings"
+LOGGER = delete_session.__name__
 RATE = "FACE_MAX_CALLS_PER_SECOND"
+COUNT = "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount"
 CRASHES = 10
 """Deliveries in a row, each at its longest, over which a copy scheduled again is recognized."""
 QUEUES = "Microsoft.ServiceBus/namespaces/queues"
-OUTCOMES = "session-outcomes"
+
+
+def queue_names(variables: dict[str, str]) -> tuple[str, str]:
+    """The queue of a way to deploy, and that of its receipts."""
+    name = variables.get("QUEUE_NAME", TABLE["queue"].default or "")
+    return name, "session-outcomes" if name == TABLE["queue"].default else f"{name}-outcomes"
 
 
 def app_settings(app: Resource) -> dict[str, str]:
@@ -58,20 +68,26 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     code = code_settings()
     deployed = {way: app_settings(app) for way, app in project.of("Microsoft.Web/sites")}
     for way, values in deployed.items():
-        compare(way, set(values), code | PLATFORM_SETTINGS)
+        public = project.ways()[way].get("AZURE_CLOUD", "AzureCloud") == "AzureCloud"
+        compare(way, set(values), code | PLATFORM_SETTINGS | (PUBLIC_CLOUD if public else set()))
         problems += [
             f"{way}: {name} is not the function's identity"
             for name, value in values.items()
             if re.search("client_?id$", name, re.IGNORECASE) and not IDENTITY.fullmatch(value)
         ]
     documented = project.documented_settings()
-    compare("docs/settings.md", set(documented), code | PLATFORM_SETTINGS | {CONNECTION})
+    compare(
+        "docs/settings.md", set(documented), code | PLATFORM_SETTINGS | PUBLIC_CLOUD | {CONNECTION}
+    )
     problems += [
         f"docs/settings.md names {name} twice" for name, n in Counter(documented).items() if n > 1
     ]
     sample: dict[str, str] = project.json("local.settings.sample.json")["Values"]
     compare("the local sample", set(sample), (code - AZURE_ONLY) | LOCAL_SETTINGS)
-    tuning = re.findall(r"^  (\w+): string\?$", project.bicep()["modules/shared.bicep"], re.M)
+    shared = (
+        project.bicep()["modules/shared.bicep"].partition("type Tuning = {")[2].partition("}")[0]
+    )
+    tuning = re.findall(r"^  (\w+): string\?$", shared, re.MULTILINE)
     names = {one.name for one in TABLE.values()}
     compare("the type Tuning", set(tuning), names - SET_BY_DEPLOYMENT)
     for setting in TABLE.values():
@@ -90,22 +106,22 @@ def _default(name: str) -> float:
 
 @policy
 def calls_follow_the_face_quota(project: Project) -> list[str]:
-    """An instance calls at 80 % of the quota that is given, or that the account tells, or of the 10
-    that S0 allows; the number of instances is what then uses it up."""
+    """The instances, always-ready ones on top, share 80 % of the quota that is given, or that the
+    account reports, or of the 10 that S0 allows. From 40 on, a region's minimum, each may use it."""
     problems = []
     for way, variables in project.ways().items():
         quota = variables.get("FACE_CALLS_PER_SECOND_QUOTA")
+        count = int(variables.get("MAXIMUM_INSTANCE_COUNT", "1"))
+        ready = int(variables.get("ALWAYS_READY_INSTANCES", "1"))
+        share = 0.8 / (count + ready if 1 < count < 40 else max(1, ready))
         for _, app in project.of("Microsoft.Web/sites", way):
             rate = app_settings(app).get(RATE, "")
-            # What an account that exists says is known only when it is asked.
-            told = "'callRateLimit'" in rate and "10000), 80), 100))]" in rate
-            if not (told and not quota) and rate != f"{float(quota or 10) * 0.8:g}":
+            # What an account that exists reports is known only when it is asked.
+            asked = "'callRateLimit'" in rate and "10000), 80), 100), 1), 100))]" in rate
+            if not (asked and not quota) and rate != f"{float(quota or 10) * share:g}":
                 problems.append(f"{way}: {RATE} is {rate}")
-    for _, app in project.of("Microsoft.Web/sites", "default"):
-        count = at(app, "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount")
-        wanted = math.ceil(10 / _default(RATE))
-        if count != wanted:
-            problems.append(f"{count} instances, {wanted} use up the quota")
+            if at(app, COUNT) != count:
+                problems.append(f"{way}: not {count} instances at most")
     return problems
 
 
@@ -136,19 +152,10 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         + 3 * _default("CALL_TIMEOUT_SECONDS")
         + 4 * _default("CALL_TIMEOUT_SECONDS") / 2
     )
-    # No sessions, as a message is settled by its lock token; no partitions, as duplicates are to be
-    # detected in the whole queue.
-    problems = unmet(
-        project,
-        """
-        ServiceBus/namespaces/queues#-revoked  properties.deadLetteringOnMessageExpiration  true
-        ServiceBus/namespaces/queues#-revoked  properties.requiresDuplicateDetection        true
-        ServiceBus/namespaces/queues#-revoked  properties.requiresSession                   false
-        ServiceBus/namespaces/queues#-revoked  properties.enablePartitioning                false
-        """,
-    )
+    problems = []
     for way, one in project.of(QUEUES):
-        if one["name"].endswith(OUTCOMES):
+        name, outcomes = queue_names(project.ways().get(way, {}))
+        if one["name"].endswith(f"/{outcomes}"):
             continue
         queue: dict[str, Any] = one["properties"]
         lock, live = seconds(queue.get("lockDuration")), seconds(queue["defaultMessageTimeToLive"])
@@ -156,6 +163,11 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
         window = seconds(queue.get("duplicateDetectionHistoryTimeWindow"))
         # fmt: off
         rules = {
+            "what expires is dead-lettered": queue.get("deadLetteringOnMessageExpiration") is True,
+            "duplicates are detected": queue.get("requiresDuplicateDetection") is True,
+            # A message is settled by its lock token, and duplicates detected in the whole queue.
+            "no sessions": queue.get("requiresSession") is False,
+            "no partitions": queue.get("enablePartitioning") is False,
             "a lock lasts 30 s to 5 min (the broker's most)": 30 <= lock <= 300,
             "the host renews locks for longer than one lasts": renewed > lock,
             "a lock is renewed until the function's time is out": renewed >= timeout,
@@ -166,11 +178,11 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
                 CRASHES * (renewed + lock) <= window <= 1.25 * CRASHES * (renewed + lock),
             "a scheduled copy comes before the horizon": _default("RETRY_MAX_DELAY_SECONDS") < live,
             "the host completes messages": bus.get("autoCompleteMessages") is True,
-            # The lock of a prefetched message runs, and is not renewed.
+            # Prefetched messages wait with their lock running, and the host does not renew it.
             "nothing is prefetched": bus.get("prefetchCount") == 0,
             "one instance keeps the allowed rate busy at 1 s a call":
                 bus.get("maxConcurrentCalls", 0) >= _default(RATE),
-            "the queue's name is the code's default": one["name"].endswith(TABLE["queue"].default),
+            "the queue has its name": one["name"].endswith(f"/{name}"),
         }
         # fmt: on
         problems += [f"{way}: does not hold: {rule}" for rule, holds in rules.items() if not holds]
@@ -184,10 +196,11 @@ def receipts_are_sent_where_somebody_reads_them(project: Project) -> list[str]:
     problems = []
     for way, variables in project.ways().items():
         queues = {one["name"].rpartition("/")[2]: one for _, one in project.of(QUEUES, way)}
-        receipts = queues.pop(OUTCOMES, None)
-        wanted = OUTCOMES if variables.get("RECEIPT_READER_PRINCIPAL_IDS") else ""
+        outcomes = queue_names(variables)[1]
+        receipts = queues.pop(outcomes, None)
+        wanted = outcomes if variables.get("RECEIPT_READER_PRINCIPAL_IDS") else ""
         if (receipts is not None) != bool(wanted):
-            problems.append(f"{way}: the queue {OUTCOMES}: {receipts}")
+            problems.append(f"{way}: the queue {outcomes}: {receipts}")
         for _, app in project.of("Microsoft.Web/sites", way):
             if (name := app_settings(app).get("OUTCOME_QUEUE")) != wanted:
                 problems.append(f"{way}: OUTCOME_QUEUE is {name!r}")
@@ -202,20 +215,27 @@ def receipts_are_sent_where_somebody_reads_them(project: Project) -> list[str]:
 
 
 @policy
-def host_keeps_every_audit_line(project: Project) -> list[str]:
-    """Sampling is off, information is logged, the supported bundle is used, telemetry goes the way
-    that the app settings say."""
+def audit_lines_leave_the_process(project: Project) -> list[str]:
+    """The host logs information and leaves telemetry to the worker, whose handler hangs on the
+    code's logger."""
     host: dict[str, Any] = project.json("host.json")
     bundle = {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}
     wanted = {
-        "logging.applicationInsights.samplingSettings.isEnabled": False,
         "logging.logLevel.default": "Information",
         "extensionBundle": bundle,
         "telemetryMode": "OpenTelemetry",
     }
     problems = [f"host.json: {path}" for path, value in wanted.items() if at(host, path) != value]
-    switch = f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY.value"
-    return problems + unmet(project, f'Web/sites {switch} "true"')
+    # With OpenTelemetry, this section of host.json is not read.
+    problems += ["host.json: applicationInsights"] * ("applicationInsights" in host["logging"])
+    worker = f"{SETTINGS}.PYTHON_APPLICATIONINSIGHTS"
+    return problems + unmet(
+        project,
+        f"""
+        Web/sites  {worker}_ENABLE_TELEMETRY.value  "true"
+        Web/sites  {worker}_LOGGER_NAME.value       "{LOGGER}"
+        """,
+    )
 
 
 @policy
@@ -256,7 +276,12 @@ def python_version_is_the_same_everywhere(project: Project) -> list[str]:
     return [] if len(set(map(str, found.values()))) == 1 else [f"{found}"]
 
 
-REFUSED_BY_THE_PLAN = {
+# azure-pipelines-tasks issue 21032, terraform-azurerm-avm-res-web-site pull request 345.
+REFUSED_PROPERTIES = {
+    *("ftpsState", "use32BitWorkerProcess", "linuxFxVersion", "netFrameworkVersion", "alwaysOn"),
+    *("functionAppScaleLimit", "preWarmedInstanceCount", "functionsRuntimeScaleMonitoringEnabled"),
+}
+REFUSED_SETTINGS = {
     *("FUNCTIONS_WORKER_RUNTIME", "FUNCTIONS_EXTENSION_VERSION", "WEBSITE_RUN_FROM_PACKAGE"),
     *("WEBSITE_CONTENTSHARE", "SCM_DO_BUILD_DURING_DEPLOYMENT"),
 }
@@ -265,7 +290,7 @@ REFUSED_BY_THE_PLAN = {
 @policy
 def function_app_is_flex_consumption(project: Project) -> list[str]:
     """FC1 on Linux, one user-assigned identity, the package fetched by it, the parameters passed
-    on; no setting that the plan refuses."""
+    on; no setting and no property that the plan refuses."""
     config = "properties.functionAppConfig"
     problems = unmet(
         project,
@@ -282,10 +307,8 @@ def function_app_is_flex_consumption(project: Project) -> list[str]:
         """,
     )
     for way, app in project.of("Microsoft.Web/sites"):
-        count = int(project.ways().get(way, {}).get("MAXIMUM_INSTANCE_COUNT", "2"))
-        if at(app, f"{config}.scaleAndConcurrency.maximumInstanceCount") != count:
-            problems.append(f"{way}: not {count} instances at most")
-        refused = REFUSED_BY_THE_PLAN & app_settings(app).keys()
+        refused = REFUSED_SETTINGS & app_settings(app).keys()
+        refused |= REFUSED_PROPERTIES & at(app, "properties.siteConfig").keys()
         problems += [f"{way}: {name} is refused by the plan" for name in sorted(refused)]
     return problems
 
@@ -295,8 +318,7 @@ def readme_lists_the_parameters(project: Project) -> list[str]:
     """infra/README.md has a row for each parameter of main.bicep, with the variable that
     main.bicepparam reads for it."""
     text = project.text("infra/README.md")
-    rows = dict(re.findall(r"^\| `([a-z]\w+)` \| (?:`([A-Z_]+)`)? ?\|", text, re.MULTILINE))
-    rows = {name: rows[name] for name in rows if name not in project.ways()}
+    rows = dict(re.findall(r"^\| [^`|]+ \| `([a-z]\w+)`(?: `([A-Z_]+)`)? \|", text, re.MULTILINE))
     wanted = {name: project.variables().get(name, "") for name in project.parameters()}
     return [
         f"infra/README.md: {name}: {rows.get(name)!r} instead of {wanted.get(name)!r}"

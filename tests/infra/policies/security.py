@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+from tests.infra.policies.agreement import queue_names
 from tests.infra.project import Project, Resource, at, policy, unmet
 
 KEYS = re.compile(
@@ -19,72 +20,51 @@ def there_are_no_keys(project: Project) -> list[str]:
 
 
 @policy
-def local_authentication_is_off(project: Project) -> list[str]:
-    """Every resource with keys or passwords has them disabled."""
+def nothing_is_open(project: Project) -> list[str]:
+    """Keys, passwords and anonymous reading are off; HTTPS only, TLS 1.2 at least."""
     return unmet(
         project,
         """
         ServiceBus/namespaces           properties.disableLocalAuth                  true
+        ServiceBus/namespaces           properties.minimumTlsVersion                 "1.2"
         CognitiveServices/accounts      properties.disableLocalAuth                  true
         Storage/storageAccounts         properties.allowSharedKeyAccess              false
         Storage/storageAccounts         properties.defaultToOAuthAuthentication      true
+        Storage/storageAccounts         properties.allowBlobPublicAccess             false
+        Storage/storageAccounts         properties.allowCrossTenantReplication       false
+        Storage/storageAccounts         properties.minimumTlsVersion                 "TLS1_2"
+        Storage/storageAccounts         properties.supportsHttpsTrafficOnly          true
+        Storage/storageAccounts/blobServices/containers  properties.publicAccess     "None"
         Insights/components             properties.DisableLocalAuth                  true
         OperationalInsights/workspaces  properties.features.disableLocalAuth         true
+        Web/sites                       properties.httpsOnly                         true
+        Web/sites                       properties.siteConfig.minTlsVersion          "1.2"
+        Web/sites                       properties.siteConfig.scmMinTlsVersion       "1.2"
         Web/sites/basicPublishingCredentialsPolicies#/ftp  properties.allow          false
         Web/sites/basicPublishingCredentialsPolicies#/scm  properties.allow          false
         """,
     )
 
 
-@policy
-def traffic_is_encrypted(project: Project) -> list[str]:
-    """HTTPS only, TLS 1.2 at least, no FTP."""
-    return unmet(
-        project,
-        """
-        ServiceBus/namespaces    properties.minimumTlsVersion             "1.2"
-        Storage/storageAccounts  properties.minimumTlsVersion             "TLS1_2"
-        Storage/storageAccounts  properties.supportsHttpsTrafficOnly      true
-        Web/sites                properties.httpsOnly                     true
-        Web/sites                properties.siteConfig.minTlsVersion      "1.2"
-        Web/sites                properties.siteConfig.scmMinTlsVersion   "1.2"
-        Web/sites                properties.siteConfig.ftpsState          "Disabled"
-        """,
-    )
-
-
-@policy
-def no_blob_is_public(project: Project) -> list[str]:
-    """Neither the account nor a container allows anonymous reading."""
-    return unmet(
-        project,
-        """
-        Storage/storageAccounts                          properties.allowBlobPublicAccess        false
-        Storage/storageAccounts                          properties.allowCrossTenantReplication  false
-        Storage/storageAccounts/blobServices/containers  properties.publicAccess                 "None"
-        """,
-    )
-
-
 ALLOWED = """
-4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0  queue:session-revoked       Service Bus Data Receiver
-69a216fc-b8fb-44d8-bc22-1f3c2cd27a39  queue:session-revoked       Service Bus Data Sender
+4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0  queue                       Service Bus Data Receiver
+69a216fc-b8fb-44d8-bc22-1f3c2cd27a39  queue                       Service Bus Data Sender
 b7e6dc6d-f1e8-4753-8033-0f276bb0955b  Storage/storageAccounts     Storage Blob Data Owner
 0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3  Storage/storageAccounts     Storage Table Data Contributor
 3913510d-42f4-4e42-8a64-420c390055eb  Insights/components         Monitoring Metrics Publisher
 the-custom-role                       CognitiveServices/accounts  Liveness Session Deleter
 """
+MONITORING_READER = "43d0d8ad-25c7-4714-9337-8ba259a9fe05"
 FUNCTION = re.compile(
-    r"\[reference\('/[^']*Microsoft\.ManagedIdentity/userAssignedIdentities/id-revoker-\w{13}', "
+    r"\[reference\('/[^']*Microsoft\.ManagedIdentity/userAssignedIdentities/id-revoker(-\w{13})?', "
     r"'[\d-]+'\)\.principalId\]"
 )
 
 
 @policy
 def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
-    """Exactly the (role, scope, principal) triples of the list are assigned; to each publisher that
-    was named, to send to the queue; to each reader of receipts, to receive from theirs, to which the
-    function then sends."""
+    """Exactly the (role, scope, principal) triples of the list are assigned, and to each person that
+    was named what infra/README.md says."""
     problems = []
     for way, variables in project.ways().items():
         custom = {
@@ -103,14 +83,29 @@ def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
         lines = [line.split() for line in ALLOWED.strip().splitlines()]
         allowed = Counter((role, scope, "function") for role, scope, *_ in lines)
         receiver, sender = (role for role, *_ in lines[:2])
-        for publisher in filter(None, variables.get("PUBLISHER_PRINCIPAL_IDS", "").split(", ")):
-            allowed[sender, "queue:session-revoked", publisher] += 1
-        for reader in filter(None, variables.get("RECEIPT_READER_PRINCIPAL_IDS", "").split(", ")):
-            allowed[receiver, "queue:session-outcomes", reader] += 1
-            allowed[sender, "queue:session-outcomes", "function"] = 1
+        queue, outcomes = queue_names(variables)
+        readers = _people(variables, "RECEIPT_READER")
+        people = {(sender, "queue", who) for who in _people(variables, "PUBLISHER")}
+        people |= {(receiver, "outcomes", who) for who in readers}
+        people |= {(sender, "outcomes", "function")} if readers else set()
+        for who in _people(variables, "OPERATOR"):
+            people |= {(sender, "queue", who), (receiver, "queue", who)}
+            people |= {(sender, "outcomes", who)} if readers else set()
+            people |= {("the-custom-role", "CognitiveServices/accounts", who)}
+        for who in _people(variables, "OPERATOR") | _people(variables, "AUDITOR"):
+            people |= {(MONITORING_READER, "Insights/components", who)}
+        allowed.update(people)
+        named = {"queue": f"queue:{queue}", "outcomes": f"queue:{outcomes}"}
+        allowed = Counter(
+            {(role, named.get(on, on), who): n for (role, on, who), n in allowed.items()}
+        )
         problems += [f"{way}: not allowed: {extra}" for extra in found - allowed]
         problems += [f"{way}: missing: {absent}" for absent in allowed - found]
     return problems
+
+
+def _people(variables: dict[str, str], kind: str) -> set[str]:
+    return set(filter(None, variables.get(f"{kind}_PRINCIPAL_IDS", "").split(", ")))
 
 
 def _scope(assignment: Resource) -> str:
@@ -158,11 +153,12 @@ SUFFIXES = {
 
 @policy
 def private_networking_closes_every_door(project: Project) -> list[str]:
-    """With private networking, all that is created is closed to the internet, has an endpoint and a
-    zone of its cloud, and the function's traffic goes through the network."""
+    """With private networking, all that is created is closed to the internet and has an endpoint, in
+    a new network with a zone of its cloud; the function's traffic goes through the network."""
     problems = []
     for way, variables in project.ways().items():
-        if variables.get("PRIVATE_NETWORKING") != "true":
+        brought = variables.get("INTEGRATION_SUBNET_ID", "")
+        if variables.get("PRIVATE_NETWORKING") != "true" and not brought:
             continue
         problems += unmet(
             project,
@@ -183,7 +179,8 @@ def private_networking_closes_every_door(project: Project) -> list[str]:
             (one["groupIds"][0], one["privateLinkServiceId"].rpartition("/Microsoft.")[2])
             for one in endpoints
         }
-        if {(group, id_.rpartition("/")[0]) for group, id_ in reached} != ENDPOINTS:
+        wanted = {(group, type_) for group, type_ in ENDPOINTS if type_ not in project.brought(way)}
+        if {(group, id_.rpartition("/")[0]) for group, id_ in reached} != wanted:
             problems.append(f"{way}: private endpoints to {reached}")
         bus, storage, face = SUFFIXES[variables.get("AZURE_CLOUD", "AzureCloud")].split()
         names = (
@@ -193,9 +190,45 @@ def private_networking_closes_every_door(project: Project) -> list[str]:
             f"cognitiveservices.{face}",
         )
         zones = {one["name"] for _, one in project.of("Microsoft.Network/privateDnsZones", way)}
-        if zones != {f"privatelink.{name}" for name in names}:
+        if zones != (set() if brought else {f"privatelink.{name}" for name in names}):
             problems.append(f"{way}: zones {zones}")
         for _, app in project.of("Microsoft.Web/sites", way):
-            if "/subnets/function" not in str(at(app, "properties.virtualNetworkSubnetId")):
+            subnet = str(at(app, "properties.virtualNetworkSubnetId"))
+            if subnet != brought if brought else "/subnets/function" not in subnet:
                 problems.append(f"{way}: the function's traffic leaves past the network")
     return problems
+
+
+OWN_GROUP = "/resourceGroups/rg-revoker/"
+ON_OTHERS = re.compile(
+    r".*(/namespaces/[^/]+/queues/[^/]+|/queues/[^/]+/providers/Microsoft.Authorization/roleAssignments/.*"
+    r"|/accounts/[^/]+/providers/Microsoft.(Authorization/roleAssignments|Insights/diagnosticSettings)/.*"
+    r"|[^/]/providers/Microsoft.Authorization/roleDefinitions/.*)"
+)
+
+
+@policy
+def what_is_brought_along_is_left_alone(project: Project) -> list[str]:
+    """What is brought along is not created, and gets no more than infra/README.md says: queues and
+    roles on them; on the Face account a role and a diagnostic setting."""
+    problems = []
+    for way in project.snapshots:
+        for type_ in project.brought(way):
+            kind, _, which = type_.partition("#")
+            created = [one for _, one in project.of(f"Microsoft.{kind}", way) if which in one["id"]]
+            problems += [f"{way}: {one['id']} is created" for one in created]
+        problems += [
+            f"{way}: {one['id']} is changed"
+            for one in project.snapshots[way]
+            if OWN_GROUP not in one["id"] and not ON_OTHERS.fullmatch(one["id"])
+        ]
+    return problems
+
+
+@policy
+def two_deployments_share_a_namespace(project: Project) -> list[str]:
+    """The two landing zones use one namespace, and no resource belongs to both."""
+    one, other = (project.snapshots[way] for way in ("landing-zone", "landing-zone-face-elsewhere"))
+    both = {x["id"].lower() for x in one} & {x["id"].lower() for x in other}
+    spaces = {x["name"].split("/")[0] for x in (*one, *other) if x["type"].endswith("/queues")}
+    return [f"{id_} belongs to both" for id_ in both] + [f"{spaces}"] * (len(spaces) != 1)
