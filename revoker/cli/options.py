@@ -34,7 +34,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which lines are added for each message that is resubmitted or discarded. "
+        help="The file to which lines are added: who did what with which message. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),

@@ -15,6 +15,7 @@ from revoker.cli.options import (
     Namespace,
     OutcomeQueue,
     Queue,
+    RecordFile,
 )
 from revoker.cli.running import WORK_SECONDS, counted, reporting, run
 from revoker.failure import Exit
@@ -50,6 +51,7 @@ def publish(
         str | None,
         typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
     ] = None,
+    record: RecordFile = None,
     namespace: Namespace = None,
     queue: Queue = None,
     as_json: AsJson = False,
@@ -60,10 +62,12 @@ def publish(
     run has new message ids. If it is interrupted, --resume sends the rest under the same ids, so
     that the queue drops what had already arrived.
     """
+    from revoker.actor import service_bus_actor
     from revoker.connection import Options, QueueAddress
     from revoker.ids import read_ids
     from revoker.publish import BATCH, check_reason, look_for_others, new_run, read_run
     from revoker.publish import publish as publish_all
+    from revoker.record import DEFAULT, Record
 
     confirmed = 0
 
@@ -75,7 +79,7 @@ def publish(
     async def publish_and_look() -> "Mapping[str, Sequence[Carrier]] | None":
         others, _ = await asyncio.gather(
             look_for_others(address, sessions, this_run),
-            publish_all(address, sessions, reason, this_run, count),
+            publish_all(address, sessions, reason, this_run, file_of_record, count),
         )
         return others
 
@@ -93,7 +97,9 @@ def publish(
             counted("published", lambda: confirmed, len(sessions), f"--resume {this_run}") as facts,
         ):
             facts["run"] = str(this_run)
-            others = run(publish_and_look(), WORK_SECONDS)
+            who = run(service_bus_actor(address.connection), WORK_SECONDS)
+            with Record.open(record or DEFAULT, "command", who, str(this_run)) as file_of_record:
+                others = run(publish_and_look(), WORK_SECONDS)
         output.published(len(sessions), this_run, address, others, read.invalid, as_json)
         if read.invalid:
             raise typer.Exit(Exit.WRONG)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from delete_session import __version__
+from revoker.actor import service_bus_actor
 from revoker.audit import query
 from revoker.carriers import among
 from revoker.connection import face_scope, setting
@@ -31,7 +33,7 @@ from revoker.desk.work import read_action
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
 from revoker.messages import Seen
-from revoker.record import last
+from revoker.record import Record, facts_of, last
 
 _EVENTS_EVERY_SECONDS = 1.0
 _SHOWN = 20  # of the messages of a plan and of what was kept
@@ -142,6 +144,10 @@ class _Handlers:
             else {}
         )
         asked_for_body = request.query_params.get("body") == "shown"
+        if asked_for_body:
+            who = await service_bus_actor(self._desk.address.connection)
+            with Record.open(self._desk.record, "desk", who, str(uuid4())) as record:
+                record.write_all("body_viewed", [facts_of(seen, body)])
         text = None if body is None else body.decode("utf-8", "backslashreplace")
         return self._page(
             "dead_letter.html",

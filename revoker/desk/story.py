@@ -8,6 +8,7 @@ from typing import Any
 from revoker.copies import AT, COUNT, FROM_DESCRIPTION, FROM_REASON
 from revoker.desk.local_cloud import LogLine
 from revoker.messages import Seen
+from revoker.record import who_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,11 @@ def _of_message(seen: Seen) -> list[Step]:
 
 
 def _of_record(line: Mapping[str, Any]) -> Step:
-    what = f"{line.get('done')} through the {line.get('through')}; it was {line.get('reason')}"
+    what = f"{line.get('done')} through the {line.get('through')}"
+    if reason := line.get("reason"):
+        what += f"; it was {reason}"
+    if who := who_of(line):
+        what += f"; by {who}"
     return Step(
         at=_time(line.get("at")) or datetime.min.replace(tzinfo=UTC), what=what, source="record"
     )

@@ -159,8 +159,9 @@ def test_resubmits_what_was_shown(desk: Browser, seeded: OneQueue, record: Path)
         ("resubmitting", "d", "desk"),
         ("resubmitted", "d", "desk"),
     ]
-    assert "the desk" in desk.text("/record")
-    assert "resubmitted through the desk; it was Two" in desk.text("/sessions/b")
+    assert len({line["operation"] for line in lines}) == 1
+    assert lines[0]["who"]["os_user"] in desk.text("/record")
+    assert "resubmitted through the desk; it was Two; by" in desk.text("/sessions/b")
     assert "put back from the dead letters (number 1 of its returns)" in desk.text("/sessions/b")
     assert desk.post(path).status_code == 404  # a plan is carried out once
     assert seeded.counts["active"] == 2
