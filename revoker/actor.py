@@ -15,7 +15,7 @@ class Actor:
     """A person or an identity, and the place."""
 
     object_id: str | None
-    """Of the Microsoft Entra token; None without one, as with a connection string."""
+    """From the Microsoft Entra token; None without one, as with a connection string."""
     name: str | None
     os_user: str
     machine: str

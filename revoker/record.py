@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -150,6 +151,13 @@ def last(path: Path, count: int) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             found.append(value)
     return found
+
+
+def sessions_of(path: Path) -> list[str]:
+    """Return the sessions that a record names, oldest first."""
+    lines = reversed(last(path, sys.maxsize))
+    found = [line.get("session_id") for line in lines]
+    return list(dict.fromkeys(each for each in found if isinstance(each, str)))
 
 
 def who_of(line: Mapping[str, Any]) -> str:

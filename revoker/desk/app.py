@@ -19,7 +19,6 @@ from starlette.staticfiles import StaticFiles
 
 from delete_session import __version__
 from revoker.actor import service_bus_actor
-from revoker.audit import query
 from revoker.carriers import among
 from revoker.connection import face_scope, setting
 from revoker.dead_letters import sessions_of, show, without
@@ -32,6 +31,7 @@ from revoker.desk.rendering import Pages
 from revoker.desk.work import read_action
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
+from revoker.log_query import query
 from revoker.messages import Seen
 from revoker.record import Record, facts_of, last
 

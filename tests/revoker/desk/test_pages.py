@@ -13,11 +13,11 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from delete_session.message import History
-from revoker.audit import query
 from revoker.desk.desk import Desk
 from revoker.desk.filters import AGES, PAGE, Filter
 from revoker.desk.snapshots import LIMIT
 from revoker.failure import Failure
+from revoker.log_query import query
 from revoker.remedies import for_reason, plain
 from revoker.status import summary
 from tests.local.broker_process import until
