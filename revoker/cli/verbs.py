@@ -51,9 +51,20 @@ def publish(
         str | None,
         typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait for the outcomes, up to 50 minutes. The exit code is 1 if a session was not "
+            "found, dead-lettered or still waits. Also needs Listen on the queue. Only receipts tell "
+            "'deleted' from 'not found': they are read by peeking if OUTCOME_QUEUE is set and you may "
+            "Listen on it; otherwise only 'gone' can be confirmed.",
+        ),
+    ] = False,
     record: RecordFile = None,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for sessions to be deleted, with one message for each.
@@ -63,6 +74,7 @@ def publish(
     that the queue drops what had already arrived.
     """
     from revoker.actor import service_bus_actor
+    from revoker.cli.waiting import Waiting
     from revoker.connection import Options, QueueAddress
     from revoker.ids import read_ids
     from revoker.publish import BATCH, check_reason, look_for_others, new_run, read_run
@@ -88,7 +100,9 @@ def publish(
         read = read_ids(session_ids or [], file, skip_invalid=skip_invalid)
         sessions = {each: of_file or kind for each, of_file in read.valid.items()}
         this_run = new_run() if resume is None else read_run(resume)
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        waiting = Waiting.read(address, settings, sessions, this_run) if wait else None
         many = len(sessions) > BATCH
         if many:
             output.run_to_resume(this_run)
@@ -100,8 +114,12 @@ def publish(
             who = run(service_bus_actor(address.connection), WORK_SECONDS)
             with Record.open(record or DEFAULT, "command", who, str(this_run)) as file_of_record:
                 others = run(publish_and_look(), WORK_SECONDS)
-        output.published(len(sessions), this_run, address, others, read.invalid, as_json)
-        if read.invalid:
+        if waiting is None or not as_json:
+            output.published(len(sessions), this_run, address, others, read.invalid, as_json)
+        outcomes = waiting.outcomes(as_json) if waiting else None
+        if outcomes and as_json:
+            output.published(len(sessions), this_run, address, others, read.invalid, True, outcomes)
+        if read.invalid or (outcomes and Waiting.something_is_wrong(outcomes)):
             raise typer.Exit(Exit.WRONG)
 
 
