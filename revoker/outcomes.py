@@ -9,7 +9,8 @@ import msgspec
 
 from delete_session.receipt import Data
 from revoker.connection import QueueAddress
-from revoker.messages import body_of, walk
+from revoker.failure import Failure
+from revoker.messages import body_of, look, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,17 @@ class _Event(msgspec.Struct):
     id: str
     time: datetime
     data: Data
+
+
+async def readable(outcomes: QueueAddress | None) -> tuple[QueueAddress | None, str]:
+    """Return where receipts can be read, or why they cannot."""
+    if outcomes is None:
+        return None, "OUTCOME_QUEUE is not set."
+    try:
+        await look(outcomes, 1, dead_letters=False)
+    except Failure as failure:
+        return None, failure.cause
+    return outcomes, ""
 
 
 async def receipts(outcomes: QueueAddress, start: int = 1) -> AsyncGenerator[Receipt]:

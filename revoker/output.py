@@ -100,7 +100,7 @@ def published(
         others: the other messages of the sessions; None where they are not known.
         skipped: invalid session ids.
         as_json: print JSON.
-        outcomes: what became of them; None if that was not waited for. For JSON only.
+        outcomes: their outcomes; None if that was not waited for. For JSON only.
     """
     if as_json:
         carried = None

@@ -45,7 +45,7 @@ def outcomes(found: Mapping[str, Any]) -> None:
     """Print `facts` for people, and the likely causes where sessions were not found."""
     no_receipts = found["no_receipts"]
     not_found, dead, waiting = found["not_found"], found["dead_lettered"], found["waiting"]
-    if found["deleted"] or not no_receipts:
+    if found["deleted"]:
         _line(f"{_were(found['deleted'])} deleted.")
     if found["processed"]:
         _line(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from delete_session.receipt import Data
 from revoker.connection import QueueAddress
-from revoker.failure import Failure
 from revoker.messages import Seen, look, walk
 from revoker.outcomes import receipts
 
@@ -39,23 +38,14 @@ class Outcomes:
         return len(self.receipts) + len(self.processed) + len(self.dead)
 
 
-async def readable_receipts(
-    address: QueueAddress, outcomes: QueueAddress | None
-) -> tuple[QueueAddress | None, str]:
-    """Return where receipts can be read, or why they cannot.
+async def check_right_to_look(address: QueueAddress) -> None:
+    """Look into the queue and its dead letters.
 
     Raises:
-        Failure: this login may not look into the queue of the revocations.
+        Failure: this login may not.
     """
     await look(address, 1, dead_letters=False)
     await look(address, 1, dead_letters=True)
-    if outcomes is None:
-        return None, "OUTCOME_QUEUE is not set."
-    try:
-        await look(outcomes, 1, dead_letters=False)
-    except Failure as failure:
-        return None, failure.cause
-    return outcomes, ""
 
 
 async def wait(

@@ -188,6 +188,17 @@ def session(
     kind: Annotated[
         Kind | None, typer.Option("--type", help="The session's type. Default: both.")
     ] = None,
+    story: Annotated[
+        bool,
+        typer.Option(
+            "--story",
+            help="Do not ask; show what its messages, receipts and the record tell. Needs Listen.",
+        ),
+    ] = False,
+    record: RecordFile = None,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
     as_json: AsJson = False,
@@ -198,15 +209,26 @@ def session(
     the API's answer leaves it open. Your login needs the right to read sessions, which the function
     does not have.
     """
-    from revoker.connection import Options, face_scope, setting
-    from revoker.face import Existence
-    from revoker.face import session as ask
+    from revoker.connection import Options, QueueAddress, face_scope, setting
     from revoker.ids import read_id
 
-    options = Options(face_endpoint=face_endpoint, api_version=api_version)
+    options = Options(namespace, queue, outcome_queue, face_endpoint, api_version)
     with reporting(as_json):
         session_id = read_id(session_id)
         environment = options.applied()
+        if story:
+            from revoker import output_story
+            from revoker.record import DEFAULT
+            from revoker.story import story as look
+
+            address = QueueAddress.read(environment)
+            outcomes = address.outcomes(environment)
+            told = run(look(address, outcomes, record or DEFAULT, session_id))
+            output_story.story(session_id, told, as_json)
+            return
+        from revoker.face import Existence
+        from revoker.face import session as ask
+
         endpoint = setting("face_endpoint", environment)
         version = setting("face_api_version", environment)
         client_id = environment.get("AZURE_CLIENT_ID", "").strip() or None

@@ -9,8 +9,9 @@ from delete_session.contract import SessionType
 from revoker import output, output_waiting
 from revoker.cli.running import WORK_SECONDS, run
 from revoker.connection import QueueAddress
+from revoker.outcomes import readable
 from revoker.publish import message_id
-from revoker.waiting import readable_receipts, wait
+from revoker.waiting import check_right_to_look, wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Waiting:
         Raises:
             Failure: this login may not look into the queue.
         """
-        work = readable_receipts(address, address.outcomes(settings))
-        receipts, why = run(work, WORK_SECONDS)
+        run(check_right_to_look(address), WORK_SECONDS)
+        receipts, why = run(readable(address.outcomes(settings)), WORK_SECONDS)
         ids = {message_id(this_run, each, kind): each for each, kind in sessions.items()}
         return cls(address, receipts, why, ids)
 

@@ -1,4 +1,4 @@
-"""The evidence of an audit: nobody changes it unseen."""
+"""The evidence of an audit: no change of it stays unseen."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def tampered(content: bytes, how: str, first: int, second: int, byte: int) -> by
             del lines[one]
         case "repeat a line":
             lines.insert(other, lines[one])
-        case "forge a line":  # with a right SHA-256 of its own
+        case "forge a line":  # with a right SHA-256
             text = lines[one].partition(b', "sha256"')[0]
             text = text.replace(b'"line"', b'"lien"', 1)
             digest = hashlib.sha256(text).hexdigest()

@@ -1,4 +1,4 @@
-"""`revoker publish --wait`: what became of what was published, and nothing that is not known."""
+"""`revoker publish --wait`: the outcomes of a publication, and no guess."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_nothing_is_published_by_who_cannot_see_the_outcomes(queue: OneQueue) ->
 
 
 async def test_what_has_no_outcome_in_time_still_waits(seeded: OneQueue) -> None:
-    """A message that was dead-lettered has an outcome, one that nobody processes has none."""
+    """A message that was dead-lettered has an outcome, one that is not processed has none."""
     address = QueueAddress.read(seeded.environment)
     (dead,) = [each for each in seeded.messages(dead=True) if each["message_id"].startswith("a")]
     async with address.sender() as sender:
