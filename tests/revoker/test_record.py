@@ -1,6 +1,9 @@
 """The record: who did what, where, and as part of which action."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -113,3 +116,41 @@ def test_a_token_that_names_nobody_leaves_the_place(bearer: str | None) -> None:
     who = actor_of(bearer)
     assert (who.object_id, who.name) == (None, None)
     assert " on " in who.what
+
+
+def test_two_people_at_once_and_killed_leave_true_lines(seeded: OneQueue, path: Path) -> None:
+    """Each dead letter that is gone has one line that says so or one that says it was begun, by one
+    of them; no line is torn."""
+    people = ("ada", "bob")
+    for after in (0.9, 1.3, 30.0):
+        started = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "revoker", "dead-letters", "discard", "--all"),
+                    *("--yes", "--wait", "3"),
+                ],
+                env={**os.environ, **seeded.environment, "LOGNAME": person},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for person in people
+        ]
+        for process in started:
+            try:
+                process.wait(after)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    found = lines(path)  # so none is torn
+    assert seeded.counts["dead_lettered"] == 0
+    discarded = [line["sequence_number"] for line in found if line["done"] == "discarded"]
+    begun = {line["sequence_number"] for line in found if line["done"] == "discarding"}
+    assert len(discarded) == len(set(discarded))
+    assert begun == {1, 2, 3, 4}
+    completed = [
+        (event["sequence_number"]) for event in seeded.events if event["event"] == "completed"
+    ]
+    assert set(discarded) <= set(completed)
+    by_operation = {(line["operation"], line["who"]["os_user"]) for line in found}
+    assert len(by_operation) == len({operation for operation, _ in by_operation})
+    assert {who for _, who in by_operation} <= set(people)
