@@ -64,6 +64,15 @@ def test_a_wrong_type_exits_with_1(function: CloudThread) -> None:
     assert (ran.code, ran.json["outcomes"]["not_found"]) == (1, ["t1"])
 
 
+def test_an_audit_takes_the_sessions_of_receipts(function: CloudThread, tmp_path: Path) -> None:
+    """What its receipt calls not found exists, under the other type."""
+    create(function, "liveness", "a1")
+    publish(function, "a1")
+    how = ("audit", "--of-receipts", "--rate", "100", "--evidence", str(tmp_path / "e"), "--json")
+    ran = revoker(function.cloud.environment, *how)
+    assert (ran.code, ran.json["alive"].get("a1")) == (1, "liveness")
+
+
 @pytest.mark.parametrize("queue", ["", "nowhere"])
 def test_without_receipts_only_gone_is_confirmed(function: CloudThread, queue: str) -> None:
     """Where they are off or cannot be read, no deletion is claimed, and it says why."""

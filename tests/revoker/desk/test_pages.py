@@ -184,6 +184,22 @@ def test_discards_only_if_one_is_sure(desk: Browser, seeded: OneQueue, record: P
     assert "discarded" in desk.text("/record")
 
 
+def test_the_record_shows_what_the_command_did(
+    desk: Browser, seeded: OneQueue, record: Path
+) -> None:
+    """A publication, a look at a body by either, and an audit, with who did it."""
+    assert seeded.revoker("publish", "p1", "--record", str(record)).code == 0
+    desk.get(f"/dead-letters/{seeded.messages(dead=True)[0]['sequence_number']}?body=shown")
+    with record.open("a") as file:
+        who = {"object_id": "7", "name": "ada@example.com", "os_user": "ada", "machine": "m"}
+        audited = {"done": "audited", "through": "command", "evidence": "e.jsonl", "who": who}
+        file.write(json.dumps(audited) + "\n")
+    page = desk.text("/record")
+    for text in ("published", "p1", "body_viewed", "e.jsonl", "ada@example.com (ada on m)"):
+        assert text in page, text
+    assert "None" not in page
+
+
 def test_does_nothing_without_a_record(seeded: OneQueue, tmp_path: Path) -> None:
     """A record that cannot be written ends the job before it begins."""
     with opened(seeded.environment, tmp_path / "no" / "record.jsonl") as desk:
