@@ -120,19 +120,26 @@ class Face:
             yield cls(client, endpoint)
 
     async def call(
-        self, method: str, api_version: str, session_type: SessionType, session_id: str
+        self,
+        method: str,
+        api_version: str,
+        session_type: SessionType,
+        session_id: str,
+        *,
+        bearer: str | None = None,
     ) -> Reply:
-        """GET or DELETE one session.
+        """GET or DELETE one session; `bearer` replaces the client's token.
 
         Raises:
             Failure: there was no answer.
         """
         url = collection_url(self._endpoint, api_version, session_type) + session_id
+        headers = {"authorization": f"Bearer {bearer}"} if bearer else None
         before = time.time()
         try:
             # The client's own timeout restarts with each byte.
             async with asyncio.timeout(CALL_SECONDS):
-                response = await self._client.request(method, url)
+                response = await self._client.request(method, url, headers=headers)
         except (httpx.HTTPError, TimeoutError) as error:
             why = (
                 f"no whole answer within {CALL_SECONDS:g} s"
@@ -197,10 +204,13 @@ async def session(
             if reply.verdict.status == 200:
                 return Finding(Existence.EXISTS, each, datetime.now().astimezone())
             if reply.verdict.meaning is not Meaning.ALREADY_GONE:
-                raise Failure(
-                    f"Cannot tell: {reply.verdict.describe()}.", _remedy_for_reading(reply.verdict)
-                )
+                raise unanswered(reply.verdict)
     return Finding(Existence.GONE, None, datetime.now().astimezone())
+
+
+def unanswered(verdict: Verdict) -> Failure:
+    """Return the failure for an answer that does not tell whether a session exists."""
+    return Failure(f"Cannot tell: {verdict.describe()}.", _remedy_for_reading(verdict))
 
 
 def _remedy_for_reading(verdict: Verdict) -> str:

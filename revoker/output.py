@@ -89,6 +89,7 @@ def published(
     others: "Mapping[str, Sequence[Carrier]] | None",
     skipped: "Sequence[Candidate]",
     as_json: bool,
+    outcomes: Mapping[str, Any] | None = None,
 ) -> None:
     """Print that all messages were published, and what else carries their sessions.
 
@@ -99,13 +100,14 @@ def published(
         others: the other messages of the sessions; None where they are not known.
         skipped: invalid session ids.
         as_json: print JSON.
+        outcomes: their outcomes; None if that was not waited for. For JSON only.
     """
     if as_json:
         carried = None
         if others is not None:
             carried = {session: [each.what for each in some] for session, some in others.items()}
         facts = {"published": count, "of": count, "run": str(run), "queue": address.queue}
-        facts |= {"also_carried_by": carried}
+        facts |= {"also_carried_by": carried} | ({"outcomes": outcomes} if outcomes else {})
         _json(facts | {"skipped": [{"line": each.line, "text": each.text} for each in skipped]})
         return
     for each in skipped:

@@ -14,7 +14,8 @@ from azure.servicebus import ServiceBusMessage
 from delete_session.contract import MAX_BODY_BYTES, SessionType
 from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress, answered
-from revoker.failure import Exit, Failure
+from revoker.failure import Exit, Failure, first_line
+from revoker.record import Record
 
 BATCH = 100  # messages per request: few enough that the progress bar moves
 _LOOK_SECONDS = 5.0
@@ -101,6 +102,7 @@ async def publish(
     sessions: Mapping[str, SessionType],
     reason: str | None,
     run: UUID,
+    record: Record,
     progress: Callable[[int], None],
 ) -> None:
     """Publish in batches; the broker confirms each batch before the next is sent.
@@ -110,6 +112,7 @@ async def publish(
         sessions: valid session ids, and the type of each.
         reason: the reason, for people; None for no reason.
         run: the id of this run, or of the one that it resumes.
+        record: gets a line before and after each message.
         progress: called with the number of messages confirmed so far.
 
     Raises:
@@ -119,12 +122,33 @@ async def publish(
     async with address.sender() as sender:
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
-            await answered(
-                sender.send_messages(
-                    [message(each, sessions[each], reason, run, new_traceparent()) for each in some]
+            facts = [_facts(address, each, sessions[each], run) for each in some]
+            record.write_all("publishing", facts)
+            try:
+                await answered(
+                    sender.send_messages(
+                        [
+                            message(each, sessions[each], reason, run, new_traceparent())
+                            for each in some
+                        ]
+                    )
                 )
-            )
+            except Exception as error:
+                record.write_all("unconfirmed", facts, why=first_line(error))
+                raise
+            record.write_all("published", facts)
             progress(start + len(some))
+
+
+def _facts(
+    address: QueueAddress, session_id: str, session_type: SessionType, run: UUID
+) -> dict[str, object]:
+    return {
+        "queue": f"{address.queue} in {address.where}",
+        "message_id": message_id(run, session_id, session_type),
+        "session_id": session_id,
+        "session_type": session_type,
+    }
 
 
 async def look_for_others(

@@ -1,24 +1,28 @@
-"""The record of what was done with dead letters: one for the command line and the desk.
+"""The record of what people did: one for the command line and the desk.
 
-It is a file of JSON lines, each with everything that is known about one message but its body, of which
-it has the SHA-256. There is one line before anything is done with a message (`resubmitting`), and one
-after it (`resubmitted`, or `left` and why). A first line without a second one means that the command
-was killed in between.
+It is a file of JSON lines. Each says who did it, where and when, and which operation it belongs to. A
+line about a dead letter has everything that is known about it but its body, of which it has the
+SHA-256. There is one line before anything is done with a message (`resubmitting`), and one after it
+(`resubmitted`, or `left` and why). A first line without a second one means that the command was killed
+in between.
 """
 
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from azure.servicebus import ServiceBusReceivedMessage
 
+from delete_session import __version__
+from revoker.actor import Actor
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen, body_of
 from revoker.text import as_json
@@ -26,7 +30,18 @@ from revoker.text import as_json
 DEFAULT = Path("revoker-record.jsonl")
 """In the folder in which the command or the desk was started."""
 
-type Done = Literal["resubmitting", "resubmitted", "discarding", "discarded", "left"]
+type Done = Literal[
+    "publishing",
+    "published",
+    "unconfirmed",
+    "resubmitting",
+    "resubmitted",
+    "discarding",
+    "discarded",
+    "left",
+    "body_viewed",
+    "audited",
+]
 type Through = Literal["command", "desk"]
 
 
@@ -38,10 +53,13 @@ class Record:
     file: int
     """Its file descriptor."""
     through: Through
+    who: Actor
+    operation: str
+    """Joins the lines of one action."""
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, through: Through) -> Iterator["Record"]:
+    def open(cls, path: Path, through: Through, who: Actor, operation: str) -> Iterator["Record"]:
         """Open a file to append to, readable by its owner alone because it holds session ids.
 
         Raises:
@@ -56,7 +74,7 @@ class Record:
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise _cannot_write(path, "it is not a file on a disk")
-            record = cls(path, file, through)
+            record = cls(path, file, through, who, operation)
             if os.fstat(file).st_size:
                 os.lseek(file, -1, os.SEEK_END)
                 if os.read(file, 1) != b"\n":
@@ -66,21 +84,32 @@ class Record:
             os.close(file)
 
     def write(self, done: Done, message: ServiceBusReceivedMessage, **more: str | None) -> None:
-        """Write one line, and return when it is on the disk.
+        """Write one line about a dead letter, and return when it is on the disk.
 
         Raises:
             Failure: it cannot be written.
         """
-        body = body_of(message)
-        line = {
+        self.write_all(done, [facts_of(Seen.read(message), body_of(message))], **more)
+
+    def write_all(
+        self, done: Done, some: Sequence[Mapping[str, object]], **more: str | None
+    ) -> None:
+        """Write one line for each of these facts, and return when all are on the disk.
+
+        Raises:
+            Failure: they cannot be written.
+        """
+        common = {
             "done": done,
             "at": datetime.now(UTC),
             "through": self.through,
-            **asdict(Seen.read(message)),
-            "body_sha256": None if body is None else hashlib.sha256(body).hexdigest(),
-            **{name: value for name, value in more.items() if value is not None},
+            "who": asdict(self.who),
+            "version": __version__,
+            "operation": self.operation,
         }
-        self._append(as_json(line).encode() + b"\n")
+        known = {name: value for name, value in more.items() if value is not None}
+        lines = [as_json({**common, **facts, **known}) + "\n" for facts in some]
+        self._append("".join(lines).encode())
 
     def _append(self, line: bytes) -> None:
         try:
@@ -89,6 +118,12 @@ class Record:
             os.fsync(self.file)
         except OSError as error:
             raise _cannot_write(self.path, error.strerror or str(error)) from None
+
+
+def facts_of(seen: Seen, body: bytes | None) -> dict[str, object]:
+    """Return what the record says about a dead letter."""
+    digest = None if body is None else hashlib.sha256(body).hexdigest()
+    return {**asdict(seen), "body_sha256": digest}
 
 
 def _cannot_write(path: Path, why: str) -> Failure:
@@ -116,3 +151,19 @@ def last(path: Path, count: int) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             found.append(value)
     return found
+
+
+def sessions_of(path: Path) -> list[str]:
+    """Return the sessions that a record names, oldest first."""
+    lines = reversed(last(path, sys.maxsize))
+    found = [line.get("session_id") for line in lines]
+    return list(dict.fromkeys(each for each in found if isinstance(each, str)))
+
+
+def who_of(line: Mapping[str, Any]) -> str:
+    """Return who did what a line says, in a few words; nothing for a line of an older version."""
+    found = line.get("who")
+    if not isinstance(found, dict):
+        return ""
+    known: dict[str, Any] = {each.name: found.get(each.name) for each in fields(Actor)}
+    return Actor(**known).what

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from revoker.cli import dead_letters, verbs
+from revoker.cli.audit import audit
 from revoker.cli.desk import desk
 from revoker.cli.options import EPILOG
 
@@ -50,7 +51,7 @@ def options(
     """Handle the options before the verb."""
 
 
-for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, desk):
+for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, audit, desk):
     app.command(epilog=EPILOG)(verb)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 

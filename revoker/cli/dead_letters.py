@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import typer
 
@@ -89,18 +90,27 @@ def show(
     body: Annotated[
         bool, typer.Option("--body", help="Also show the body that the publisher sent.")
     ] = False,
+    record: RecordFile = None,
     namespace: Namespace = None,
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one dead letter with all its properties. Changes nothing."""
+    """Show one dead letter with all its properties. Changes nothing.
+
+    A body may hold personal data: who looks at one is recorded.
+    """
+    from revoker.actor import service_bus_actor
     from revoker.connection import Options, QueueAddress
     from revoker.dead_letters import show as look
+    from revoker.record import DEFAULT, Record, facts_of
 
     with reporting(as_json):
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         seen, content = run(look(address, number))
         if body:
+            who = run(service_bus_actor(address.connection))
+            with Record.open(record or DEFAULT, "command", who, str(uuid4())) as file:
+                file.write_all("body_viewed", [facts_of(seen, content)])
             output.dead_letter_with_body(seen, content, as_json)
         else:
             output.dead_letter(seen, as_json)

@@ -10,7 +10,8 @@ EPILOG = (
     "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · "
     "130 interrupted.\n\n"
     "Time limits: 30 s for each answer of Service Bus, 15 s for each of the Face API, 2 minutes for a "
-    "verb that only looks, 1 hour for one that changes something. The desk runs until Ctrl-C."
+    "verb that only looks, 1 hour for one that changes something; an audit has as long as its rate "
+    "takes. The desk runs until Ctrl-C."
 )
 
 Namespace = Annotated[
@@ -34,7 +35,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which lines are added for each message that is resubmitted or discarded. "
+        help="The file to which lines are added: who did what with which message. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
+from uuid import uuid4
 
 import typer
 
@@ -26,6 +27,7 @@ class Task:
     outcomes: "QueueAddress | None"
     record: Path
     wait: float
+    operation: str
 
     @classmethod
     def read(
@@ -43,7 +45,8 @@ class Task:
 
         settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
         address = QueueAddress.read(settings)
-        return cls(action, address, address.outcomes(settings), record or DEFAULT, wait)
+        outcomes = address.outcomes(settings)
+        return cls(action, address, outcomes, record or DEFAULT, wait, str(uuid4()))
 
     @property
     def done(self) -> str:
@@ -57,9 +60,11 @@ class Task:
             Failure: it ended early; it says how many were done.
         """
         from revoker import settling
+        from revoker.actor import service_bus_actor
         from revoker.record import Record
 
         act = {"resubmit": settling.resubmit, "discard": settling.discard}[self.action]
+        who = run(service_bus_actor(self.address.connection), WORK_SECONDS)
         so_far = 0
 
         def count(done: int) -> None:
@@ -71,7 +76,7 @@ class Task:
         with (
             output.progress(what, len(wanted), shown=not as_json) as bar,
             counted(self.done, lambda: so_far, len(wanted), "the same options"),
-            Record.open(self.record, "command") as file,
+            Record.open(self.record, "command", who, self.operation) as file,
         ):
             outcome = run(
                 act(self.address, wanted, file, self.wait, count, self.outcomes), WORK_SECONDS

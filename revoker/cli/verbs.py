@@ -15,6 +15,7 @@ from revoker.cli.options import (
     Namespace,
     OutcomeQueue,
     Queue,
+    RecordFile,
 )
 from revoker.cli.running import WORK_SECONDS, counted, reporting, run
 from revoker.failure import Exit
@@ -50,8 +51,20 @@ def publish(
         str | None,
         typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait for the outcomes, up to 50 minutes. The exit code is 1 if a session was not "
+            "found, dead-lettered or still waits. Also needs Listen on the queue. Only receipts tell "
+            "'deleted' from 'not found': they are read by peeking if OUTCOME_QUEUE is set and you may "
+            "Listen on it; otherwise only 'gone' can be confirmed.",
+        ),
+    ] = False,
+    record: RecordFile = None,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask for sessions to be deleted, with one message for each.
@@ -60,10 +73,13 @@ def publish(
     run has new message ids. If it is interrupted, --resume sends the rest under the same ids, so
     that the queue drops what had already arrived.
     """
+    from revoker.actor import service_bus_actor
+    from revoker.cli.waiting import Waiting
     from revoker.connection import Options, QueueAddress
     from revoker.ids import read_ids
     from revoker.publish import BATCH, check_reason, look_for_others, new_run, read_run
     from revoker.publish import publish as publish_all
+    from revoker.record import DEFAULT, Record
 
     confirmed = 0
 
@@ -75,7 +91,7 @@ def publish(
     async def publish_and_look() -> "Mapping[str, Sequence[Carrier]] | None":
         others, _ = await asyncio.gather(
             look_for_others(address, sessions, this_run),
-            publish_all(address, sessions, reason, this_run, count),
+            publish_all(address, sessions, reason, this_run, file_of_record, count),
         )
         return others
 
@@ -84,7 +100,9 @@ def publish(
         read = read_ids(session_ids or [], file, skip_invalid=skip_invalid)
         sessions = {each: of_file or kind for each, of_file in read.valid.items()}
         this_run = new_run() if resume is None else read_run(resume)
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        waiting = Waiting.read(address, settings, sessions, this_run) if wait else None
         many = len(sessions) > BATCH
         if many:
             output.run_to_resume(this_run)
@@ -93,9 +111,15 @@ def publish(
             counted("published", lambda: confirmed, len(sessions), f"--resume {this_run}") as facts,
         ):
             facts["run"] = str(this_run)
-            others = run(publish_and_look(), WORK_SECONDS)
-        output.published(len(sessions), this_run, address, others, read.invalid, as_json)
-        if read.invalid:
+            who = run(service_bus_actor(address.connection), WORK_SECONDS)
+            with Record.open(record or DEFAULT, "command", who, str(this_run)) as file_of_record:
+                others = run(publish_and_look(), WORK_SECONDS)
+        if waiting is None or not as_json:
+            output.published(len(sessions), this_run, address, others, read.invalid, as_json)
+        outcomes = waiting.outcomes(as_json) if waiting else None
+        if outcomes and as_json:
+            output.published(len(sessions), this_run, address, others, read.invalid, True, outcomes)
+        if read.invalid or (outcomes and Waiting.something_is_wrong(outcomes)):
             raise typer.Exit(Exit.WRONG)
 
 
@@ -164,6 +188,17 @@ def session(
     kind: Annotated[
         Kind | None, typer.Option("--type", help="The session's type. Default: both.")
     ] = None,
+    story: Annotated[
+        bool,
+        typer.Option(
+            "--story",
+            help="Do not ask; show what its messages, receipts and the record tell. Needs Listen.",
+        ),
+    ] = False,
+    record: RecordFile = None,
+    namespace: Namespace = None,
+    queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     face_endpoint: FaceEndpoint = None,
     api_version: ApiVersion = None,
     as_json: AsJson = False,
@@ -174,15 +209,26 @@ def session(
     the API's answer leaves it open. Your login needs the right to read sessions, which the function
     does not have.
     """
-    from revoker.connection import Options, face_scope, setting
-    from revoker.face import Existence
-    from revoker.face import session as ask
+    from revoker.connection import Options, QueueAddress, face_scope, setting
     from revoker.ids import read_id
 
-    options = Options(face_endpoint=face_endpoint, api_version=api_version)
+    options = Options(namespace, queue, outcome_queue, face_endpoint, api_version)
     with reporting(as_json):
         session_id = read_id(session_id)
         environment = options.applied()
+        if story:
+            from revoker import output_story
+            from revoker.record import DEFAULT
+            from revoker.story import story as look
+
+            address = QueueAddress.read(environment)
+            outcomes = address.outcomes(environment)
+            told = run(look(address, outcomes, record or DEFAULT, session_id))
+            output_story.story(session_id, told, as_json)
+            return
+        from revoker.face import Existence
+        from revoker.face import session as ask
+
         endpoint = setting("face_endpoint", environment)
         version = setting("face_api_version", environment)
         client_id = environment.get("AZURE_CLIENT_ID", "").strip() or None

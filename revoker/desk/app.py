@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,11 +18,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from delete_session import __version__
-from revoker.audit import query
+from revoker.actor import service_bus_actor
 from revoker.carriers import among
 from revoker.connection import face_scope, setting
 from revoker.dead_letters import sessions_of, show, without
-from revoker.desk import story
+from revoker.desk import cloud_story
 from revoker.desk.access import Guard, Refused
 from revoker.desk.desk import Desk, Diagnosis
 from revoker.desk.filters import AGES, Filter, Page
@@ -30,8 +31,10 @@ from revoker.desk.rendering import Pages
 from revoker.desk.work import read_action
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
+from revoker.log_query import query
 from revoker.messages import Seen
-from revoker.record import last
+from revoker.record import Record, facts_of, last
+from revoker.story import Step, in_order, steps
 
 _EVENTS_EVERY_SECONDS = 1.0
 _SHOWN = 20  # of the messages of a plan and of what was kept
@@ -142,6 +145,10 @@ class _Handlers:
             else {}
         )
         asked_for_body = request.query_params.get("body") == "shown"
+        if asked_for_body:
+            who = await service_bus_actor(self._desk.address.connection)
+            with Record.open(self._desk.record, "desk", who, str(uuid4())) as record:
+                record.write_all("body_viewed", [facts_of(seen, body)])
         text = None if body is None else body.decode("utf-8", "backslashreplace")
         return self._page(
             "dead_letter.html",
@@ -177,7 +184,7 @@ class _Handlers:
             query=query(session_id),
         )
 
-    async def _story(self, seen: list[Seen], session_id: str | None) -> list[story.Step]:
+    async def _story(self, seen: list[Seen], session_id: str | None) -> list[Step]:
         record = await asyncio.to_thread(last, self._desk.record, 100_000)
         numbers = {each.sequence_number for each in seen}
         record = [
@@ -186,17 +193,19 @@ class _Handlers:
             if (session_id and each.get("session_id") == session_id)
             or (not session_id and each.get("sequence_number") in numbers)
         ]
+        found = steps(seen, record)
         cloud = self._desk.cloud
         if cloud is None:
-            return story.steps(seen, record, [], [])
+            return in_order(found)
         try:
             lines = await cloud.lines_about(session_id) if session_id else []
             roots = {each.root_id for each in seen} | {
                 str(line.facts.get("root_id")) for line in lines
             }
-            return story.steps(seen, record, await cloud.events(frozenset(roots)), lines)
+            found += cloud_story.steps(await cloud.events(frozenset(roots)), lines)
         except (CloudDown, OSError):
-            return story.steps(seen, record, [], [])  # the local cloud has been stopped
+            pass  # the local cloud has been stopped
+        return in_order(found)
 
     async def doctor(self, _: Request) -> Response:
         return self._page("doctor.html", diagnosis=self._desk.diagnosis)

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from revoker import remedies
+from revoker.record import who_of
 
 _CODE = re.compile(r"`([^`]*)`")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
@@ -23,7 +24,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": when, "age": age, "sentence": sentence, "read_time": read_time}
+    made.filters |= {"when": when, "age": age, "sentence": sentence}
+    made.filters |= {"read_time": read_time, "who_of": who_of}
     made.globals |= {"for_reason": remedies.for_reason, "for_error": remedies.for_error}
     return made
 

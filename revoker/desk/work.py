@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from revoker.actor import service_bus_actor
 from revoker.carriers import Carrier
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
@@ -145,7 +146,8 @@ class Work:
         act = {"resubmit": resubmit, "discard": discard}[job.plan.action]
         try:
             async with self._one_at_a_time:
-                with Record.open(self._record, "desk") as record:
+                who = await service_bus_actor(self._address.connection)
+                with Record.open(self._record, "desk", who, job.plan.id) as record:
                     outcome = await act(
                         self._address,
                         job.plan.wanted,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from delete_session.connection import CONNECTION
+from revoker.actor import SERVICE_BUS_SCOPE
 from revoker.connection import QueueAddress
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
@@ -11,7 +12,6 @@ from revoker.face import token
 from revoker.failure import Failure
 from revoker.messages import peek
 
-SCOPE = "https://servicebus.azure.net/.default"
 AMQPS_PORT, WEBSOCKETS_PORT = 5671, 443
 
 
@@ -60,7 +60,8 @@ class _Probes:
         connection = self._address.connection
         if connection.connection_string:
             return "not needed, because the connection string has a key"
-        return tokens.read(await token(SCOPE, connection.client_id, connection.resource_id), SCOPE)
+        bearer = await token(SERVICE_BUS_SCOPE, connection.client_id, connection.resource_id)
+        return tokens.read(bearer, SERVICE_BUS_SCOPE)
 
     async def receive(self) -> str:
         return await self._receive(dead_letters=False)

@@ -13,11 +13,11 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from delete_session.message import History
-from revoker.audit import query
 from revoker.desk.desk import Desk
 from revoker.desk.filters import AGES, PAGE, Filter
 from revoker.desk.snapshots import LIMIT
 from revoker.failure import Failure
+from revoker.log_query import query
 from revoker.remedies import for_reason, plain
 from revoker.status import summary
 from tests.local.broker_process import until
@@ -159,8 +159,9 @@ def test_resubmits_what_was_shown(desk: Browser, seeded: OneQueue, record: Path)
         ("resubmitting", "d", "desk"),
         ("resubmitted", "d", "desk"),
     ]
-    assert "the desk" in desk.text("/record")
-    assert "resubmitted through the desk; it was Two" in desk.text("/sessions/b")
+    assert len({line["operation"] for line in lines}) == 1
+    assert lines[0]["who"]["os_user"] in desk.text("/record")
+    assert "resubmitted through the desk; it was Two; by" in desk.text("/sessions/b")
     assert "put back from the dead letters (number 1 of its returns)" in desk.text("/sessions/b")
     assert desk.post(path).status_code == 404  # a plan is carried out once
     assert seeded.counts["active"] == 2
@@ -181,6 +182,22 @@ def test_discards_only_if_one_is_sure(desk: Browser, seeded: OneQueue, record: P
     assert seeded.counts["dead_lettered"] == 2
     assert record.read_text().count('"done": "discarded"') == 2
     assert "discarded" in desk.text("/record")
+
+
+def test_the_record_shows_what_the_command_did(
+    desk: Browser, seeded: OneQueue, record: Path
+) -> None:
+    """A publication, a look at a body by either, and an audit, with who did it."""
+    assert seeded.revoker("publish", "p1", "--record", str(record)).code == 0
+    desk.get(f"/dead-letters/{seeded.messages(dead=True)[0]['sequence_number']}?body=shown")
+    with record.open("a") as file:
+        who = {"object_id": "7", "name": "ada@example.com", "os_user": "ada", "machine": "m"}
+        audited = {"done": "audited", "through": "command", "evidence": "e.jsonl", "who": who}
+        file.write(json.dumps(audited) + "\n")
+    page = desk.text("/record")
+    for text in ("published", "p1", "body_viewed", "e.jsonl", "ada@example.com (ada on m)"):
+        assert text in page, text
+    assert "None" not in page
 
 
 def test_does_nothing_without_a_record(seeded: OneQueue, tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""`revoker audit`: what the Face API says about many sessions."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from revoker.audit import Pace
+from revoker.evidence import verify
+from revoker.face import Face
+from tests.revoker.clouds import CloudThread
+from tests.revoker.conftest import Ran, revoker
+
+LIVE = {"livenessWithVerify": "verify-lives", "liveness": "plain-lives"}
+
+
+@pytest.fixture
+def lives(cloud: CloudThread) -> CloudThread:
+    """A cloud with one session of each type."""
+    for kind, session_id in LIVE.items():
+        cloud.ask(cloud.cloud.face, "POST", "/_local/sessions", {"ids": [session_id], "type": kind})
+    return cloud
+
+
+def audit(cloud: CloudThread, path: Path, *arguments: str, **more: str) -> Ran:
+    how = ("audit", "--rate", "100", "--evidence", str(path), *arguments)
+    return revoker({**cloud.cloud.environment, **more}, *how)
+
+
+def asked(cloud: CloudThread) -> list[str]:
+    """The paths of all GETs so far."""
+    calls = cloud.ask(cloud.cloud.face, "GET", "/_local/calls")
+    return [call["path"] for call in calls if call["method"] == "GET"]
+
+
+def test_finds_what_lives_under_either_type(lives: CloudThread, tmp_path: Path) -> None:
+    """The exit code is 1, and each session has a line with what was asked and answered, and who did."""
+    path = tmp_path / "evidence"
+    ran = audit(lives, path, "gone", *LIVE.values(), "--json")
+    assert ran.code == 1
+    assert ran.json["alive"] == {session_id: kind for kind, session_id in LIVE.items()}
+    evidence = verify(path)
+    assert ran.json["seal"] == evidence.seal
+    gone, living = evidence.sessions["gone"], evidence.sessions["plain-lives"]
+    assert [each["type"] for each in gone["asked"]] == ["livenessWithVerify", "liveness"]
+    assert [each["code"] for each in gone["asked"]] == ["SessionNotFound"] * 2
+    assert all(each["request_id"] for each in gone["asked"])
+    assert (gone["answer"], living["answer"]) == ("not_found", "exists")
+    assert living["session_type"] == "liveness"
+    assert gone["api_version"] == lives.cloud.environment["FACE_API_VERSION"]
+    assert (gone["who"]["name"], len(gone["who"])) == ("00000000-0000-0000-0000-000000000001", 4)
+
+
+def test_is_content_if_nothing_lives(cloud: CloudThread, tmp_path: Path) -> None:
+    """The exit code is 0, also of a verification; what was done is in the record."""
+    record = tmp_path / "record"
+    ran = audit(cloud, tmp_path / "evidence", "gone", "--record", str(record))
+    assert ran.code == 0
+    seal = ran.out.split()[-1]
+    checked = revoker({}, "audit", "--verify", str(tmp_path / "evidence"))
+    assert checked.code == 0
+    assert seal in checked.out
+    (line,) = [json.loads(each) for each in record.read_text().splitlines()]
+    assert (line["done"], line["seal"], line["asked"]) == ("audited", seal, 1)
+
+
+def test_a_verification_fails_for_what_lives_and_for_what_was_changed(
+    lives: CloudThread, tmp_path: Path
+) -> None:
+    """Both are something wrong; only the second one is no evidence."""
+    path = tmp_path / "evidence"
+    audit(lives, path, *LIVE.values())
+    true = revoker({}, "audit", "--verify", str(path), "--json")
+    assert (true.code, true.json["verified"]) == (1, True)
+    path.write_bytes(path.read_bytes().replace(b"exists", b"gone"))
+    forged = revoker({}, "audit", "--verify", str(path))
+    assert forged.code == 1
+    assert "Line 1: it was changed" in forged.err
+
+
+def test_an_interrupted_audit_asks_about_each_session_once(
+    cloud: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on where it was, and its lines belong to one operation."""
+    ids = [f"once-{number}" for number in range(12)]
+    path = tmp_path / "evidence"
+    call = Face.call
+    left = 0
+
+    async def interrupted(self: Face, *arguments: Any, **more: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise asyncio.CancelledError  # as Ctrl-C does
+        return await call(self, *arguments, **more)
+
+    monkeypatch.setattr(Face, "call", interrupted)
+    for calls in (7, 9, 5):
+        left = calls
+        assert audit(cloud, path, *ids).code == 130
+    left = 0
+    assert audit(cloud, path, *ids).code == 0
+    evidence = verify(path)
+    assert list(evidence.sessions) == ids
+    assert len({line["operation"] for line in evidence.lines}) == 1
+    count = Counter(each.rpartition("/")[2] for each in asked(cloud))
+    # The second call of 4, 8 and 10 was interrupted, so that the first one was made again.
+    assert {count[each] for each in ids} <= {2, 3}
+    assert sum(count[each] for each in ids) <= 2 * len(ids) + 3
+
+
+def test_an_answer_that_leaves_it_open_is_asked_for_again(
+    lives: CloudThread, tmp_path: Path
+) -> None:
+    """A 429 and a 503 are waited out, and no false line is written."""
+    for status in (429, 503):
+        rule = {"fault": "status", "status": status, "count": 1, "retry_after": 0.1}
+        lives.ask(lives.cloud.face, "POST", "/_local/faults", rule)
+    ran = audit(lives, tmp_path / "evidence", "plain-lives", "--json")
+    lives.ask(lives.cloud.face, "DELETE", "/_local/faults")
+    assert ran.json["alive"] == {"plain-lives": "liveness"}
+
+
+def test_who_may_not_read_gets_no_evidence(cloud: CloudThread, tmp_path: Path) -> None:
+    """It ends with what to do, and the file stays open for another try."""
+    with cloud.configured(cloud.cloud.face, deny_role=True):
+        ran = audit(cloud, tmp_path / "evidence", "gone")
+    assert ran.code == 3
+    assert "may not read sessions" in ran.err
+    assert (tmp_path / "evidence").read_text() == ""
+
+
+def test_another_version_is_not_mixed_in(cloud: CloudThread, tmp_path: Path) -> None:
+    """One file is about one endpoint and one version."""
+    path = tmp_path / "evidence"
+    audit(cloud, path, "gone")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0])
+    ran = audit(cloud, path, "gone", "more", "--api-version", "v1.2")
+    assert ran.code == 2
+    assert "begun for" in ran.err
+
+
+def test_takes_the_sessions_of_the_record_and_publishes_what_lives(
+    lives: CloudThread, tmp_path: Path
+) -> None:
+    """The publication has the type under which the session was found, and joins the audit."""
+    record, path = str(tmp_path / "record"), tmp_path / "evidence"
+    published = revoker(lives.cloud.environment, "publish", "plain-lives", "--record", record)
+    assert published.code == 0  # under the wrong type
+    ran = audit(lives, path, "--of-record", "--publish", "--record", record, "--json")
+    assert (ran.code, ran.json["published"]) == (1, 1)
+    lines = [json.loads(each) for each in Path(record).read_text().splitlines()]
+    *_, last, audited = lines
+    assert (last["done"], last["session_type"]) == ("published", "liveness")
+    assert last["operation"] == audited["operation"] == verify(path).lines[0]["operation"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("a",), "No file for the evidence"),
+        (("--evidence", "e"), "No session id"),
+        (("--of-receipts", "--evidence", "e"), "OUTCOME_QUEUE is not set"),
+    ],
+)
+def test_says_what_is_missing(
+    cloud: CloudThread, arguments: tuple[str, ...], why: str, tmp_path: Path
+) -> None:
+    """Nothing is asked."""
+    environment = cloud.cloud.environment | {"OUTCOME_QUEUE": ""}
+    found = [str(tmp_path / each) if each == "e" else each for each in arguments]
+    ran = revoker(environment, "audit", *found)
+    assert ran.code == 2
+    assert why in ran.err
+
+
+def test_a_pace_is_never_exceeded() -> None:
+    """The first call is made at once; a pause is not made up for by faster calls."""
+    pace = Pace(2.0)
+    assert [pace.wait(100.0), pace.wait(100.0), pace.wait(100.2)] == pytest.approx([0, 0.5, 0.8])
+    assert [pace.wait(200.0), pace.wait(200.0)] == pytest.approx([0, 0.5])
