@@ -68,6 +68,12 @@ REASONS = (
         "older than 48 hours have expired",
     ),
     Reason(
+        ("HeaderSizeExceeded",),
+        "the broker found the message's properties too large, together with what it adds to them",
+        "`revoker publish` the session again, then discard this message; have the publisher send fewer "
+        "and smaller application properties",
+    ),
+    Reason(
         (),
         "somebody dead-lettered it by hand",
         "read the description, and ask the person who did it",
