@@ -70,10 +70,10 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
         MofNCompleteColumn,
         Progress,
         TextColumn,
-        TimeElapsedColumn,
+        TimeRemainingColumn,
     )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
@@ -137,8 +137,6 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     from rich.console import Console
     from rich.table import Table
 
-    from revoker.remedies import for_error, for_reason, plain
-
     table = Table(title=visible(f"{address.queue} in {address.where}"), title_justify="left")
     table.add_column("messages")
     table.add_column("count", justify="right")
@@ -148,13 +146,16 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     table.add_row("deferred", str(found.deferred))
     table.add_row("dead-lettered", str(found.dead_lettered), _age(found.oldest_dead_letter_seconds))
     Console(highlight=False, soft_wrap=True).print(table)
+    if not (found.active or found.scheduled or found.deferred or found.dead_lettered):
+        _line("Nothing waits. There are no dead letters.")
+    if found.stalled:
+        _line(f"Nothing has ended for {found.watched_seconds:.0f} s.", fg="red")
+    elif found.ended:
+        _line(f"{found.ended} ended in {found.watched_seconds:.0f} s.")
     _counts("Waiting because of", found.waiting_because)
     _counts("Dead-letter reasons", found.dead_letter_reasons)
-    for error in found.waiting_because:
-        if remedy := for_error(error):
-            _line(f"{error}: {remedy}")
-    for reason in found.dead_letter_reasons:
-        _line(f"{reason}: {plain(for_reason(reason).remedy)}.")
+    for each in found.advice:
+        _line(each)
     if not found.complete:
         _line(f"Only the first {limit} messages were examined (--limit).")
 

@@ -112,7 +112,9 @@ def status(
 ) -> None:
     """Show waiting messages, their age and why they wait, and dead letters and their reasons.
 
-    Changes nothing, and requires only Listen. The exit code is 1 if there are dead letters.
+    Changes nothing, and requires only Listen. If messages wait, it watches for up to ten seconds
+    whether any ends. The exit code is 1 if there are dead letters, if messages wait because of an
+    error, or if none ends.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.status import status as look
@@ -121,7 +123,7 @@ def status(
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         found = run(look(address, limit))
         output.status(found, address, limit, as_json)
-        if found.dead_lettered:
+        if found.is_wrong:
             raise typer.Exit(Exit.WRONG)
 
 
