@@ -143,6 +143,7 @@ def doctor(
     SessionNotFound. With your login, the doctor checks your rights; with the app's settings and
     identity, it checks the app's.
     """
+    from revoker.caller import Caller
     from revoker.connection import Options
     from revoker.doctor.chain import examine
     from revoker.doctor.runner import State
@@ -154,8 +155,11 @@ def doctor(
         face_endpoint=face_endpoint,
         api_version=api_version,
     )
-    with reporting(as_json):
-        results = run(examine(options.applied()))
+    with reporting(as_json, doctor=True):
+        environment = options.applied()
+        if not as_json:
+            output.examined_as(Caller.of(environment=environment))
+        results = run(examine(environment, lambda each: None if as_json else output.checked(each)))
         output.diagnosis(results, as_json)
         if any(result.state is State.FAILED for result in results):
             raise typer.Exit(Exit.WRONG)
