@@ -3,13 +3,25 @@
 import asyncio
 import os
 import time
+from typing import Any
 
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
 # A token is renewed this long before it expires, so that none expires during a call.
 _RENEW_BEFORE_SECONDS = 300
+
+
+class _ManagedIdentity(ManagedIdentityCredential):
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        try:
+            return await super().get_token(*scopes, **options)  # type: ignore[no-any-return]
+        except Exception as error:  # its text may repeat the answer, and with it a token
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            why = f"HTTP {status}" if status else type(error).__name__
+            raise ClientAuthenticationError(f"the identity endpoint gave no token: {why}") from None
 
 
 def credential(client_id: str | None, *, resource_id: str | None = None) -> AsyncTokenCredential:
@@ -22,7 +34,7 @@ def credential(client_id: str | None, *, resource_id: str | None = None) -> Asyn
         resource_id: resource id of a user-assigned identity, instead of its client id.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
-        return ManagedIdentityCredential(
+        return _ManagedIdentity(
             client_id=client_id,
             # The name that App Service expects; azure-identity passes it on.
             identity_config={"mi_res_id": resource_id} if resource_id else None,

@@ -25,8 +25,11 @@ _UNKNOWN_CODE_REMEDY = (
 )
 
 # The INFO lines of these libraries name every request and settlement; one line per message is enough.
-for _name in ("httpx", "azure.core", "azure.identity", "azure.servicebus"):
+for _name in ("httpx", "azure.servicebus"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+# Their warnings may repeat an answer of the identity endpoint, and with it a token.
+for _name in ("azure.core", "azure.identity"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def record(outcome: str, revocation: Revocation, **facts: object) -> None:

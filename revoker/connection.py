@@ -15,6 +15,7 @@ from delete_session.connection import CONNECTION, ServiceBusConnection, service_
 from delete_session.endpoint import face_scope as scope_of
 from delete_session.queue import open_client
 from delete_session.settings import TABLE, receipts_problem
+from revoker.caller import Caller
 from revoker.failure import Exit, Failure
 from revoker.service_bus_errors import QUEUE_NAMED_BY, explain
 
@@ -180,7 +181,8 @@ class QueueAddress:
         except Failure:
             raise
         except Exception as error:
-            raise explain(error, self.where, self.queue, right, self.named_by) from error
+            caller = Caller.of(self.connection.connection_string)
+            raise explain(error, self.where, self.queue, right, self.named_by, caller) from error
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:

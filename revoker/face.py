@@ -24,6 +24,7 @@ from delete_session.identity import credential
 from delete_session.settings import TABLE
 from delete_session.transport import AiohttpTransport
 from delete_session.verdict import PERMISSION_DENIED, Meaning, Verdict
+from revoker.caller import Caller
 from revoker.failure import Exit, Failure, first_line
 
 CALL_SECONDS = 15.0
@@ -51,11 +52,12 @@ async def token(scope: str, client_id: str | None, resource_id: str | None = Non
         cause = f"{type(error).__name__}: {first_line(error)}"
     finally:
         await login.close()
-    raise Failure(
-        f"No Microsoft Entra token: {cause}.",
-        "Log in with 'az login' to the tenant of the subscription; within Azure, check that the "
-        "app has the identity that AZURE_CLIENT_ID names.",
-    )
+    remedy = "Log in with 'az login' to the tenant of the subscription."
+    if Caller.of() is Caller.FUNCTION:
+        remedy = (
+            "Check that the app has the identity that AZURE_CLIENT_ID names (its Identity page)."
+        )
+    raise Failure(f"No Microsoft Entra token: {cause}.", remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,7 @@ class Face:
             )
             raise Failure(
                 f"{self._endpoint} does not answer: {why}.",
-                "Check FACE_ENDPOINT, and that your network lets you reach it; 'revoker doctor' tells "
-                "you more.",
+                "Check FACE_ENDPOINT, and that this machine's network reaches it.",
             ) from error
         middle = (before + time.time()) / 2
         return Reply(

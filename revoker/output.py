@@ -5,7 +5,9 @@ a good part of the time for publishing one message.
 """
 
 import os
+import shutil
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from revoker.failure import Failure
+from revoker.failure import Exit, Failure
 from revoker.text import as_json as as_json_text
 from revoker.text import visible
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from revoker.caller import Caller
     from revoker.carriers import Carrier
     from revoker.connection import QueueAddress
     from revoker.doctor.runner import Result
@@ -37,12 +40,14 @@ SESSION_LIFE = timedelta(hours=48)
 """The Face API deletes a session this long after its creation."""
 
 
-def failure(failed: Failure, as_json: bool) -> None:
-    """Print the cause and the remedy to standard error."""
+def failure(failed: Failure, as_json: bool, *, doctor: bool = False) -> None:
+    """Print the cause and the remedy to standard error, and that the doctor knows more, or is it."""
     if as_json:
         _json({"error": failed.cause, "remedy": failed.remedy, **failed.facts})
     _line(failed.cause, err=True, fg="red")
     _line(failed.remedy, err=True)
+    if failed.code is Exit.UNREACHABLE and not doctor:
+        _line("'revoker doctor' finds out more.", err=True)
 
 
 def interrupted(as_json: bool) -> None:
@@ -70,10 +75,10 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
         MofNCompleteColumn,
         Progress,
         TextColumn,
-        TimeElapsedColumn,
+        TimeRemainingColumn,
     )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
@@ -139,8 +144,6 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     from rich.console import Console
     from rich.table import Table
 
-    from revoker.remedies import for_error, for_reason, plain
-
     table = Table(title=visible(f"{address.queue} in {address.where}"), title_justify="left")
     table.add_column("messages")
     table.add_column("count", justify="right")
@@ -150,13 +153,16 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     table.add_row("deferred", str(found.deferred))
     table.add_row("dead-lettered", str(found.dead_lettered), _age(found.oldest_dead_letter_seconds))
     Console(highlight=False, soft_wrap=True).print(table)
+    if not (found.active or found.scheduled or found.deferred or found.dead_lettered):
+        _line("Nothing waits. There are no dead letters.")
+    if found.stalled:
+        _line(f"Nothing has ended for {found.watched_seconds:.0f} s.", fg="red")
+    elif found.ended:
+        _line(f"{found.ended} ended in {found.watched_seconds:.0f} s.")
     _counts("Waiting because of", found.waiting_because)
     _counts("Dead-letter reasons", found.dead_letter_reasons)
-    for error in found.waiting_because:
-        if remedy := for_error(error):
-            _line(f"{error}: {remedy}")
-    for reason in found.dead_letter_reasons:
-        _line(f"{reason}: {plain(for_reason(reason).remedy)}.")
+    for each in found.advice:
+        _line(each)
     if not found.complete:
         _line(f"Only the first {limit} messages were examined (--limit).")
 
@@ -178,17 +184,28 @@ def session(session_id: str, finding: "Finding", as_json: bool) -> None:
         _line(f"{session_id} is gone: it was deleted, has expired or never existed.")
 
 
+def examined_as(caller: "Caller") -> None:
+    """Print whose rights the doctor checks."""
+    if caller is caller.LOGIN:
+        _line("Checked from this machine with your login, whose rights are not the function's.")
+    else:
+        _line(f"Checked as: {caller}.")
+
+
+def checked(result: "Result") -> None:
+    """Print the result of one of the doctor's checks."""
+    colour = {"ok": "green", "failed": "red", "skipped": "bright_black"}[result.state.value]
+    _line(f"{result.state.value:>7}  {result.name}: {result.detail}", fg=colour, indent=9)
+    if result.remedy:
+        _line(f"         → {result.remedy}", indent=11)
+
+
 def diagnosis(results: Sequence["Result"], as_json: bool) -> None:
-    """Print the results of the doctor's checks, and a conclusion."""
+    """Print a conclusion from the doctor's checks; as JSON, their results, too."""
     count = Counter(result.state.value for result in results)
     if as_json:
         _json({"healthy": not count["failed"], "checks": [asdict(each) for each in results]})
         return
-    colours = {"ok": "green", "failed": "red", "skipped": "bright_black"}
-    for each in results:
-        _line(f"{each.state.value:>7}  {each.name}: {each.detail}", fg=colours[each.state.value])
-        if each.remedy:
-            _line(f"         → {each.remedy}")
     _line(conclusion(count))
 
 
@@ -372,9 +389,27 @@ def sent(count: int, refused: Sequence[str], as_json: bool) -> None:
 # ---- beneath all of them ----
 
 
-def _line(text: str, *, err: bool = False, fg: str | None = None, bold: bool | None = None) -> None:
-    """Print one line. Nothing else prints for people, so that no foreign text goes out as it is."""
+def _line(
+    text: str,
+    *,
+    err: bool = False,
+    fg: str | None = None,
+    bold: bool | None = None,
+    indent: int = 0,
+) -> None:
+    """Print one line. Nothing else prints for people, so that no foreign text goes out as it is.
+
+    A terminal gets it wrapped between words, with this indent from the second line on.
+    """
     shown = visible(text)
+    if (sys.stderr if err else sys.stdout).isatty():
+        shown = textwrap.fill(
+            shown,
+            shutil.get_terminal_size().columns,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     if not os.environ.get("NO_COLOR"):  # typer strips colour where the output is no terminal
         shown = typer.style(shown, fg=fg, bold=bold)
     typer.echo(shown, err=err)

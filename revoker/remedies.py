@@ -68,6 +68,12 @@ REASONS = (
         "older than 48 hours have expired",
     ),
     Reason(
+        ("HeaderSizeExceeded",),
+        "the broker found the message's properties too large, together with what it adds to them",
+        "`revoker publish` the session again, then discard this message; have the publisher send fewer "
+        "and smaller application properties",
+    ),
+    Reason(
         (),
         "somebody dead-lettered it by hand",
         "read the description, and ask the person who did it",
@@ -107,6 +113,48 @@ def for_error(text: str | None) -> str | None:
     status = int(said["status"])
     codes = [said["code"]] if said["code"] else []
     return judge(status, codes, said["message"] or "", not_retryable=frozenset(_FINAL)).remedy
+
+
+_NO_CALL = re.compile(r"no call was made: (?:circuit open after )?")
+_NO_ANSWER = (
+    "The function does not reach the Face API: check DNS, the private endpoint and every firewall "
+    "between the two."
+)
+_TOO_FAST = (
+    "The Face API's rate limit is used up, mostly by other callers. Messages only wait longer; 'Rate "
+    "and capacity' in docs/operations.md says how to raise the limit."
+)
+_BEGINNINGS = (
+    (
+        "TokenUnavailable",
+        "The function gets no token: check the app's managed identity (the app's "
+        "Identity page) and AZURE_CLIENT_ID.",
+    ),
+    ("Timeout", _NO_ANSWER),
+    ("ConnectionFailed", _NO_ANSWER),
+    ("the rate limit", _TOO_FAST),
+    ("HTTP 429", _TOO_FAST),
+    (
+        "HTTP 4",
+        "The Face API refuses these requests with a code that is on no list: 'unknown-code' in "
+        "docs/operations.md says what to do.",
+    ),
+)
+
+
+def cause_of(last_error: str) -> tuple[str, str]:
+    """Return why a message waits, in a few words, and what to do about it.
+
+    Args:
+        last_error: as the function recorded it in the retry copy.
+    """
+    error = _NO_CALL.sub("", last_error)
+    remedy = for_error(error) or next(
+        (remedy for beginning, remedy in _BEGINNINGS if error.startswith(beginning)),
+        "The Face API fails: wait, and see Azure's status page. Nothing is lost; retries go on for "
+        "48 hours.",
+    )
+    return error.partition(":")[0], remedy
 
 
 def plain(markdown: str) -> str:

@@ -11,13 +11,19 @@ from azure.servicebus.exceptions import (
     ServiceBusConnectionError,
 )
 
+from revoker.caller import Caller
 from revoker.failure import Failure, first_line
 
 QUEUE_NAMED_BY = "--queue or SESSION_REVOKED_QUEUE"
 
 
 def explain(
-    error: Exception, where: str, queue: str, right: str, named_by: str = QUEUE_NAMED_BY
+    error: Exception,
+    where: str,
+    queue: str,
+    right: str,
+    named_by: str = QUEUE_NAMED_BY,
+    caller: Caller = Caller.LOGIN,
 ) -> Failure:
     """Return the failure for an error of the Service Bus client.
 
@@ -27,6 +33,7 @@ def explain(
         queue: the queue that was asked for.
         right: the right that the operation needs: Send or Listen.
         named_by: the option or setting that names the queue.
+        caller: who was refused, if somebody was.
     """
     role = {"Send": "Sender", "Listen": "Receiver"}[right]
     if isinstance(error, AzureError):
@@ -46,11 +53,14 @@ def explain(
                 "'az servicebus queue update --status Active'.",
             )
         case ServiceBusAuthenticationError() | ServiceBusAuthorizationError():
+            role = f"the role Azure Service Bus Data {role} on the queue and wait some minutes"
             return Failure(
-                f"You have no right to {right} on the queue {queue} in {where}.",
-                f"Assign yourself the role Azure Service Bus Data {role} on the queue (it takes "
-                "some minutes to work), or use a connection string whose key has the right "
-                f"{right}.",
+                f"{caller} has no right to {right} on the queue {queue} in {where}.",
+                {
+                    Caller.LOGIN: f"Assign yourself {role}. The function's rights are its own.",
+                    Caller.FUNCTION: f"Assign the function's identity {role}.",
+                    Caller.KEY: f"Use a key with the right {right}, or assign yourself {role}.",
+                }[caller],
             )
         case ClientAuthenticationError():
             return Failure(
@@ -60,19 +70,17 @@ def explain(
         case TimeoutError() | OperationTimeoutError():
             return Failure(
                 f"{where} does not answer.",
-                "Try again; if it fails again, check with 'revoker doctor' what is between it and this "
-                "machine.",
+                "Try again; if it fails again, look for what is between it and this machine.",
             )
         case ServiceBusConnectionError() | ServiceBusCommunicationError() | OSError():
             return Failure(
                 f"{where} cannot be reached: {first_line(error)}",
-                "Check the name, and that port 5671 is open from here; 'revoker doctor' tells you "
-                "more.",
+                "Check the name, and that port 5671 is open from here.",
             )
         case AzureError():
             return Failure(
                 f"{where} failed: {type(error).__name__}: {first_line(error)}",
-                "Try again; if it fails again, run 'revoker doctor'.",
+                "Try again.",
             )
         case _:
             raise error

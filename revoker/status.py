@@ -1,13 +1,32 @@
-"""The contents of the queue and of its dead letters, found by peeking."""
+"""The contents of the queue and of its dead letters, and whether anything ends; found by peeking."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from revoker.connection import QueueAddress
 from revoker.messages import Seen, look
+from revoker.remedies import cause_of, for_reason, plain
+
+WATCH_SECONDS = 10.0
+"""How long to wait for a message to end, if any waits. The function holds one for less than that."""
+
+_EVERY_SECONDS = 1.0
+_DELIVERIES = 3  # without an end, from which on a message is suspect
+
+_TAKES_NONE = (
+    "The function takes no messages: it is stopped, does not start, or may not receive. Check its "
+    "state (az functionapp show --query state), then the first lines of its log. If it runs, the "
+    "broker may refuse what it does with messages: look for 'settlement_failed' in its log."
+)
+_HOLDS = (
+    "The function holds messages and ends none: most likely the broker refuses to schedule or "
+    "dead-letter them. Check the function's roles on the queue (Data Sender, Data Receiver), and "
+    "'settlement_failed' in its log. If the function was killed, its messages are free after a minute."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,23 +41,68 @@ class Status:
     """Age of the oldest pending revocation since its first enqueue; None if nothing is pending."""
     oldest_dead_letter_seconds: float | None
     waiting_because: dict[str, int]
-    """Number of retry copies by the HTTP status and code of their last error."""
+    """Number of messages by the HTTP status and code of their last error."""
     dead_letter_reasons: dict[str, int]
     complete: bool
+    advice: list[str]
+    """What is wrong and what to do about it, the most likely cause first."""
+    watched_seconds: float | None = None
+    """For how long a message was waited for to end; None if nothing waits, or too much to tell."""
+    ended: int = 0
+    """How many messages ended meanwhile."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether messages wait, and none of them ended."""
+        return self.watched_seconds is not None and not self.ended
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether somebody has to look."""
+        return bool(self.dead_lettered or self.waiting_because or self.stalled)
 
 
 async def status(address: QueueAddress, limit: int) -> Status:
-    """Count up to `limit` messages of each of the two queues."""
-    waiting, dead = await asyncio.gather(
-        look(address, limit, dead_letters=False), look(address, limit, dead_letters=True)
-    )
-    return summary(waiting, dead, limit)
+    """Count up to `limit` messages of each of the two queues.
+
+    If messages wait, look again until one has ended, for a few seconds. All counts are of the last
+    reading.
+    """
+    first, dead = await _read(address, limit)
+    found = summary(first, dead, limit)
+    pending = [each for each in first if each.state == "active" or each.last_error]
+    if not pending or not found.complete:
+        return found
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(_EVERY_SECONDS)
+        waiting, dead = await _read(address, limit)
+        seconds = time.monotonic() - began
+        found = summary(waiting, dead, limit)
+        ended = len({each.root_id for each in first} - {each.root_id for each in waiting})
+        if ended or seconds >= WATCH_SECONDS or not found.complete:
+            break
+    if not ended and (cause := _standstill(first, waiting)):
+        found = replace(found, advice=[cause, *found.advice])
+    return replace(found, watched_seconds=round(seconds, 1), ended=ended)
+
+
+async def _read(address: QueueAddress, limit: int) -> tuple[list[Seen], list[Seen]]:
+    # The queue first: a message that moves in between is then seen in one of the two.
+    waiting = await look(address, limit, dead_letters=False)
+    return waiting, await look(address, limit, dead_letters=True)
 
 
 def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status:
     """Count messages; at most `limit` of each of the two queues were examined."""
     states = Counter(seen.state for seen in waiting)
-    because = Counter(seen.last_error.partition(":")[0] for seen in waiting if seen.last_error)
+    causes = Counter(cause_of(seen.last_error) for seen in waiting if seen.last_error)
+    because: Counter[str] = Counter()
+    names: dict[str, list[str]] = {}  # by their remedy, the most frequent cause first
+    for (name, remedy), count in causes.most_common():
+        because[name] += count
+        names.setdefault(remedy, []).append(name)
+    reasons = Counter(seen.reason for seen in dead)
     return Status(
         active=states["active"],
         scheduled=states["scheduled"],
@@ -46,10 +110,40 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
         dead_lettered=len(dead),
         oldest_seconds=_oldest(waiting),
         oldest_dead_letter_seconds=_oldest(dead),
-        waiting_because=dict(because),
-        dead_letter_reasons=dict(Counter(seen.reason for seen in dead)),
+        waiting_because=dict(because.most_common()),
+        dead_letter_reasons=dict(reasons.most_common()),
         complete=max(len(waiting), len(dead)) < limit,
+        advice=[
+            *(f"{', '.join(some)}: {remedy}" for remedy, some in names.items()),
+            *_delivered_repeatedly(waiting),
+            *(f"{name}: {plain(for_reason(name).remedy)}." for name, _ in reasons.most_common()),
+        ],
     )
+
+
+def _standstill(first: Sequence[Seen], last: Sequence[Seen]) -> str | None:
+    """Return the most likely cause if active messages stayed as they were."""
+    if {_state(each) for each in first} != {_state(each) for each in last}:
+        return None  # they are delivered, and retried or abandoned
+    active = [each for each in last if each.state == "active"]
+    if not active:
+        return None
+    return _HOLDS if any(each.delivery_count for each in active) else _TAKES_NONE
+
+
+def _state(seen: Seen) -> tuple[int, str, int]:
+    return seen.sequence_number, seen.state, seen.delivery_count
+
+
+def _delivered_repeatedly(waiting: Sequence[Seen]) -> list[str]:
+    worst = max(waiting, key=lambda seen: seen.delivery_count, default=None)
+    if worst is None or worst.delivery_count < _DELIVERIES:
+        return []
+    return [
+        f"Message {worst.message_id} (session {worst.session_id}) was delivered "
+        f"{worst.delivery_count} times without an end: it crashes the function, or the broker refuses "
+        "what the function does with it. Check AppExceptions and 'settlement_failed' in the log."
+    ]
 
 
 def _oldest(messages: Sequence[Seen]) -> float | None:

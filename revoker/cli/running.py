@@ -40,19 +40,23 @@ def run[T](work: Coroutine[Any, Any, T], seconds: float = LOOK_SECONDS) -> T:
     except TimeoutError:
         raise Failure(
             f"It was not done within {seconds / 60:g} minutes.",
-            "What was done is done: run it again for the rest, or find out with 'revoker doctor' why "
-            "it takes so long.",
+            "What was done is done: run it again for the rest.",
         ) from None
 
 
 @contextmanager
-def reporting(as_json: bool) -> Iterator[None]:
-    """Print a Failure, and end with its exit code."""
+def reporting(as_json: bool, *, doctor: bool = False) -> Iterator[None]:
+    """Print a Failure, and end with its exit code.
+
+    Args:
+        as_json: print JSON.
+        doctor: whether the doctor itself runs, so that it is no help to name it.
+    """
     began = _began.set(time.monotonic())
     try:
         yield
     except Failure as failure:
-        output.failure(failure, as_json)
+        output.failure(failure, as_json, doctor=doctor)
         raise typer.Exit(failure.code) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         output.interrupted(as_json)

@@ -136,7 +136,9 @@ def status(
 ) -> None:
     """Show waiting messages, their age and why they wait, and dead letters and their reasons.
 
-    Changes nothing, and requires only Listen. The exit code is 1 if there are dead letters.
+    Changes nothing, and requires only Listen. If messages wait, it watches for up to ten seconds
+    whether any ends. The exit code is 1 if there are dead letters, if messages wait because of an
+    error, or if none ends.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.status import status as look
@@ -145,7 +147,7 @@ def status(
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         found = run(look(address, limit))
         output.status(found, address, limit, as_json)
-        if found.dead_lettered:
+        if found.is_wrong:
             raise typer.Exit(Exit.WRONG)
 
 
@@ -165,6 +167,7 @@ def doctor(
     SessionNotFound. With your login, the doctor checks your rights; with the app's settings and
     identity, it checks the app's.
     """
+    from revoker.caller import Caller
     from revoker.connection import Options
     from revoker.doctor.chain import examine
     from revoker.doctor.runner import State
@@ -176,8 +179,11 @@ def doctor(
         face_endpoint=face_endpoint,
         api_version=api_version,
     )
-    with reporting(as_json):
-        results = run(examine(options.applied()))
+    with reporting(as_json, doctor=True):
+        environment = options.applied()
+        if not as_json:
+            output.examined_as(Caller.of(environment=environment))
+        results = run(examine(environment, lambda each: None if as_json else output.checked(each)))
         output.diagnosis(results, as_json)
         if any(result.state is State.FAILED for result in results):
             raise typer.Exit(Exit.WRONG)

@@ -1,6 +1,6 @@
 """The whole chain of checks, from the settings to the clock."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from delete_session.settings import Settings, SettingsError
 from revoker.doctor import face, service_bus
@@ -8,8 +8,15 @@ from revoker.doctor.runner import Check, Result, run
 from revoker.failure import Exit, Failure
 
 
-async def examine(environment: Mapping[str, str]) -> list[Result]:
-    """Check everything that can be checked with these settings."""
+async def examine(
+    environment: Mapping[str, str], ended: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
+    """Check everything that can be checked with these settings.
+
+    Args:
+        environment: the settings.
+        ended: called with each result as soon as the check ends.
+    """
 
     async def settings() -> str:
         return _settings(environment)
@@ -19,7 +26,8 @@ async def examine(environment: Mapping[str, str]) -> list[Result]:
             Check("settings", (), settings),
             *service_bus.checks(environment),
             *face.checks(environment),
-        ]
+        ],
+        ended,
     )
 
 

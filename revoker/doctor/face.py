@@ -7,6 +7,7 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from delete_session.verdict import PERMISSION_DENIED, SESSION_NOT_FOUND, Meaning, Verdict
+from revoker.caller import Caller
 from revoker.connection import face_scope, setting
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
@@ -59,7 +60,7 @@ class _Probes:
         return await network.resolve(self._target)
 
     async def tls(self) -> str:
-        return await network.connect(self._target)
+        return await network.connect(self._target, Caller.of(environment=self._environment))
 
     async def token(self) -> str:
         try:
@@ -96,7 +97,7 @@ class _Probes:
 
     async def right(self) -> str:
         assert self._verdict is not None
-        return read_right(self._verdict)
+        return read_right(self._verdict, Caller.of(environment=self._environment))
 
     async def clock(self) -> str:
         # Without a token, because a wrong clock may prevent one.
@@ -114,7 +115,33 @@ def _is_unknown_path(verdict: Verdict) -> bool:
     return verdict.status == 404 and verdict.meaning is not Meaning.ALREADY_GONE
 
 
-def read_right(verdict: Verdict) -> str:
+_OF_A_LOGIN = (
+    (
+        "may not delete",
+        "To check this right yourself, assign your login the role that infra/ defines.",
+    ),
+    ("tenant", "Log in to the resource's tenant: az login --tenant TENANT."),
+    ("network rules", "Run the doctor where the resource's network rules let it in."),
+    ("private", "Run the doctor in the network that has the private endpoint."),
+    ("in front of", "Look for a proxy or a firewall between this machine and FACE_ENDPOINT."),
+)
+"""What to do if a person was refused on their own machine, by words of the function's remedy."""
+
+
+def remedy_as(caller: Caller, verdict: Verdict) -> str:
+    """Return what to do about a verdict, for who called."""
+    remedy = remedy_for(verdict)
+    if caller is Caller.LOGIN and verdict.remedy:
+        for words, own in _OF_A_LOGIN:
+            if words in remedy:
+                return (
+                    f"{own} This says nothing about the function: do not change the resource for it. "
+                    "Its own errors are in 'revoker status' and in its log (deployment_fault)."
+                )
+    return remedy
+
+
+def read_right(verdict: Verdict, caller: Caller) -> str:
     """Say what the answer to deleting a session that cannot exist shows.
 
     Raises:
@@ -137,7 +164,9 @@ def read_right(verdict: Verdict) -> str:
             cause = "The answer was a redirect"
         case _:
             cause = "The answer was unexpected"
-    raise Failure(f"{cause}: {verdict.describe()}", remedy_for(verdict))
+    if verdict.status in (400, 401, 403):
+        cause = f"{caller} was refused. {cause}"
+    raise Failure(f"{cause}: {verdict.describe()}", remedy_as(caller, verdict))
 
 
 def read_skew(seconds: float | None) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from revoker.caller import Caller
 from revoker.failure import Failure, first_line
 
 CONNECT_SECONDS = 10.0
@@ -60,7 +61,7 @@ async def resolve(target: Target) -> str:
     return f"{target.host} is {', '.join(addresses)}{' (private)' if private else ''}"
 
 
-async def connect(target: Target) -> str:
+async def connect(target: Target, caller: Caller) -> str:
     """Connect, and name the issuer of the certificate.
 
     Raises:
@@ -81,10 +82,18 @@ async def connect(target: Target) -> str:
             "certificate has expired or is not yet valid, check this machine's clock.",
         ) from None
     except (OSError, TimeoutError) as error:
-        raise Failure(
-            f"No connection to {target.host}:{target.port}: {first_line(error)}",
+        remedy = (
             f"Open port {target.port} in the firewall, and check the resource's own network rules "
-            f"and {target.setting}.",
+            f"and {target.setting}."
+        )
+        if caller is Caller.LOGIN:
+            remedy = (
+                f"Check {target.setting}, and whether this machine's network lets port {target.port} "
+                "out. If only the function's network may reach it, run the doctor there. This says "
+                "nothing about the function: do not open a firewall for it."
+            )
+        raise Failure(
+            f"No connection from here to {target.host}:{target.port}: {first_line(error)}", remedy
         ) from None
 
 

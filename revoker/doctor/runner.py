@@ -43,8 +43,14 @@ class Result:
     """What to do about a failed check."""
 
 
-async def run(checks: Sequence[Check]) -> list[Result]:
+async def run(
+    checks: Sequence[Check], ended: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
     """Run all checks, each as soon as those that it needs have passed.
+
+    Args:
+        checks: in the order of the results.
+        ended: called with each result as soon as the check ends.
 
     Raises:
         ValueError: a check needs one that does not come before it.
@@ -58,7 +64,8 @@ async def run(checks: Sequence[Check]) -> list[Result]:
     async with asyncio.TaskGroup() as group:
         for check in checks:
             needed = [running[need] for need in check.needs]
-            running[check.name] = group.create_task(_run_after(needed, check))
+            task = running[check.name] = group.create_task(_run_after(needed, check))
+            task.add_done_callback(lambda done: None if done.cancelled() else ended(done.result()))
     return [task.result() for task in running.values()]
 
 

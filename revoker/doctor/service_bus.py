@@ -5,6 +5,7 @@ from functools import cached_property
 
 from delete_session.connection import CONNECTION
 from revoker.actor import SERVICE_BUS_SCOPE
+from revoker.caller import Caller
 from revoker.connection import QueueAddress
 from revoker.doctor import network, tokens
 from revoker.doctor.runner import Check, Skipped
@@ -54,7 +55,7 @@ class _Probes:
         return await network.resolve(self._target)
 
     async def tls(self) -> str:
-        return await network.connect(self._target)
+        return await network.connect(self._target, Caller.of(environment=self._environment))
 
     async def token(self) -> str:
         connection = self._address.connection

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from delete_session.message import History
 from local.cloud import Options
+from revoker import status
 from revoker.cli.app import app
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
@@ -71,6 +72,13 @@ def retry_copy_of(session_id: str) -> History:
 def _record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes its record into the checkout."""
     monkeypatch.setenv("REVOKER_RECORD", str(tmp_path / "default-record.jsonl"))
+
+
+@pytest.fixture(autouse=True)
+def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits ten seconds for a message to end."""
+    monkeypatch.setattr(status, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(status, "_EVERY_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="module")

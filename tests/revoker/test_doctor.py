@@ -7,12 +7,15 @@ from time import time
 
 import pytest
 from aiohttp import web
+from azure.servicebus.exceptions import ServiceBusAuthorizationError
 
 from delete_session.endpoint import SCOPE
 from local.broker.certificates import self_signed
-from revoker.doctor import tokens
+from revoker.caller import Caller
+from revoker.doctor import network, tokens
 from revoker.doctor.face import read_right
 from revoker.failure import Failure
+from revoker.service_bus_errors import explain
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import LONG_LOCKS, OneQueue, Ran, revoker
 from tests.revoker.servers import serving
@@ -140,7 +143,7 @@ def test_names_an_identity_that_gives_no_token(cloud: CloudThread) -> None:
         name, detail, action = the_fault(cloud.cloud.environment)
     assert name == "Face token"
     assert "No Microsoft Entra token" in detail
-    assert "az login" in action
+    assert "the app has the identity" in action
 
 
 def test_names_a_queue_that_is_missing(cloud: CloudThread) -> None:
@@ -262,8 +265,66 @@ def test_has_the_remedy_that_the_function_has(status: int, code: str) -> None:
     """If the function's log names a remedy for an answer, the doctor names the same one."""
     answer = verdict(status, code)
     with pytest.raises(Failure) as failed:
-        read_right(answer)
+        read_right(answer, Caller.FUNCTION)
     assert failed.value.remedy == answer.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "action"),
+    [
+        (401, "PermissionDenied", "", "assign your login the role"),
+        (403, "403", "Access denied due to Virtual Network/Firewall rules.", "let it in"),
+        (403, "403", "Public access is disabled.", "has the private endpoint"),
+        (403, "403", "", "between this machine and FACE_ENDPOINT"),
+        (401, "401", "", "az login --tenant"),
+        (400, "400", "Token tenant a does not match resource tenant.", "az login --tenant"),
+    ],
+)
+def test_does_not_blame_the_function_for_a_login(
+    status: int, code: str, message: str, action: str
+) -> None:
+    """A person who is refused is told so, and not to change the resource for the function."""
+    with pytest.raises(Failure) as failed:
+        read_right(verdict(status, code, message=message), Caller.LOGIN)
+    assert failed.value.cause.startswith("Your login on this machine was refused.")
+    assert action in failed.value.remedy
+    assert "says nothing about the function: do not change the resource" in failed.value.remedy
+
+
+@pytest.mark.parametrize("code", ["UnsupportedFeature", "404"])
+def test_a_fault_of_the_resource_is_the_same_for_everybody(code: str) -> None:
+    """Its remedy does not depend on who asked."""
+    answer = verdict(404 if code == "404" else 403, code)
+    remedies = set()
+    for caller in Caller:
+        with pytest.raises(Failure) as failed:
+            read_right(answer, caller)
+        remedies.add(failed.value.remedy)
+    assert len(remedies) == 1
+
+
+async def test_a_port_that_is_closed_to_a_laptop_opens_no_firewall() -> None:
+    """The remedy for the function would be wrong for a person on their own machine."""
+    target = network.Target(host="127.0.0.1", port=9, tls=False, setting="S")
+    with pytest.raises(Failure) as failed:
+        await network.connect(target, Caller.LOGIN)
+    assert "do not open a firewall" in failed.value.remedy
+
+
+@pytest.mark.parametrize("caller", Caller)
+def test_says_who_has_no_right_to_the_queue(caller: Caller) -> None:
+    """And gives the right to them, not to somebody else."""
+    failure = explain(ServiceBusAuthorizationError(), "ns", "q", "Send", caller=caller)
+    assert failure.cause.startswith(f"{caller} has no right to Send")
+    assert ("yourself" in failure.remedy) == (caller is not Caller.FUNCTION)
+    assert "Azure Service Bus Data Sender" in failure.remedy
+
+
+def test_never_names_itself_as_the_remedy(cloud: CloudThread) -> None:
+    """Other verbs name the doctor; the doctor does not."""
+    environment = cloud.cloud.environment | at("127.0.0.1:9")
+    assert "revoker doctor" not in revoker(environment, "doctor").out
+    assert "revoker doctor" in revoker(environment, "status").err
 
 
 @pytest.mark.parametrize(
@@ -280,7 +341,7 @@ def test_has_a_remedy_where_the_function_has_none(status: int, code: str, action
     answer = verdict(status, code)
     assert answer.remedy is None
     with pytest.raises(Failure) as failed:
-        read_right(answer)
+        read_right(answer, Caller.FUNCTION)
     assert action in failed.value.remedy
 
 

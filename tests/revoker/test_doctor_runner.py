@@ -79,6 +79,21 @@ async def test_runs_independent_checks_concurrently() -> None:
     assert [each.detail for each in results] == ["met", "met"]
 
 
+async def test_a_result_is_known_as_soon_as_its_check_ends() -> None:
+    """A check that is done does not wait for a slower one before it."""
+    known: list[str] = []
+
+    async def until_the_other_is_known() -> str:
+        async with asyncio.timeout(5):
+            while not known:
+                await asyncio.sleep(0)
+        return ""
+
+    checks = [Check("slow", (), until_the_other_is_known), Check("quick", (), passes)]
+    await run(checks, lambda result: known.append(result.name))
+    assert known == ["quick", "slow"]
+
+
 async def test_runs_a_check_after_what_it_needs() -> None:
     """A probe starts only after the probes of its needs have ended."""
     left: list[str] = []

@@ -65,6 +65,14 @@ def test_tables_keep_their_shape_on_a_narrow_terminal(seeded: OneQueue) -> None:
     assert any(re.search(r"dead.*│ *4 │", line) for line in table)
 
 
+def test_lines_wrap_at_words(seeded: OneQueue) -> None:
+    """On a terminal of 80 columns, no line of the doctor is longer, and no word is cut."""
+    printed = on_terminal(seeded, "doctor", columns=80, NO_COLOR="1")
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "FACE_ENDPOINT" in printed
+    assert re.search(r"\n {9,}\S", printed)
+
+
 def test_a_pipe_is_not_cut_to_any_width(seeded: OneQueue) -> None:
     """What another program reads has one line for each dead letter, however long."""
     ran = seeded.revoker("dead-letters", "list")

@@ -29,6 +29,7 @@ def test_the_runbook_has_no_other_reasons() -> None:
     [
         ("UnsupportedFeature", "not approved"),
         ("BadArgument", "never accept"),
+        ("HeaderSizeExceeded", "properties too large"),
         ("SomebodysOwnReason", "by hand"),
         ("(none)", "by hand"),
     ],

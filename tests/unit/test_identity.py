@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
+import delete_session.log  # noqa: F401  # the levels of the log, as deployed
 from delete_session.endpoint import SCOPE
 from delete_session.identity import TokenSource, TokenUnavailable, credential
 from local.broker.serving import serve_http
@@ -161,3 +164,46 @@ async def test_identity_endpoint_is_never_asked_through_a_proxy(
         monkeypatch.delenv("no_proxy", raising=False)
         assert await TokenSource(None, SCOPE, timeout=5).get() == "token-1"
         assert proxy.requests == []
+
+
+SECRET = "eyJhbGciOiJub25lIn0.SECRET.sig"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f'{{"access_token": "{SECRET}", "resource": "r"}}',
+        f'{{"access_token": "{SECRET}", "expires_on": "17',
+        f'{{"access_token": "t", "expires_on": "{SECRET}", "resource": "r"}}',
+        f'{{"data": {{"access_token": "{SECRET}"}}}}',
+        SECRET,
+    ],
+    ids=["no expiry", "cut off", "token as expiry", "wrapped", "bare"],
+)
+@pytest.mark.parametrize("status", [200, 400])
+async def test_no_answer_of_the_endpoint_leaks_a_token(
+    status: int,
+    answer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither an error, as Service Bus and the Face API get it, nor a line of the log repeats it."""
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(text=answer, status=status, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/msi/token", handle)
+    async with serve_http(app, 0) as port:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "h")
+        with pytest.raises(TokenUnavailable) as unavailable:
+            await TokenSource(None, SCOPE, timeout=5).get()
+        async with credential(None) as identity:
+            with pytest.raises(ClientAuthenticationError) as refused:
+                await identity.get_token(SCOPE)
+    shown = "".join(
+        map("".join, map(traceback.format_exception, (unavailable.value, refused.value)))
+    )
+    assert "the identity endpoint gave no token" in shown
+    assert SECRET not in shown + caplog.text
