@@ -66,30 +66,15 @@ def questions(stage: Stage, *, sessions: int, burst: bool) -> list[Question]:
         ("login", (), ask.login, "May your login create and read sessions?"),
         ("revocation", login, ask.revocation, f"Does the function's role cover {path}?"),
         *families,
-        (
-            "malformed",
-            login,
-            ask.malformed,
-            "Is a malformed message dead-lettered, with the reason?",
-        ),
-        (
-            "not retryable",
-            ("malformed",),
-            ask.not_retryable,
-            "Is a message that can never work, too?",
-        ),
+        ("malformed", login, ask.malformed, "Is a malformed message dead-lettered?"),
+        ("not retryable", ("malformed",), ask.not_retryable, "Is one that can never succeed?"),
         ("duplicate", login, ask.duplicate, "Is a message with the id of a scheduled one dropped?"),
         ("retry copy", works, ask.copy, "Is a scheduled retry copy delivered and finished?"),
         ("many at once", works, many, f"How long do {sessions} revocations at once take?"),
         ("throttled", works, burst_of, "Does the function schedule retries beside live calls?"),
-        (
-            "receipts",
-            works,
-            ask.receipts,
-            "Is there one receipt for each, and none for the living?",
-        ),
-        ("live session", login, ask.live_session, "Is a session that nobody revoked still there?"),
-        ("audit lines", works, ask.audit_lines, "Has every message its audit line, and how late?"),
+        ("receipts", works, ask.receipts, "Is there one for each revocation that ended?"),
+        ("live session", login, ask.live_session, "Does a session that was not revoked exist?"),
+        ("audit lines", works, ask.audit_lines, "Does each message have one, and how late?"),
     ]
     return [Question(*row) for row in rows]
 
@@ -97,7 +82,7 @@ def questions(stage: Stage, *, sessions: int, burst: bool) -> list[Question]:
 class _Questions:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._live = ""  # the session that nobody revokes
+        self._live = ""  # a session that is not revoked
 
     async def login(self) -> str:
         stage = self._stage
@@ -229,16 +214,17 @@ class _Questions:
         return f"yes, and all are gone; {own}"
 
     async def _burst(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                group.create_task(self._live_call())
-                await asyncio.sleep(1 / _BURST_CALLS)
-
-    async def _live_call(self) -> None:
         stage = self._stage
         url = collection_url(stage.endpoint, stage.version, "liveness") + self._live
-        with suppress(httpx.HTTPError):
-            stage.throttled += (await stage.face.get(url)).status_code == 429
+
+        async def call() -> None:
+            with suppress(httpx.HTTPError):
+                stage.throttled += (await stage.face.get(url)).status_code == 429
+
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(call())
+                await asyncio.sleep(1 / _BURST_CALLS)
 
     async def receipts(self) -> str:
         stage = self._stage

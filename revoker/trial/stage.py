@@ -23,14 +23,14 @@ from delete_session.verdict import Meaning, Verdict
 from revoker import settling
 from revoker.connection import QueueAddress, answered, face_scope, setting
 from revoker.doctor.runner import Skipped
-from revoker.face import CALL_SECONDS, NOT_RETRYABLE, remedy_for, token
+from revoker.face import CALL_SECONDS, NOT_RETRYABLE, token
 from revoker.failure import Exit, Failure, first_line
 from revoker.messages import Seen, body_of, peek, walk
 from revoker.record import Record
 from revoker.remedies import for_error
 
-PREFIX = "trial-"
-"""With it begin the message ids of all trials."""
+PREFIX = "revoker-trial-"
+"""The message ids of all trials begin with it."""
 LIMIT = timedelta(minutes=20)
 """A trial takes no longer; what an older one has left is removed."""
 CLEAN_SECONDS = 120.0
@@ -57,11 +57,11 @@ class Stage:
     patience: float = PATIENCE
     verify_image: Path | None = None
     run: str = field(default_factory=lambda: f"{PREFIX}{uuid.uuid4().hex[:8]}-")
-    """With it begin the message ids of this trial."""
+    """The message ids of this trial begin with it."""
     evidence: list[str] = field(default_factory=list)
     """Request and message ids of the question that is being asked."""
     known: list[str] = field(default_factory=list)
-    """The versions of `families` that the resource knows."""
+    """Those of `families` that the resource knows."""
     alive: dict[str, tuple[SessionType, str]] = field(default_factory=dict)
     """Sessions that were created and are not known to be gone: type and version."""
     ended: dict[str, bool] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Stage:
 
     @property
     def families(self) -> list[str]:
-        """One version of each path family; of its own family, FACE_API_VERSION."""
+        """FACE_API_VERSION, and a version with the paths of the other family."""
         return [self.version, _FLAT if is_nested(self.version) else _NESTED]
 
     # ---- the Face API ----
@@ -146,8 +146,7 @@ class Stage:
         """Create a session and return its id.
 
         Raises:
-            Skipped: the login may not, or the resource does not know the version.
-            Failure: it was refused for another reason.
+            Skipped: it was refused.
         """
         values = {"livenessOperationMode": "Passive", "deviceCorrelationId": str(uuid.uuid4())}
         body: dict[str, Any] = {"json": values}
@@ -155,17 +154,11 @@ class Stage:
             image = (self.verify_image.name, self.verify_image.read_bytes())
             body = {"data": values, "files": {"verifyImage": image}}
         verdict, response = await self.call("POST", version, kind, **body)
-        match verdict.status:
-            case 200 | 201:
-                session_id = str(response.json()["sessionId"])
-            case 404:
-                raise Skipped(f"the resource does not know {version}: {verdict.describe()}")
-            case 401 | 403:
-                raise Skipped(f"your login may not create sessions: {verdict.describe()}")
-            case 400 | 415 | 422 if kind == "livenessWithVerify" and not self.verify_image:
-                raise Skipped(f"it may need --verify-image: {verdict.describe()}")
-            case _:
-                raise Failure(f"No session was created: {verdict.describe()}", remedy_for(verdict))
+        if not response.is_success:
+            hint = "" if self.verify_image or kind == "liveness" else " (without --verify-image)"
+            said = verdict.describe()
+            raise Skipped(f"you cannot create a {kind} session under {version}{hint}: {said}")
+        session_id = str(response.json()["sessionId"])
         self.alive[session_id] = (kind, version)
         self.evidence.append(f"created session {session_id}")
         return session_id
@@ -174,15 +167,12 @@ class Stage:
         """Return whether a session that was created is known under a version.
 
         Raises:
-            Skipped: the login may not read sessions.
-            Failure: the answer leaves it open.
+            Skipped: the answer leaves it open.
         """
         verdict, _ = await self.call("GET", version, self.alive[session_id][0], session_id)
         if verdict.status == 200 or verdict.meaning is Meaning.ALREADY_GONE:
             return verdict.status == 200
-        if verdict.status in (401, 403):
-            raise Skipped(f"your login may not read sessions: {verdict.describe()}")
-        raise Failure(f"Cannot tell: {verdict.describe()}", remedy_for(verdict))
+        raise Skipped(f"you cannot read a session: {verdict.describe()}")
 
     async def expect_gone(self, session_id: str) -> None:
         """Check that a session is gone under every version that the resource knows.
@@ -294,22 +284,28 @@ class Stage:
             record: gets a line for each dead letter that is discarded.
         """
         left = []
-        try:
-            async with asyncio.timeout(CLEAN_SECONDS):
-                await self.cancel()
-                dead = await self.look(dead=True)
-                with Record.open(record, "command") as file:
-                    await settling.discard(self.address, dead, file, self.patience, lambda _: None)
-                left += [f"message {each.message_id}" for each in await self.look()]
-                left += [f"dead letter {each.message_id}" for each in await self.look(dead=True)]
-                for session_id, (kind, version) in self.alive.items():
-                    verdict, _ = await self.call("DELETE", version, kind, session_id)
-                    if verdict.meaning not in (Meaning.DELETED, Meaning.ALREADY_GONE):
-                        left.append(f"session {session_id}: {verdict.describe()}")
-        except Failure as failure:
-            left.append(failure.cause)
-        except TimeoutError:
-            left.append("more, because the time was over")
+        for part in (self._clean_queue(record), self._delete_sessions()):
+            try:
+                async with asyncio.timeout(CLEAN_SECONDS / 2):
+                    left += await part
+            except (Failure, TimeoutError) as error:
+                left.append(first_line(error))
+        return left
+
+    async def _clean_queue(self, record: Path) -> list[str]:
+        await self.cancel()
+        dead = await self.look(dead=True)
+        with Record.open(record, "command") as file:
+            await settling.discard(self.address, dead, file, self.patience, lambda _: None)
+        left = [f"message {each.message_id}" for each in await self.look()]
+        return left + [f"dead letter {each.message_id}" for each in await self.look(dead=True)]
+
+    async def _delete_sessions(self) -> list[str]:
+        left = []
+        for session_id, (kind, version) in self.alive.items():
+            verdict, _ = await self.call("DELETE", version, kind, session_id)
+            if verdict.meaning not in (Meaning.DELETED, Meaning.ALREADY_GONE):
+                left.append(f"session {session_id}, until it expires: {verdict.describe()}")
         return left
 
     async def cancel(self) -> None:

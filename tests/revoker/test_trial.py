@@ -96,7 +96,9 @@ def play_seeded(
         return replace(question, probe=probe) if question.name == red else question
 
     async def play_it() -> Report:
-        async with Stage.open(os.environ, patience=5) as stage:
+        image = folder / "face.jpg"
+        image.write_bytes(b"\xff\xd8")
+        async with Stage.open(os.environ, patience=5, verify_image=image) as stage:
             every = questions(stage, sessions=3, burst=burst)
             some = [sown(each, stage) for each in every if each.name in asked]
             return await play(stage, some, folder / "record.jsonl")
@@ -180,6 +182,33 @@ def test_other_family_that_is_unseen_names_the_right_version(
     advice = report.markdown().partition("\n> ")[2].partition("\n")[0]
     assert "FACE_API_VERSION must match the service that creates sessions" in advice
     assert "Set it to v1.2" in advice
+
+
+def test_what_the_login_may_not_ask_is_not_red(
+    deployed: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a right on the Face resource, nothing is asked, and the report says why."""
+    prepare(deployed, tmp_path, monkeypatch)
+    asked = ("login", "revocation", "malformed")
+    with deployed.configured(deployed.cloud.face, deny_role=True):
+        report = play_seeded(deployed, tmp_path, asked, "", lambda *_: None)
+    assert report.states(State.SKIPPED) == list(asked)
+    assert "you cannot create a liveness session" in report.markdown()
+    assert "PermissionDenied" in report.markdown()
+
+
+def test_an_error_that_was_not_foreseen_does_not_prevent_the_report(
+    deployed: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question is red, and the rest goes on."""
+    prepare(deployed, tmp_path, monkeypatch)
+
+    def fail(*_: object) -> None:
+        raise KeyError("sessionId")
+
+    report = play_seeded(deployed, tmp_path, ("login", "malformed"), "login", fail)
+    assert report.states(State.FAILED) == ["login"]
+    assert "KeyError: 'sessionId'" in report.markdown()
 
 
 @nightly
