@@ -82,6 +82,7 @@ class Api:
             if rule is not None and rule.before:
                 return await injection.fail(request, rule, entry)
             response = await self._answer(request, target, entry)
+            response.headers.setdefault("apim-request-id", str(uuid.uuid4()))
             if rule is not None:
                 return await injection.fail(request, rule, entry)
         except ApiError as error:
@@ -129,14 +130,11 @@ class Api:
             case "POST", None:
                 return await self._create(request, target)
             case "GET", str(session_id):
-                session = self._find(session_id, target.kind)
+                session = self._find(session_id, target)
                 return web.json_response(nested(session) if target.nested else flat(session))
             case "DELETE", str(session_id):
-                self._state.sessions.delete(self._find(session_id, target.kind))
-                return web.Response(
-                    status=200 if target.nested else 204,
-                    headers={"apim-request-id": str(uuid.uuid4())},
-                )
+                self._state.sessions.delete(self._find(session_id, target))
+                return web.Response(status=200 if target.nested else 204)
             case _, session_id:
                 allowed = "GET, DELETE" if session_id else "POST"
                 raise errors.method_not_allowed(allowed)
@@ -157,15 +155,22 @@ class Api:
     async def _create(self, request: web.Request, target: Target) -> web.Response:
         wanted = read_create(await _values(request))
         session = self._state.sessions.create(
-            target.kind, time.time(), token_seconds=wanted.token_seconds, device=wanted.device
+            target.kind,
+            time.time(),
+            token_seconds=wanted.token_seconds,
+            device=wanted.device,
+            nested=target.nested,
         )
         if target.nested:
             return web.json_response({"sessionId": session.id, "authToken": session.token})
         return web.json_response(flat(session))
 
-    def _find(self, session_id: str, kind: str) -> Session:
-        session = self._state.sessions.find(session_id, kind, time.time())
+    def _find(self, session_id: str, target: Target) -> Session:
+        session = self._state.sessions.find(session_id, target.kind, time.time())
         if session is None:
+            raise errors.session_not_found()
+        is_other_family = session.nested not in (None, target.nested)
+        if is_other_family and self._state.config.separate_families:
             raise errors.session_not_found()
         return session
 

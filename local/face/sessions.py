@@ -22,6 +22,8 @@ class Session:
     token: str = ""
     device: str | None = None
     """`deviceCorrelationId`, as it was given."""
+    nested: bool | None = None
+    """Whether it was created under the older path shape; None if the control created it."""
 
     def token_has_expired(self, now: float) -> bool:
         """Whether the session's own token can no longer be used."""
@@ -38,11 +40,17 @@ class Sessions:
         return iter(self._by_id.values())
 
     def create(
-        self, kind: str, now: float, *, token_seconds: int, device: str | None = None
+        self,
+        kind: str,
+        now: float,
+        *,
+        token_seconds: int,
+        device: str | None = None,
+        nested: bool | None = None,
     ) -> Session:
         """Create one under a new random id, with a new random token."""
         token = secrets.token_urlsafe(24)
-        session = Session(str(uuid.uuid4()), kind, now, token_seconds, token, device)
+        session = Session(str(uuid.uuid4()), kind, now, token_seconds, token, device, nested)
         self._by_id[session.id] = session
         return session
 

@@ -23,6 +23,8 @@ class Config:
     reject_tokens: bool = False
     deny_role: bool = False
     feature_unsupported: bool = False
+    separate_families: bool = False
+    """Whether a session is unknown under the path shape under which it was not created."""
 
     def changed(self, values: Any) -> "Config":
         """Return a copy with new values.

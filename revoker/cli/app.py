@@ -10,6 +10,7 @@ from revoker.cli import dead_letters, verbs
 from revoker.cli.audit import audit
 from revoker.cli.desk import desk
 from revoker.cli.options import EPILOG
+from revoker.cli.trial import trial
 
 CONNECTS = (
     "It connects with the function's own environment variables: ServiceBusConnection, or "
@@ -51,7 +52,7 @@ def options(
     """Handle the options before the verb."""
 
 
-for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, audit, desk):
+for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, audit, trial, desk):
     app.command(epilog=EPILOG)(verb)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 

@@ -91,6 +91,18 @@ def test_wrong_path_or_version_is_not_a_missing_session(api: Api, base: str) -> 
     assert error(api.delete(base=base)) == (404, "404")
 
 
+def test_session_of_the_other_family_can_be_unknown(api: Api) -> None:
+    """With separate families, only the path shape under which it was created knows a session."""
+    api.tell("config", {"separate_families": True})
+    for base, other in ((NESTED, FLAT), (FLAT, NESTED)):
+        created = api.client.post(base, json={"livenessOperationMode": "Passive"}).json()[
+            "sessionId"
+        ]
+        assert error(api.delete(created, other)) == (404, "SessionNotFound")
+        assert api.delete(created, base).is_success
+    api.tell("config", {"separate_families": False})
+
+
 def test_session_of_the_other_type_is_not_found(api: Api) -> None:
     """The path has to be that of the session's type."""
     other = NESTED.replace("WithVerify", "")
