@@ -21,6 +21,7 @@ from delete_session.endpoint import proxy_for
 from delete_session.face import collection_url, read_response
 from delete_session.verdict import Meaning, Verdict
 from revoker import settling
+from revoker.actor import service_bus_actor
 from revoker.connection import QueueAddress, answered, face_scope, setting
 from revoker.doctor.runner import Skipped
 from revoker.face import CALL_SECONDS, NOT_RETRYABLE, token
@@ -295,7 +296,8 @@ class Stage:
     async def _clean_queue(self, record: Path) -> list[str]:
         await self.cancel()
         dead = await self.look(dead=True)
-        with Record.open(record, "command") as file:
+        who = await service_bus_actor(self.address.connection)
+        with Record.open(record, "command", who, str(uuid.uuid4())) as file:
             await settling.discard(self.address, dead, file, self.patience, lambda _: None)
         left = [f"message {each.message_id}" for each in await self.look()]
         return left + [f"dead letter {each.message_id}" for each in await self.look(dead=True)]
