@@ -54,7 +54,8 @@ class ServiceBusConnection:
         url = urlsplit(self.proxy)
         host = url.hostname or ""
         found = {
-            "proxy_hostname": f"[{host}]" if ":" in host else host,
+            # aiohttp, under the SDK, would read "proxy:3128" as a scheme and a path.
+            "proxy_hostname": f"http://[{host}]" if ":" in host else f"http://{host}",
             "proxy_port": url.port,
             "username": unquote(url.username or ""),
             "password": unquote(url.password or ""),

@@ -26,9 +26,9 @@ _FLUSH_SECONDS = 1.0
 def prepare_worker() -> None:
     """Export our log lines and the warnings of others; at SIGTERM, export what is left.
 
-    With PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME, the exporter gets our logger's lines only, and loses the
-    exceptions of others. On the root logger at INFO, the worker's level, it gets its own lines about
-    each export, too, and exports these for ever.
+    With PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME, the exporter gets the lines of our logger only, without
+    the exceptions of others. On the root logger at the worker's level, INFO, it gets its own lines about
+    exports, too, and exports these for ever.
     """
     root, ours = logging.getLogger(), logging.getLogger("delete_session")
     root.setLevel(logging.WARNING)

@@ -180,7 +180,8 @@ class QueueAddress:
         except Failure:
             raise
         except Exception as error:
-            raise explain(error, self.where, self.queue, right, self.named_by) from error
+            port = 443 if self.connection.websockets else 5671
+            raise explain(error, self.where, self.queue, right, self.named_by, port) from error
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:

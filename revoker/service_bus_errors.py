@@ -17,7 +17,12 @@ QUEUE_NAMED_BY = "--queue or SESSION_REVOKED_QUEUE"
 
 
 def explain(
-    error: Exception, where: str, queue: str, right: str, named_by: str = QUEUE_NAMED_BY
+    error: Exception,
+    where: str,
+    queue: str,
+    right: str,
+    named_by: str = QUEUE_NAMED_BY,
+    port: int = 5671,
 ) -> Failure:
     """Return the failure for an error of the Service Bus client.
 
@@ -27,6 +32,7 @@ def explain(
         queue: the queue that was asked for.
         right: the right that the operation needs: Send or Listen.
         named_by: the option or setting that names the queue.
+        port: the port that the connection uses.
     """
     role = {"Send": "Sender", "Listen": "Receiver"}[right]
     if isinstance(error, AzureError):
@@ -63,11 +69,17 @@ def explain(
                 "Try again; if it fails again, check with 'revoker doctor' what is between it and this "
                 "machine.",
             )
+        case _ if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Failure(
+                f"The certificate of {where} cannot be trusted: {first_line(error)}",
+                "If a proxy intercepts TLS, set SSL_CERT_FILE to a file with its authority; 'revoker "
+                "doctor' tells you who issued the certificate.",
+            )
         case ServiceBusConnectionError() | ServiceBusCommunicationError() | OSError():
             return Failure(
                 f"{where} cannot be reached: {first_line(error)}",
-                "Check the name, and that port 5671 is open from here; 'revoker doctor' tells you "
-                "more.",
+                f"Check the name, and that port {port} is open from here; 'revoker doctor' tells "
+                "you more.",
             )
         case AzureError():
             return Failure(

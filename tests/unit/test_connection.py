@@ -190,11 +190,11 @@ def test_proxy_is_for_websockets_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("proxy", "options"),
     [
-        ("http://proxy:3128", {"proxy_hostname": "proxy", "proxy_port": 3128}),
+        ("http://proxy:3128", {"proxy_hostname": "http://proxy", "proxy_port": 3128}),
         (
             "http://me:p%40ss@[::1]:3128",
             {
-                "proxy_hostname": "[::1]",
+                "proxy_hostname": "http://[::1]",
                 "proxy_port": 3128,
                 "username": "me",
                 "password": "p@ss",
