@@ -27,7 +27,7 @@ def prepare_worker() -> None:
     """Export our log lines and the warnings of others; at SIGTERM, export what is left.
 
     With PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME, the exporter gets the lines of our logger only, without
-    the exceptions of others. On the root logger at the worker's level, INFO, it gets its own lines about
+    the exceptions of others. On the root logger at the worker's level, INFO, it gets its own about
     exports, too, and exports these for ever.
     """
     root, ours = logging.getLogger(), logging.getLogger("delete_session")
