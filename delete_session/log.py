@@ -15,7 +15,7 @@ from .message import Revocation
 from .verdict import Meaning, Verdict
 
 _logger = logging.getLogger("delete_session")
-# The audit lines must pass at any level of the root logger.
+# The audit lines must pass although the root logger is at WARNING (telemetry.py).
 _logger.setLevel(logging.INFO)
 _MAX_CODES = 100  # unknown codes to remember: the server may invent any number
 _MAX_TEXT = 1000  # characters of one text: Application Insights accepts lines of 32 KiB
@@ -24,9 +24,6 @@ _UNKNOWN_CODE_REMEDY = (
     "add the code to FACE_CODES_NOT_RETRYABLE, and they are dead-lettered with it at once."
 )
 
-# The INFO lines of these libraries name every request and settlement; one line per message is enough.
-for _name in ("httpx", "azure.servicebus"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 # Their warnings may repeat an answer of the identity endpoint, and with it a token.
 for _name in ("azure.core", "azure.identity"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)

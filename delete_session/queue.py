@@ -9,6 +9,7 @@ link), on queues without sessions.
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -193,6 +194,8 @@ def open_client(
         ValueError: the connection string is not usable.
     """
     options: dict[str, Any] = {"retry_total": retry_total}
+    # The SDK would trust certifi only; httpx, for the Face API, reads this variable itself.
+    options["connection_verify"] = os.environ.get("SSL_CERT_FILE")
     if connection.websockets:
         options["transport_type"] = TransportType.AmqpOverWebsocket
         options["http_proxy"] = connection.proxy_options

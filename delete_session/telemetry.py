@@ -4,10 +4,14 @@ The platform's Python worker does so if PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEME
 units follow the semantic conventions for messaging and HTTP. No attribute holds a session id.
 """
 
+import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger_provider
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -16,6 +20,33 @@ from .message import Revocation, trace_context
 from .verdict import Meaning, Verdict
 
 _propagator = TraceContextTextMapPropagator()
+_FLUSH_SECONDS = 1.0
+
+
+def prepare_worker() -> None:
+    """Export our log lines and the warnings of others; at SIGTERM, export what is left.
+
+    With PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME, the exporter gets the lines of our logger only, without
+    the exceptions of others. On the root logger at the worker's level, INFO, it gets its own about
+    exports, too, and exports these for ever.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("delete_session")
+    root.setLevel(logging.WARNING)
+    for handler in tuple(ours.handlers):
+        ours.removeHandler(handler)
+        root.addHandler(handler)
+    signal.signal(signal.SIGTERM, _flush_and_end)
+
+
+def _flush_and_end(number: int, _: object) -> None:
+    """Export the last second's log lines, and end as the platform's worker does without a handler."""
+    # In a thread and for a limited time: the code interrupted here may hold a lock that it needs.
+    force_flush = getattr(get_logger_provider(), "force_flush", bool)
+    flush = threading.Thread(target=force_flush, daemon=True)
+    flush.start()
+    flush.join(_FLUSH_SECONDS)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 class Telemetry:

@@ -182,7 +182,10 @@ class QueueAddress:
             raise
         except Exception as error:
             caller = Caller.of(self.connection.connection_string)
-            raise explain(error, self.where, self.queue, right, self.named_by, caller) from error
+            port = 443 if self.connection.websockets else 5671
+            raise explain(
+                error, self.where, self.queue, right, self.named_by, caller, port
+            ) from error
 
     @asynccontextmanager
     async def receiver(self, *, dead_letters: bool = False) -> AsyncIterator[ServiceBusReceiver]:

@@ -24,6 +24,7 @@ def explain(
     right: str,
     named_by: str = QUEUE_NAMED_BY,
     caller: Caller = Caller.LOGIN,
+    port: int = 5671,
 ) -> Failure:
     """Return the failure for an error of the Service Bus client.
 
@@ -34,6 +35,7 @@ def explain(
         right: the right that the operation needs: Send or Listen.
         named_by: the option or setting that names the queue.
         caller: who was refused, if somebody was.
+        port: the port that the connection uses.
     """
     role = {"Send": "Sender", "Listen": "Receiver"}[right]
     if isinstance(error, AzureError):
@@ -72,10 +74,16 @@ def explain(
                 f"{where} does not answer.",
                 "Try again; if it fails again, look for what is between it and this machine.",
             )
+        case _ if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Failure(
+                f"The certificate of {where} cannot be trusted: {first_line(error)}",
+                "If a proxy intercepts TLS, set SSL_CERT_FILE to a file with its authority; 'revoker "
+                "doctor' tells you who issued the certificate.",
+            )
         case ServiceBusConnectionError() | ServiceBusCommunicationError() | OSError():
             return Failure(
                 f"{where} cannot be reached: {first_line(error)}",
-                "Check the name, and that port 5671 is open from here.",
+                f"Check the name, and that port {port} is open from here.",
             )
         case AzureError():
             return Failure(

@@ -74,6 +74,10 @@ class Rule:
             raise BadRule("seconds, probability and status are numbers")
         if not 0 <= rule.probability <= 1 or rule.seconds < 0 or not 100 <= rule.status <= 599:
             raise BadRule("probability: 0 to 1; seconds: 0 or more; status: 100 to 599")
+        header_values = (rule.code, rule.retry_after, *rule.headers.values())
+        if not all(str(value).isprintable() for value in header_values):
+            # aiohttp's server would not send it, and close the connection without an answer.
+            raise BadRule("code, retry_after and headers: printable characters only")
         if rule.fault == "random" and not rule.kinds:
             raise BadRule("kinds: expected at least one")
         for kind in rule.kinds:

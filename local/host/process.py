@@ -91,6 +91,8 @@ async def main(arguments: Sequence[str] | None = None) -> int:
     )
     for chatty in ("azure.servicebus", "azure.functions"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for own in ("host", "metrics"):  # at any level that the app gives to the root logger
+        logging.getLogger(own).setLevel(logging.INFO)
     try:
         telemetry.start_if_asked(os.environ)
         triggers = await _load(options.app.resolve())

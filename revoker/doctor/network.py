@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
+import httpx
 from cryptography import x509
 
 from revoker.caller import Caller
@@ -71,7 +72,8 @@ async def connect(target: Target, caller: Caller) -> str:
         if not target.tls:
             await _certificate(target, None)
             return "connected without TLS, as only the local cloud allows"
-        issuer = _issuer(await _certificate(target, ssl.create_default_context()))
+        # As the function trusts: SSL_CERT_FILE, else certifi, and not what the system trusts.
+        issuer = _issuer(await _certificate(target, httpx.create_ssl_context()))
         return f"the certificate was issued by {issuer}"
     except ssl.SSLCertVerificationError as error:
         raise Failure(

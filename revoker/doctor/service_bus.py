@@ -14,6 +14,7 @@ from revoker.failure import Failure
 from revoker.messages import peek
 
 AMQPS_PORT, WEBSOCKETS_PORT = 5671, 443
+_PROXY = "left to the proxy, which the following checks use"
 
 
 def checks(environment: Mapping[str, str]) -> list[Check]:
@@ -52,9 +53,13 @@ class _Probes:
         return network.Target.of(url, port, tls=not plain, setting=setting)
 
     async def name(self) -> str:
+        if self._address.connection.proxy:
+            return _PROXY
         return await network.resolve(self._target)
 
     async def tls(self) -> str:
+        if self._address.connection.proxy:
+            return _PROXY
         return await network.connect(self._target, Caller.of(environment=self._environment))
 
     async def token(self) -> str:

@@ -28,8 +28,7 @@ WHAT_THE_LIBRARY_USES = "ignore:.*(BasicAuth|proxy_auth):DeprecationWarning"
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerProcess]:
     with BrokerProcess.running(["--websocket-port", "0"]) as running:
-        # The library trusts the authorities in this file, and no others.
-        monkeypatch.setattr("certifi.where", lambda: running.facts["certificate"])
+        monkeypatch.setenv("SSL_CERT_FILE", running.facts["certificate"])
         yield running
 
 
@@ -81,6 +80,17 @@ async def test_messages_are_settled_over_websockets(
     monkeypatch.setattr("azure.servicebus._pyamqp.aio._connection_async.WEBSOCKET_PORT", port)
     await settle(broker, connection)
     assert_settled(broker)
+
+
+async def test_untrusted_certificate_settles_nothing(
+    broker: BrokerProcess, connection: ServiceBusConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without SSL_CERT_FILE, an authority that is not public is not trusted."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    port = broker.facts["websocket_port"]
+    monkeypatch.setattr("azure.servicebus._pyamqp.aio._connection_async.WEBSOCKET_PORT", port)
+    with pytest.raises(SettlementFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        await settle(broker, connection)
 
 
 @pytest.mark.filterwarnings(WHAT_THE_LIBRARY_USES)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -83,7 +85,10 @@ def exported() -> Exported:
 
 @pytest.fixture
 def fresh_app() -> Iterator[None]:
+    level, at_sigterm = logging.getLogger().level, signal.getsignal(signal.SIGTERM)
     yield
+    logging.getLogger().setLevel(level)
+    signal.signal(signal.SIGTERM, at_sigterm)
     for name in [name for name in sys.modules if name == "function_app"]:
         del sys.modules[name]
 

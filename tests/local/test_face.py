@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from local import tokens
-from local.face.faults import Faults, Rule
+from local.face.faults import BadRule, Faults, Rule
 
 from .conftest import KEY, Emulator, bearer
 
@@ -353,3 +353,10 @@ def test_error_can_stand_within_another(api: Api) -> None:
     api.tell("faults", {**rule, "count": 1})
     said = api.delete().json()["error"]
     assert (said["code"], said["innererror"]["code"]) == ("Outer", "BadArgument")
+
+
+@pytest.mark.parametrize("rule", [{"retry_after": "1\x1f"}, {"headers": {"a": "\r\n"}}])
+def test_a_header_that_cannot_be_sent_is_refused(rule: dict[str, object]) -> None:
+    """Otherwise the server would close the connection, and the client would see no status."""
+    with pytest.raises(BadRule, match="printable"):
+        Rule.read({"fault": "status", "status": 429, **rule})

@@ -12,7 +12,7 @@ from azure.servicebus.exceptions import ServiceBusAuthorizationError
 from delete_session.endpoint import SCOPE
 from local.broker.certificates import self_signed
 from revoker.caller import Caller
-from revoker.doctor import network, tokens
+from revoker.doctor import network, service_bus, tokens
 from revoker.doctor.face import read_right
 from revoker.failure import Failure
 from revoker.service_bus_errors import explain
@@ -229,6 +229,32 @@ def test_names_who_intercepts_tls(cloud: CloudThread, tmp_path: Path) -> None:
     assert name == "Face TLS"
     assert "Example Corp Proxy" in detail
     assert "a proxy intercepts TLS" in action
+
+
+async def test_trusts_the_authorities_that_the_function_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private authority is trusted if SSL_CERT_FILE names it."""
+    context = self_signed("Example Corp Proxy", tmp_path)
+    certificate = str(tmp_path / "certificate.pem")
+    with serving(lambda _: web.Response(), context) as endpoint:
+        target = network.Target.of(endpoint, 443, tls=True, setting="X")
+        with pytest.raises(Failure, match="cannot be trusted"):
+            await network.connect(target, Caller.LOGIN)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        assert "Example Corp Proxy" in await network.connect(target, Caller.LOGIN)
+
+
+async def test_leaves_service_bus_behind_a_proxy_to_its_client() -> None:
+    """Where only the proxy leads to Service Bus, a direct connection would prove nothing."""
+    environment = {
+        "ServiceBusConnection__fullyQualifiedNamespace": "contoso.servicebus.windows.net",
+        "AzureFunctionsJobHost__extensions__serviceBus__transportType": "amqpWebSockets",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
+    name, tls, *_ = service_bus.checks(environment)
+    assert "left to the proxy" in await name.probe()
+    assert "left to the proxy" in await tls.probe()
 
 
 def test_names_a_clock_that_is_off(cloud: CloudThread) -> None:

@@ -18,6 +18,7 @@ from azure.servicebus import ServiceBusClient
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
     ServiceBusAuthorizationError,
+    ServiceBusConnectionError,
     ServiceBusError,
     ServiceBusServerBusyError,
 )
@@ -348,6 +349,14 @@ def test_an_error_of_service_bus_has_a_cause_and_a_remedy(
     assert cause in failure.cause
     assert remedy in failure.remedy
     assert failure.code is Exit.UNREACHABLE
+
+
+def test_the_remedy_names_the_port_and_the_trust_of_the_connection() -> None:
+    """Over WebSockets the port is 443; for an untrusted certificate, the remedy is no port."""
+    refused = ServiceBusConnectionError(message="refused")
+    assert "port 443 is open" in explain(refused, "ns", "q", "Send", port=443).remedy
+    untrusted = ServiceBusConnectionError(message="[SSL: CERTIFICATE_VERIFY_FAILED] no")
+    assert "SSL_CERT_FILE" in explain(untrusted, "ns", "q", "Send").remedy
 
 
 def test_needs_no_setting_that_the_verb_does_not_use(queue: OneQueue) -> None:

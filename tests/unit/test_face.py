@@ -15,7 +15,7 @@ from delete_session.contract import SessionType
 from delete_session.decision import Attempt, RetryLater, RetryPolicy, decide
 from delete_session.face import MAX_ANSWER_BYTES, MAX_MESSAGE_CHARACTERS, FaceClient
 from delete_session.identity import TokenUnavailable
-from delete_session.verdict import Verdict
+from delete_session.verdict import Meaning, Verdict
 from local.broker.serving import serve_http
 
 from .fakes import face_client
@@ -332,6 +332,15 @@ async def raw(reply: bytes) -> Verdict:
         answer = await client.delete(*SESSION)
     await client.close()
     return answer
+
+
+async def test_control_characters_in_a_header_hide_no_429() -> None:
+    """Whatever Retry-After holds, the answer is a 429; NUL, CR and LF are not HTTP."""
+    for byte in set(range(256)) - {0, 10, 13}:
+        for value in (b"1%c" % byte, b"%c1" % byte):
+            head = b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\nRetry-After: " + value
+            answer = await raw(head + b"\r\n\r\n")
+            assert (answer.status, answer.meaning) == (429, Meaning.THROTTLED), value
 
 
 @pytest.mark.parametrize(
