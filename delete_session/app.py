@@ -3,7 +3,6 @@
 import azure.functions as func
 
 from .binding import patch_decoding, patch_time_parsing
-from .breaker import BreakerState
 from .clock import BrokerTime, Clock
 from .connection import CONNECTION
 from .decision import RetryPolicy
@@ -11,8 +10,7 @@ from .face import FaceClient
 from .gate import Gate
 from .handler import Handler
 from .identity import TokenSource
-from .limiter import RateCause
-from .log import FaultLog, record_circuit, record_event, record_rate
+from .log import FaultLog, record_event
 from .queue import ServiceBusQueue
 from .receipt import NoReceipts, Receipts
 from .settings import Settings
@@ -61,8 +59,6 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
         max_wait=in_place_max,
         max_delay=settings.max_delay,
         clock=clock,
-        on_change=record_circuit,
-        on_rate=record_rate,
     )
     face = FaceClient(
         settings.face_endpoint,
@@ -82,16 +78,7 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
         gate=gate,
         queue=open_queue(settings.queue),
         receipts=Receipts(settings.queue, open_queue(outcomes)) if outcomes else NoReceipts(),
-        telemetry=Telemetry(
-            settings.queue,
-            settings.face_endpoint,
-            {
-                "rate": lambda: gate.rate,
-                "cause": lambda: list(RateCause).index(gate.rate_cause),
-                "waiting": lambda: gate.waiting,
-                "circuit": lambda: list(BreakerState).index(gate.circuit),
-            },
-        ),
+        telemetry=Telemetry(settings.queue, gate),
         policy=RetryPolicy(
             initial_delay=settings.initial_delay,
             max_delay=settings.max_delay,

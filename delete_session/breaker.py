@@ -56,14 +56,10 @@ class CircuitBreaker:
         return self._generation
 
     def report(self, generation: int, works: bool, now: float, retry_after: float = 0.0) -> None:
-        """Record the result of a call.
+        """Record the result of a call, answered `now`.
 
-        Args:
-            generation: what `admit` returned. Results of calls admitted before the last change of
-                state are ignored.
-            works: False for a failure that any other message would meet, too.
-            now: time of the answer.
-            retry_after: Retry-After of the failure in seconds; extends the break if it is longer.
+        Results of calls admitted before the last change of state are ignored. `works` is False for a
+        failure that any other message would meet, too; its Retry-After (seconds) extends the break.
         """
         if generation != self._generation:
             return

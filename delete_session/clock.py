@@ -24,8 +24,8 @@ class Clock:
 class BrokerTime:
     """The broker's time, told by this machine's clocks and by what the broker has stamped.
 
-    A wall clock that steps ahead is not followed: it would have copies enqueued that much too late.
-    One that steps back is, but never to before what the broker has stamped.
+    A wall clock that steps ahead is not followed, because copies would be enqueued too late. One that
+    steps back is followed, but never to before what the broker has stamped.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -79,10 +79,6 @@ def service_bus_connection(
 ) -> ServiceBusConnection:
     """Read how to reach Service Bus. Names and values may be in any letter case, as for the host.
 
-    Args:
-        environment: the app settings.
-        host_json: the host's configuration.
-
     Raises:
         WrongConnection: the connection is missing or wrong.
     """

@@ -124,13 +124,7 @@ def _headers(token: str) -> httpx.Headers:
 
 
 def read_response(response: httpx.Response, body: bytes, not_retryable: frozenset[str]) -> Verdict:
-    """Judge a response.
-
-    Args:
-        response: its status and headers.
-        body: at most `MAX_ANSWER_BYTES` of it.
-        not_retryable: FaceError codes that dead-letter a message.
-    """
+    """Judge a response by its status, its headers and at most `MAX_ANSWER_BYTES` of its body."""
     status, headers = response.status_code, response.headers
     request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
     request_id = _one_line(request_id) or None

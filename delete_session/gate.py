@@ -1,17 +1,15 @@
 """May a call be made? Permits and their waiters, above the rate limiter and the circuit breaker.
 
-Two verbs, as in an SDK's client-side rate limiter: `acquire` a permit before a call, and `report`
-its answer. One question: for how long calls are blocked. The arithmetic is in limiter.py and
-breaker.py.
+Callers `acquire` a permit before a call and `report` its answer.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from .breaker import BreakerState, CircuitBreaker
 from .clock import Clock
 from .limiter import RateCause, RateLimiter
+from .log import record_circuit, record_rate
 from .verdict import Meaning, Verdict
 
 # Seconds for which one answer may pause or block all calls; a longer Retry-After delays only its own
@@ -32,17 +30,8 @@ class Permit:
 class Gate:
     """Hands out permits, first come, first served.
 
-    Args:
-        max_rate: calls per second, on average.
-        min_rate: calls per second, kept even while throttled; None: a fraction of `max_rate`.
-        breaker_failures: failures in a row, not about a message, that open the circuit.
-        break_duration: seconds until a trial call.
-        max_wait: longest pause in seconds that waiters wait out; a longer one blocks calls.
-        max_delay: longest delay of any message in seconds; no pause is longer.
-        clock: time and chance.
-        on_change: gets the circuit's new state and the last failure.
-        on_rate: called when a 429 cuts the rate. Gets calls per second, the cause, and the seconds of
-            the pause.
+    Rates are in calls per second, times in seconds. Waiters wait out a pause of up to `max_wait`; a
+    longer one blocks calls. No pause is longer than `max_delay`, the longest delay of any message.
     """
 
     def __init__(
@@ -55,17 +44,14 @@ class Gate:
         max_wait: float,
         max_delay: float,
         clock: Clock,
-        on_change: Callable[[BreakerState, str], None] = lambda _state, _failure: None,
-        on_rate: Callable[[float, RateCause, float], None] = lambda _rate, _cause, _pause: None,
     ) -> None:
         self._clock = clock
         self._max_wait = max_wait
         self._max_pause = min(_MAX_PAUSE, max_delay)
         self._limiter = RateLimiter(max_rate, clock.random, min_rate)
         self._breaker = CircuitBreaker(
-            breaker_failures, break_duration, lambda state: on_change(state, self.last_failure)
+            breaker_failures, break_duration, lambda state: record_circuit(state, self.last_failure)
         )
-        self._on_rate = on_rate
         self._first = asyncio.Lock()  # held by the first waiter; the others follow in order
         self.last_failure = ""
         """The last answer that was not about its message; without a request id."""
@@ -130,7 +116,7 @@ class Gate:
         elif what is Meaning.THROTTLED:
             retry_after = retry_after or min(1.0, self._max_pause)
             if self._limiter.throttled(now, permit.acquired_at, retry_after):
-                self._on_rate(self.rate, self.rate_cause, retry_after)
+                record_rate(self.rate, self.rate_cause, retry_after)
         self._breaker.report(permit.generation, what.endpoint_works, now, retry_after)
 
     def blocked_for(self) -> float:

@@ -99,7 +99,6 @@ class Handler:
         if permit is not None:
             verdict = await self.face.delete(session_id, session_type)
             revocation.called(verdict, session_type, permit.acquired_at)
-            self.telemetry.called(verdict, self.clock.monotonic() - permit.acquired_at)
             self.gate.report(permit, verdict)
             self.faults.report(verdict)
         else:

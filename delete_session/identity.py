@@ -28,10 +28,7 @@ def credential(client_id: str | None, *, resource_id: str | None = None) -> Asyn
     """Return the platform's managed identity where there is one, the Azure CLI's login elsewhere.
 
     App Service and Functions set IDENTITY_ENDPOINT. Both credentials know their cloud's authority.
-
-    Args:
-        client_id: client id of a user-assigned identity; None: the system-assigned one.
-        resource_id: resource id of a user-assigned identity, instead of its client id.
+    Client id or resource id name a user-assigned identity; None: the system-assigned one.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
         return _ManagedIdentity(
@@ -51,10 +48,8 @@ class TokenUnavailable(Exception):
 class TokenSource:
     """Provides the Face API's token: fetched once for all waiters, renewed before it expires.
 
-    Args:
-        client_id: client id of a user-assigned identity; None: the system-assigned one.
-        scope: scope of the token.
-        timeout: seconds for fetching a token.
+    `client_id` is that of a user-assigned identity; None: the system-assigned one. `timeout` is for
+    fetching a token, in seconds.
     """
 
     def __init__(self, client_id: str | None, scope: str, timeout: float) -> None:

@@ -17,7 +17,6 @@ from .verdict import Meaning, Verdict
 _logger = logging.getLogger("delete_session")
 # The audit lines must pass although the root logger is at WARNING (telemetry.py).
 _logger.setLevel(logging.INFO)
-_MAX_CODES = 100  # unknown codes to remember: the server may invent any number
 _MAX_TEXT = 1000  # characters of one text: Application Insights accepts lines of 32 KiB
 _UNKNOWN_CODE_REMEDY = (
     "Messages with this code are retried until the retry deadline. If the request can never succeed, "
@@ -30,12 +29,9 @@ for _name in ("azure.core", "azure.identity"):
 
 
 def record(outcome: str, revocation: Revocation, **facts: object) -> None:
-    """Log the outcome of one delivered message.
+    """Log the outcome of one delivered message: the decision's, retry_scheduled or settlement_failed.
 
-    Args:
-        outcome: deleted, already_gone, dead_lettered, retry_scheduled or settlement_failed.
-        revocation: the message, and what was done for it.
-        facts: `reason` of a dead-lettering or failed settlement; `delay_seconds` of a retry copy.
+    `facts` are the `reason` of a dead-lettering or failed settlement, or the `delay_seconds` of a copy.
     """
     delivery, verdict = revocation.delivery, revocation.verdict
     now = revocation.now
@@ -96,8 +92,7 @@ class FaultLog:
                 self._remedies.add(verdict.remedy)
                 self._record("deployment_fault", verdict, verdict.remedy)
             case Meaning.UNKNOWN_CODE if verdict.code not in self._codes:
-                if len(self._codes) < _MAX_CODES:
-                    self._codes.add(verdict.code)
+                self._codes.add(verdict.code)
                 self._record("unknown_code", verdict, _UNKNOWN_CODE_REMEDY)
 
     def _record(self, event: str, verdict: Verdict, remedy: str) -> None:

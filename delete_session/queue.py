@@ -48,11 +48,7 @@ class Unsendable(SettlementFailed):
 class ServiceBusQueue:
     """Settles and sends on a connection that opens at first use and reopens after a failure.
 
-    Args:
-        connection: how to reach Service Bus.
-        name: name of the queue, or of a topic to send to.
-        timeout: seconds for one try of one operation.
-        clock: monotonic time and sleep.
+    `name` is that of a queue, or of a topic to send to; `timeout` is for one try, in seconds.
     """
 
     def __init__(

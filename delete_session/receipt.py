@@ -14,14 +14,13 @@ from azure.servicebus import ServiceBusMessage
 from .contract import SessionType
 from .decision import DeadLetter, Done
 from .message import History, Revocation, trace_context
-from .queue import ServiceBusQueue
+from .queue import MAX_TEXT, ServiceBusQueue
 
 COMPLETED = "liveness-session-revoker.session-revocation.completed"
 FAILED = "liveness-session-revoker.session-revocation.failed"
 CONTENT_TYPE = "application/cloudevents+json"
 
 _RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
-_MAX_TEXT = 4096  # characters, as in the dead-letter queue
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -57,15 +56,10 @@ def make_receipt(
     queue: str,
     time: datetime,
 ) -> ServiceBusMessage:
-    """Make the receipt for the end of a revocation; its message id follows from the arguments alone.
+    """Make the receipt for the end of a revocation at a time; its id follows from the arguments.
 
-    Args:
-        data: the outcome.
-        history: of the message that ended.
-        correlation_id: the publisher's; None: the publisher's message id.
-        trace: properties that may hold the publisher's trace context.
-        queue: queue of the revocations.
-        time: when the revocation ended.
+    `trace` are properties that may hold the publisher's trace context; `queue` is that of the
+    revocations. Without a correlation id, the publisher's message id takes its place.
     """
     message_id = history.derived_id(data.kind.rpartition(".")[2])
     context = trace_context(trace)
@@ -98,12 +92,9 @@ class NoReceipts:
 
 
 class Receipts(NoReceipts):
-    """Sends receipts.
+    """Sends receipts over a connection to their queue or topic.
 
-    Args:
-        queue: queue of the revocations.
-        outcomes: queue or topic of the receipts. Its connection is separate, so that a fault of one
-            does not disturb the other.
+    It is separate from that of the revocations, so that a fault of one does not disturb the other.
     """
 
     def __init__(self, queue: str, outcomes: ServiceBusQueue) -> None:
@@ -121,7 +112,7 @@ class Receipts(NoReceipts):
             outcome=decision.outcome if isinstance(decision, Done) else "dead_lettered",
             reason=failed.reason if failed else None,
             code=verdict.code if failed and verdict else None,
-            description=failed.description[:_MAX_TEXT] if failed else None,
+            description=failed.description[:MAX_TEXT] if failed else None,
             attempts=revocation.attempts,
             published_at=delivery.history.first_enqueued_at,
             first_attempt_at=revocation.first_attempt_at,

@@ -1,23 +1,24 @@
 """Metrics and traces by the OpenTelemetry API, a no-op unless the worker has set up a provider.
 
 The platform's Python worker does so if PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY is true. Names and
-units follow the semantic conventions for messaging and HTTP. No attribute holds a session id.
+units follow the semantic conventions for messaging. No attribute holds a session id.
 """
 
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
-from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from . import __version__
+from .breaker import BreakerState
+from .gate import Gate
+from .limiter import RateCause
 from .message import Revocation, trace_context
-from .verdict import Meaning, Verdict
 
 _propagator = TraceContextTextMapPropagator()
 _FLUSH_SECONDS = 1.0
@@ -50,20 +51,10 @@ def _flush_and_end(number: int, _: object) -> None:
 
 
 class Telemetry:
-    """Instruments and spans of one process.
+    """Instruments and spans of one process."""
 
-    Args:
-        queue: name of the queue.
-        face_endpoint: endpoint of the Face API.
-        gauges: observed values: `rate` in calls per second, its `cause`, `waiting` calls, `circuit`
-            state.
-    """
-
-    def __init__(
-        self, queue: str, face_endpoint: str, gauges: Mapping[str, Callable[[], float]]
-    ) -> None:
+    def __init__(self, queue: str, gate: Gate) -> None:
         self._queue = queue
-        self._server = face_endpoint.partition("://")[2].partition(":")[0]
         self._tracer = trace.get_tracer("delete_session", __version__)
         # Without a provider, the API's no-op spans would cost 40 function calls per message.
         self._traces = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
@@ -74,16 +65,15 @@ class Telemetry:
         self._latency = meter.create_histogram(
             "revoker.revocation.duration", "s", "From the first enqueue until the session was gone"
         )
-        self._calls = meter.create_histogram(
-            "http.client.request.duration", "s", "Calls of the Face API by status"
+        circuit, cause = list(BreakerState).index, list(RateCause).index
+        gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
+            ("revoker.face.rate", "{call}/s", lambda: gate.rate),
+            ("revoker.face.rate.cause", "1", lambda: cause(gate.rate_cause)),
+            ("revoker.face.waiting", "{call}", lambda: gate.waiting),
+            ("revoker.circuit.state", "1", lambda: circuit(gate.circuit)),
         )
-        for name, gauge, unit, description in (
-            ("revoker.face.rate", "rate", "{call}/s", "Calls per second allowed now"),
-            ("revoker.face.rate.cause", "cause", "1", "0 ceiling, 1 cut, 2 cut to the floor"),
-            ("revoker.face.waiting", "waiting", "{call}", "Calls waiting for a permit"),
-            ("revoker.circuit.state", "circuit", "1", "0 closed, 1 half-open, 2 open"),
-        ):
-            meter.create_observable_gauge(name, [_observer(gauges[gauge])], unit, description)
+        for name, unit, observe in gauges:
+            meter.create_observable_gauge(name, [_observer(observe)], unit)
 
     def message(self, revocation: Revocation) -> AbstractContextManager[object]:
         """Return a span for one message: in the publisher's trace if there is one, else in the host's.
@@ -93,7 +83,8 @@ class Telemetry:
         if not self._traces:
             return nullcontext()
         delivery = revocation.delivery
-        published = _published_context(delivery.properties)
+        carrier = trace_context(delivery.properties)
+        published = _propagator.extract(carrier) if carrier else None
         here = trace.get_current_span().get_span_context()
         span = self._tracer.start_span(
             f"process {self._queue}",
@@ -113,18 +104,6 @@ class Telemetry:
             _propagator.inject(revocation.trace, trace.set_span_in_context(span))
         return trace.use_span(span, end_on_exit=True)
 
-    def called(self, verdict: Verdict, seconds: float) -> None:
-        """Record a call that has ended."""
-        attributes: dict[str, str | int] = {
-            "http.request.method": "DELETE",
-            "server.address": self._server,
-        }
-        if verdict.status is not None:
-            attributes["http.response.status_code"] = verdict.status
-        if verdict.meaning not in (Meaning.DELETED, Meaning.UNCONFIRMED):
-            attributes["error.type"] = verdict.code
-        self._calls.record(seconds, attributes)
-
     def ended(self, outcome: str, revocation: Revocation) -> None:
         """Record the outcome of one delivery."""
         verdict = revocation.verdict
@@ -143,12 +122,5 @@ class Telemetry:
             span.set_status(trace.StatusCode.ERROR)
 
 
-def _observer(
-    gauge: Callable[[], float],
-) -> Callable[[metrics.CallbackOptions], Iterator[metrics.Observation]]:
-    return lambda _: iter([metrics.Observation(gauge())])
-
-
-def _published_context(properties: Mapping[str, object]) -> Context | None:
-    found = trace_context(properties)
-    return _propagator.extract(found) if found else None
+def _observer(gauge: Callable[[], float]) -> metrics.CallbackT:
+    return lambda _: [metrics.Observation(gauge())]

@@ -18,10 +18,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Supports the request extensions (python-httpx.org/advanced/extensions) `target` and `timeout`
     (`connect` and `read`). Concurrency is limited by the caller.
 
-    Args:
-        verify: whether to check certificates, that is, whether the scheme is https.
-        max_bytes: maximum size of an answer's body on the wire; the rest is not read.
-        proxy: URL of an HTTP proxy. aiohttp's own search for one costs a thread per request.
+    `verify` is whether to check certificates; of an answer's body, at most `max_bytes` are read. `proxy`
+    is the URL of an HTTP proxy: aiohttp's own search for one costs a thread per request.
     """
 
     def __init__(self, *, verify: bool, max_bytes: int, proxy: str | None = None) -> None:

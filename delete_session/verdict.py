@@ -83,16 +83,10 @@ def judge(
     retry_after: float | None = None,
     not_retryable: frozenset[str] = frozenset(),
 ) -> Verdict:
-    """Judge a response.
+    """Judge a response: its HTTP status, its FaceError codes (outermost first) and message.
 
-    Args:
-        status: HTTP status.
-        codes: FaceError codes, outermost first: gateways wrap the operation's code in their own.
-        message: FaceError message.
-        request_id: request id that the Face API gave.
-        has_body: whether the response has a body.
-        retry_after: seconds that the response asks to wait.
-        not_retryable: FaceError codes that dead-letter a message.
+    Gateways wrap the operation's code in their own. `retry_after` is in seconds; `not_retryable` are
+    the FaceError codes that dead-letter a message.
     """
     code = _decisive(codes, KNOWN_CODES | not_retryable) if codes else f"HTTP {status}"
     remedy = None

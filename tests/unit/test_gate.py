@@ -26,7 +26,14 @@ class NeverEnds(FakeTime):
         await asyncio.Event().wait()
 
 
-def gate(clock: Clock, rates: list[Change] | None = None) -> Gate:
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[Change]:
+    found: list[Change] = []
+    monkeypatch.setattr("delete_session.gate.record_rate", lambda *change: found.append(change))
+    return found
+
+
+def gate(clock: Clock) -> Gate:
     return Gate(
         max_rate=8.0,
         breaker_failures=2,
@@ -34,7 +41,6 @@ def gate(clock: Clock, rates: list[Change] | None = None) -> Gate:
         max_wait=2.0,
         max_delay=600.0,
         clock=clock,
-        on_rate=lambda *change: None if rates is None else rates.append(change),
     )
 
 
@@ -83,11 +89,10 @@ async def test_newcomer_keeps_its_time_limit_while_the_turn_passes_on() -> None:
     await asyncio.gather(first, second, return_exceptions=True)
 
 
-async def test_each_cut_is_reported_once() -> None:
+async def test_each_cut_is_reported_once(rates: list[Change]) -> None:
     """The report has the rate, its cause and the pause; two 429s of one flight are one cut."""
     time = FakeTime()
-    rates: list[Change] = []
-    line = gate(time.clock, rates)
+    line = gate(time.clock)
     permits = [await next_permit(line), await next_permit(line)]
     time.seconds += 10
     for permit in permits:
@@ -98,11 +103,10 @@ async def test_each_cut_is_reported_once() -> None:
     assert line.rate_cause is RateCause.CEILING
 
 
-async def test_cut_to_the_floor_is_reported_as_such() -> None:
+async def test_cut_to_the_floor_is_reported_as_such(rates: list[Change]) -> None:
     """Repeated 429s end at one eighth of the ceiling, and the report says so."""
     time = FakeTime()
-    rates: list[Change] = []
-    line = gate(time.clock, rates)
+    line = gate(time.clock)
     for _ in range(9):
         line.report(await next_permit(line, within=60), verdict(429, "429"))
     assert rates[-1] == (1.0, RateCause.FLOOR, 1.0)
