@@ -18,8 +18,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Supports the request extensions (python-httpx.org/advanced/extensions) `target` and `timeout`
     (`connect` and `read`). Concurrency is limited by the caller.
 
-    `verify` is whether to check certificates; of an answer's body, at most `max_bytes` are read. `proxy`
-    is the URL of an HTTP proxy: aiohttp's own search for one costs a thread per request.
+    `verify`: whether to check certificates. `max_bytes`: maximum size of an answer's body that is read.
+    `proxy`: URL of an HTTP proxy; aiohttp's own search for one costs a thread per request.
     """
 
     def __init__(self, *, verify: bool, max_bytes: int, proxy: str | None = None) -> None:
