@@ -43,17 +43,21 @@ def read_run(text: str) -> UUID:
         ) from None
 
 
-def message_id(run: UUID, session_id: str, session_type: SessionType) -> str:
+def message_id(run: UUID, session_id: str, session_type: SessionType | None) -> str:
     """Return the message id: another one in each run, and the same when a run is resumed.
 
     It names the publication and not the session. Duplicate detection remembers it for its whole
     window, and drops whatever comes under the same id, even a corrected or deliberate message.
     """
-    return str(uuid5(run, f"{session_type}/{session_id}"))
+    return str(uuid5(run, f"{session_type or ''}/{session_id}"))
 
 
 def message(
-    session_id: str, session_type: SessionType, reason: str | None, run: UUID, traceparent: str
+    session_id: str,
+    session_type: SessionType | None,
+    reason: str | None,
+    run: UUID,
+    traceparent: str,
 ) -> ServiceBusMessage:
     """Make the message that revokes a session."""
     return ServiceBusMessage(
@@ -66,8 +70,10 @@ def message(
     )
 
 
-def _body(session_id: str, session_type: SessionType, reason: str | None) -> bytes:
-    body = {"sessionId": session_id, "sessionType": session_type}
+def _body(session_id: str, session_type: SessionType | None, reason: str | None) -> bytes:
+    body = {"sessionId": session_id}
+    if session_type is not None:
+        body["sessionType"] = session_type
     return msgspec.json.encode(body | {"reason": reason} if reason else body)
 
 
@@ -99,7 +105,7 @@ def check_reason(reason: str | None) -> None:
 
 async def publish(
     address: QueueAddress,
-    sessions: Mapping[str, SessionType],
+    sessions: Mapping[str, SessionType | None],
     reason: str | None,
     run: UUID,
     record: Record,
@@ -141,7 +147,7 @@ async def publish(
 
 
 def _facts(
-    address: QueueAddress, session_id: str, session_type: SessionType, run: UUID
+    address: QueueAddress, session_id: str, session_type: SessionType | None, run: UUID
 ) -> dict[str, object]:
     return {
         "queue": f"{address.queue} in {address.where}",
@@ -152,7 +158,7 @@ def _facts(
 
 
 async def look_for_others(
-    address: QueueAddress, sessions: Mapping[str, SessionType], run: UUID
+    address: QueueAddress, sessions: Mapping[str, SessionType | None], run: UUID
 ) -> Mapping[str, Sequence[Carrier]] | None:
     """Return what else carries these sessions; None where this login may not look."""
     own = [message_id(run, each, kind) for each, kind in sessions.items()]

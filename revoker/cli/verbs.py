@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 def publish(
     session_ids: Annotated[list[str] | None, typer.Argument(metavar="[SESSION_ID]...")] = None,
     kind: Annotated[
-        Kind, typer.Option("--type", help="The type of the sessions whose file names none.")
-    ] = ("livenessWithVerify"),
+        Kind | None,
+        typer.Option(
+            "--type",
+            help="The type of the sessions, where a file names none. Default: the function looks "
+            "under both.",
+        ),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="The reason, for people. Never logged.")] = (
         None
     ),

@@ -18,6 +18,7 @@ LAST_RELEASE = "6b348dc64791"
 """The commit of version 0.1.0, in this repository's history."""
 FORMER_NAMES = {
     "FACE_TOTAL_TIMEOUT_SECONDS": "1.5",
+    "FACE_CONNECT_TIMEOUT_SECONDS": "1",
     "RETRY_IN_PLACE_MAX_SECONDS": "0.02",
     "RETRY_BACKOFF_BASE_SECONDS": "0.008",
     "RETRY_BACKOFF_CAP_SECONDS": "45",
