@@ -22,6 +22,7 @@ from revoker.text import as_json as as_json_text
 from revoker.text import visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from uuid import UUID
 
     from revoker.caller import Caller
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from revoker.ids import Candidate
     from revoker.messages import Seen
     from revoker.status import Status
+    from revoker.trial.report import Answer, Report
 
 KEPT_SHOWN = 10
 SESSIONS_SHOWN = 3
@@ -384,6 +386,33 @@ def sent(count: int, refused: Sequence[str], as_json: bool) -> None:
     _line(f"{count} {'receipt was' if count == 1 else 'receipts were'} sent.")
     for each in refused:
         _line(f"  cannot be sent: {each}")
+
+
+# ---- trial ----
+
+
+def trial_plan(text: str) -> None:
+    """Print what a trial will do; to standard error."""
+    for line in text.splitlines():
+        _line(line, err=True)
+
+
+def trial_answer(answer: "Answer") -> None:
+    """Print one answer of a trial; to standard error."""
+    result, colours = answer.result, {"passed": "green", "failed": "red"}
+    said = f"{answer.state:>9}  {result.name} ({answer.seconds} s): {result.detail}"
+    _line(said, err=True, fg=colours.get(answer.state), indent=11)
+    if result.remedy:
+        _line(f"         → {result.remedy}", err=True, indent=11)
+
+
+def trial(report: "Report", file: "Path", as_json: bool) -> None:
+    """Print the conclusion of a trial, and what it could not remove; to standard error."""
+    if as_json:
+        _json(asdict(report))
+    for each in report.left:
+        _line(f"Left behind: {each}", err=True, indent=2)
+    _line(f"{report.conclusion}. The report: {file}", err=True, indent=2)
 
 
 # ---- beneath all of them ----

@@ -1,18 +1,20 @@
 """The verb `trial`."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from revoker import output
 from revoker.cli.options import AsJson
 from revoker.cli.running import WORK_SECONDS, reporting, run
 from revoker.failure import Exit
-from revoker.text import visible
+from revoker.text import as_json as as_json_text
 
 if TYPE_CHECKING:
-    from revoker.trial.report import Answer, Report
+    from revoker.trial.report import Report
 
 PLAN = """\
 This trial plays the whole job at {where}, in at most 20 minutes.
@@ -68,30 +70,18 @@ def trial(
     async def play_all() -> "Report":
         async with Stage.open(os.environ, verify_image=verify_image) as stage:
             asked = questions(stage, sessions=sessions, burst=burst)
-            return await play(stage, asked, report.with_suffix(".jsonl"), _tell)
+            return await play(stage, asked, report.with_suffix(".jsonl"), output.trial_answer)
 
     with reporting(as_json):
-        where = visible(QueueAddress.read(os.environ).where)
-        typer.echo(PLAN.format(where=where, total=sessions + 10), err=True)
+        where = QueueAddress.read(os.environ).where
+        output.trial_plan(PLAN.format(where=where, total=sessions + 10))
         if not yes:
             typer.confirm("Begin?", abort=True, err=True)
         found = run(play_all(), WORK_SECONDS)
         report.with_suffix(".md").write_text(found.markdown(), encoding="utf-8")
-        report.with_suffix(".json").write_text(found.json(), encoding="utf-8")
-        if as_json:
-            typer.echo(found.json(), nl=False)
-        for each in found.left:
-            typer.echo(f"Left behind: {visible(each)}", err=True)
-        typer.echo(f"{found.conclusion}. The report: {report.with_suffix('.md')}", err=True)
+        report.with_suffix(".json").write_text(as_json_text(asdict(found)) + "\n", encoding="utf-8")
+        output.trial(found, report.with_suffix(".md"), as_json)
         if found.interrupted:
             raise typer.Exit(Exit.INTERRUPTED)
         if found.states(State.FAILED):
             raise typer.Exit(Exit.WRONG)
-
-
-def _tell(answer: "Answer") -> None:
-    result = answer.result
-    said = f"{answer.state:>9}  {result.name} ({answer.seconds} s): {result.detail}"
-    typer.echo(visible(said), err=True)
-    if result.remedy:
-        typer.echo(visible(f"           → {result.remedy}"), err=True)

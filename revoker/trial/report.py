@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from revoker.doctor.runner import Result, State, run
 from revoker.failure import first_line
-from revoker.text import as_json, visible
+from revoker.text import visible
 from revoker.trial.questions import Question
 from revoker.trial.stage import CLEAN_SECONDS, LIMIT, Stage
 
@@ -54,10 +54,6 @@ class Report:
     def states(self, state: State) -> list[str]:
         """Return the names of the questions that ended so."""
         return [each.result.name for each in self.answers if each.result.state is state]
-
-    def json(self) -> str:
-        """Return the report for programs."""
-        return as_json(asdict(self)) + "\n"
 
     def markdown(self) -> str:
         """Return the report for people."""
