@@ -30,7 +30,7 @@ class Waiting:
         cls,
         address: QueueAddress,
         settings: Mapping[str, str],
-        sessions: Mapping[str, SessionType],
+        sessions: Mapping[str, SessionType | None],
         this_run: UUID,
     ) -> Self:
         """Find out where outcomes can be read, before anything is published.
