@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from bench.harness import FLOORS, OURS, UNPATCHED, median
+from bench.harness import FLOORS, OURS, TELEMETRY_OFF, UNPATCHED, median
 from bench.tables import milliseconds
 from local.report import charts
 from local.report.page import Chart
 
-_OURS = {OURS: charts.GREEN, UNPATCHED: charts.BLUE}
+_OURS = {OURS: charts.GREEN, TELEMETRY_OFF: charts.BLUE, UNPATCHED: charts.BLUE}
 
 
 def caption(measured: dict[str, Any]) -> str:

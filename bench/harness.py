@@ -18,6 +18,7 @@ from local import ending
 
 ROOT = Path(__file__).parent.parent
 OURS = "this function"
+TELEMETRY_OFF = "this function, telemetry off"
 UNPATCHED = "this function, times not patched"
 """Without the time patch: docs/decisions/library-patches.md."""
 PEERS = {
@@ -28,6 +29,7 @@ PEERS = {
 FLOORS = {"bare aiohttp, no runtime": "aiohttp", "raw asyncio streams": "streams"}
 ARGUMENTS = {
     OURS: ["--app", "."],
+    TELEMETRY_OFF: ["--app", "."],
     UNPATCHED: ["--app", "bench/peers/without_patch"],
     **{name: ["--app", folder] for name, folder in PEERS.items()},
     **{name: ["--floor", kind] for name, kind in FLOORS.items()},
@@ -83,9 +85,20 @@ class Server:
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
 
+    async def log_lines(self) -> int:
+        """Return the number of log lines that have arrived."""
+        host, _, port = self.endpoint.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /lines HTTP/1.1\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+        lines = int(await reader.readexactly(length))
+        writer.close()
+        return lines
+
     @property
     def environment(self) -> dict[str, str]:
-        """App settings for a variant: as deployed, but without a rate limit."""
+        """App settings for a variant: as deployed, telemetry included, but without a rate limit."""
         return {
             **os.environ,
             "FACE_ENDPOINT": self.endpoint,
@@ -96,6 +109,13 @@ class Server:
             "SharedAccessKey=c2Vj;UseDevelopmentEmulator=true;",
             "IDENTITY_ENDPOINT": f"{self.endpoint}/msi/token",
             "IDENTITY_HEADER": "bench",
+            "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY": "true",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey="
+            f"00000000-0000-0000-0000-000000000001;IngestionEndpoint={self.endpoint}/;"
+            f"LiveEndpoint={self.endpoint}/",
+            # What the exporter tells Microsoft about itself, four times an hour.
+            "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+            "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
         }
 
     @contextlib.asynccontextmanager
@@ -104,6 +124,8 @@ class Server:
     ) -> AsyncIterator[Subject]:
         """Start a variant's process, with more app settings if any are given; end it afterwards."""
         environment = {**self.environment, **(settings or {})}
+        if variant == TELEMETRY_OFF:
+            environment["PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY"] = "false"
         process = await _start(["bench.subject", *ARGUMENTS[variant]], environment)
         try:
             yield Subject(process, (await _line(process))["rss_bytes"])

@@ -1,4 +1,4 @@
-"""A minimal Face API and identity endpoint, so that the client dominates the measurement.
+"""A minimal Face API, identity and ingestion endpoint, so that the client dominates the measurement.
 
 `DELETE …` is answered with 200 and no body, at once or after a latency; `GET /msi/token…` with a
 token; `POST /latency/MILLISECONDS` changes the latency. It checks nothing; `local/face/`
@@ -6,12 +6,15 @@ behaves like the real API.
 """
 
 import asyncio
+import gzip
 import json
+import re
 import sys
 import time
 
 from local.broker.serving import announce, stopped
 
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _DELETED = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
     b"apim-request-id: 0f8e1f7a-7c2d-4f21-9a4e-5a0a7f3f2b11\r\n"
@@ -24,6 +27,8 @@ class Server(asyncio.Protocol):
 
     latency = 0.0
     """Seconds before a DELETE is answered, on all connections."""
+    lines = 0
+    """Log lines that have arrived, of all processes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -34,14 +39,16 @@ class Server(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer each request that is complete."""
         self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            line, self._buffer = (
-                self._buffer[: self._buffer.index(b"\r\n")],
-                self._buffer[end + 4 :],
-            )
-            self._answer(line)
+        while (end := self._buffer.find(b"\r\n\r\n") + 4) >= 4:
+            length = _LENGTH.search(self._buffer, 0, end)
+            whole = end + int(length[1] if length else 0)
+            if len(self._buffer) < whole:
+                return
+            line = self._buffer[: self._buffer.index(b"\r\n")]
+            body, self._buffer = self._buffer[end:whole], self._buffer[whole:]
+            self._answer(line, body)
 
-    def _answer(self, request_line: bytes) -> None:
+    def _answer(self, request_line: bytes, sent: bytes) -> None:
         method, path, _ = request_line.split(b" ")
         if method == b"DELETE":
             if Server.latency:
@@ -52,7 +59,13 @@ class Server(asyncio.Protocol):
                 self._transport.write(_DELETED)
             return
         body = b"{}"
-        if path.startswith(b"/latency/"):
+        if path.endswith(b"/track"):
+            rows = gzip.decompress(sent) if sent.startswith(b"\x1f\x8b") else sent
+            Server.lines += rows.count(b'"MessageData"')
+            body = b'{"itemsReceived": 0, "itemsAccepted": 0, "errors": []}'
+        elif path == b"/lines":
+            body = str(Server.lines).encode()
+        elif path.startswith(b"/latency/"):
             Server.latency = float(path.rpartition(b"/")[2]) / 1000
         else:
             expires = int(time.time()) + 86_400

@@ -14,6 +14,7 @@ import gc
 import json
 import logging
 import os
+import random
 import resource
 import sys
 import time
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+from opentelemetry._logs import get_logger_provider
+from opentelemetry.trace import get_tracer_provider
 
 from local.host.messages import Json
 
@@ -40,7 +43,8 @@ DISTINCT = 256
 def metadata(number: int) -> dict[str, object]:
     """Trigger metadata as the platform's host gives them for a plainly published message."""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
-    properties = {"tenant": "retail", "traceparent": f"00-{number:032x}-{number:016x}-01"}
+    trace_id = random.Random(number).randbytes(16).hex()  # the sampler decides by it
+    properties = {"tenant": "retail", "traceparent": f"00-{trace_id}-{trace_id[:16]}-01"}
     return {
         "MessageId": str(uuid.UUID(int=number, version=4)),
         "LockToken": str(uuid.UUID(int=number + 1, version=4)),
@@ -120,6 +124,8 @@ async def batch(invoke: Invoke, messages: int, concurrency: int) -> dict[str, An
 
     cpu, start = time.process_time(), time.perf_counter()
     await asyncio.gather(*(lane() for _ in range(concurrency)))
+    for provider in (get_logger_provider(), get_tracer_provider()):
+        getattr(provider, "force_flush", bool)()  # the export of its last lines belongs to a batch
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - cpu,
@@ -191,4 +197,5 @@ def _answer(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(), loop_factory=uvloop.new_event_loop))
+    # Like the platform, which ends the worker without closing anything.
+    os._exit(asyncio.run(main(), loop_factory=uvloop.new_event_loop))
