@@ -73,8 +73,7 @@ class CircuitBreaker:
             self._change(BreakerState.OPEN)
 
     def _change(self, state: BreakerState) -> None:
-        if state is not self.state or state is BreakerState.HALF_OPEN:
-            self._generation += 1
         if state is not self.state:
+            self._generation += 1
             self.state = state
             self._on_change(state)

@@ -22,7 +22,7 @@ class Clock:
 
 
 class BrokerTime:
-    """The broker's time, told by this machine's clocks and by what the broker has stamped.
+    """The broker's time, as far as this machine's clocks and the broker's stamps show it.
 
     A wall clock that steps ahead is not followed, because copies would be enqueued too late. One that
     steps back is followed, but never to before what the broker has stamped.
@@ -30,14 +30,15 @@ class BrokerTime:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._offset = float("inf")  # from monotonic to Unix time
+        self._offset, self._min_offset = float("inf"), float("-inf")  # from monotonic to Unix time
 
     def now(self) -> datetime:
         """Return the time, in UTC."""
         monotonic = self._clock.monotonic()
-        self._offset = min(self._offset, self._clock.wall() - monotonic)
+        self._offset = max(self._min_offset, min(self._offset, self._clock.wall() - monotonic))
         return datetime.fromtimestamp(self._offset + monotonic, UTC)
 
-    def is_at_least(self, stamped: datetime) -> None:
-        """Take note of a time that the broker has stamped."""
-        self._offset = max(self._offset, stamped.timestamp() - self._clock.monotonic())
+    def advance_to(self, stamped: datetime) -> None:
+        """Record a time that the broker has stamped."""
+        offset = stamped.timestamp() - self._clock.monotonic()
+        self._min_offset = max(self._min_offset, offset)

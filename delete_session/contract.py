@@ -134,7 +134,7 @@ def _data(event: dict[str, Any]) -> tuple[dict[str, Any], str]:
         found, path = _object(raw, "data_base64"), "data_base64."
     for name in ("sessionId", "sessionType"):
         # Deleting one of two sessions would silently leave the other.
-        if name in event and event[name] != found.get(name):
+        if event.get(name) not in (None, "", found.get(name)):
             raise _Unreadable(f"{name}: differs from {path}{name}")
     return found, path
 

@@ -34,7 +34,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     initial_delay: float
     """Upper bound of the first delay; it doubles with each attempt (full jitter)."""
     max_delay: float
-    """Upper bound of every delay and of every Retry-After."""
+    """Upper bound of a backoff and of a Retry-After; a block of all calls may last longer."""
     return_spread: float
     """After calls were blocked, the messages that waited return spread over this time."""
 
@@ -66,14 +66,14 @@ type Decision = Done | RetryLater | DeadLetter
 
 def decide(attempt: Attempt, policy: RetryPolicy) -> Decision:
     """Decide what happens to the message after an attempt, made or blocked."""
-    verdict = attempt.verdict
-    match verdict.meaning if verdict is not None else None:
-        case Meaning.DELETED:
-            return Done("deleted")
-        case Meaning.ALREADY_GONE:
-            return Done("already_gone")
-        case Meaning.REJECTED if verdict is not None:
-            return DeadLetter(verdict.code, verdict.describe())
+    if (verdict := attempt.verdict) is not None:
+        match verdict.meaning:
+            case Meaning.DELETED:
+                return Done("deleted")
+            case Meaning.ALREADY_GONE:
+                return Done("already_gone")
+            case Meaning.REJECTED:
+                return DeadLetter(verdict.code, verdict.describe())
     if attempt.seconds_left <= 0:
         return DeadLetter(
             "RetriesExhausted",

@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from urllib import request
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
+
+# The same on every platform; missing in the type stubs.
+_bypass = getattr(request, "proxy_bypass_environment")  # noqa: B009
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 """Token scope of the public cloud, and of a Face API on this machine."""
@@ -28,7 +31,7 @@ def face_endpoint(text: str) -> str:
         host, _ = url.hostname or "", url.port
     except ValueError:
         raise ValueError(f"{expected}; it is not a URL") from None
-    if url.path.strip("/") or url.query or url.fragment or url.username is not None:
+    if url.path.strip("/") or set(text) & set("?#@ "):
         raise ValueError(f"{expected}, without path, query, fragment or user name")
     if not host or not (url.scheme == "https" or (url.scheme == "http" and is_loopback(host))):
         raise ValueError(expected)
@@ -80,7 +83,7 @@ def proxy_for(host: str, environment: Mapping[str, str]) -> str | None:
     """
     proxy = (environment.get("https_proxy") or environment.get("HTTPS_PROXY") or "").strip()
     exceptions = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    if not proxy or is_loopback(host) or proxy_bypass(host, {"no": exceptions}):
+    if not proxy or is_loopback(host) or _bypass(host, {"no": exceptions}):
         return None
     try:
         url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")

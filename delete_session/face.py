@@ -126,8 +126,7 @@ def _headers(token: str) -> httpx.Headers:
 def read_response(response: httpx.Response, body: bytes, not_retryable: frozenset[str]) -> Verdict:
     """Judge a response by its status, its headers and at most `MAX_ANSWER_BYTES` of its body."""
     status, headers = response.status_code, response.headers
-    request_id = headers.get("apim-request-id") or headers.get("x-ms-request-id") or ""
-    request_id = _one_line(request_id) or None
+    request_id = _one_line(headers.get("apim-request-id", "")) or None
     if response.is_success and not body:  # every deletion: there is nothing more to read
         message = "" if request_id else "a success without the request id that the Face API gives"
         return judge(status, [], message, request_id=request_id, has_body=False)
@@ -138,7 +137,7 @@ def read_response(response: httpx.Response, body: bytes, not_retryable: frozense
         status,
         codes,
         message,
-        request_id=request_id,
+        request_id=request_id or _one_line(headers.get("x-ms-request-id", "")) or None,
         has_body=bool(body),
         retry_after=retry_after_seconds(headers.get("retry-after"), message),
         not_retryable=not_retryable,

@@ -22,7 +22,7 @@ class Permit:
     """Permission to make one call."""
 
     generation: int
-    """Counts the changes of the circuit breaker's state; a permit belongs to one state."""
+    """Number of changes of the circuit breaker's state so far: a permit belongs to one state."""
     acquired_at: float
     """Monotonic seconds."""
 
@@ -129,5 +129,5 @@ class Gate:
     def obstacle(self) -> str:
         """Return why no call was made, for people."""
         if self.circuit is BreakerState.CLOSED:
-            return "no call was made: the rate limit gave no permit in time"
+            return "no call was made: calls pause after a 429, or the rate limit gave no permit in time"
         return f"no call was made: circuit open after {self.last_failure}"

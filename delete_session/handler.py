@@ -1,7 +1,7 @@
 """The four steps of one message: read it, make the call, decide, settle.
 
-A message ends in exactly one place. Returning completes it. Raising makes the host abandon it, which
-costs nothing but the time until its redelivery.
+A message ends in exactly one place. Returning completes it. Raising makes the host abandon it: it is
+delivered again at once, and one of its twenty deliveries is used up.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Handler:
             SettlementFailed: the broker did not settle the message; the host abandons it.
         """
         delivery = Delivery.from_trigger(message, self.time.now())
-        self.time.is_at_least(delivery.received_at)
+        self.time.advance_to(delivery.enqueued_at)
         revocation = Revocation(delivery, self.retry_deadline_hours, self.clock.monotonic)
         until = revocation.held_since + HOLD_SECONDS
         with self.telemetry.message(revocation):
@@ -65,24 +65,37 @@ class Handler:
                     case RetryLater(delay):
                         await self._schedule(revocation, delay, until)
                         self._record("retry_scheduled", revocation, delay_seconds=round(delay, 3))
-            except (LockLost, SettlementFailed) as error:
-                self._record("settlement_failed", revocation, reason=str(error))
+            except Exception as error:
+                kind = (
+                    "" if isinstance(error, LockLost | SettlementFailed) else type(error).__name__
+                )
+                self._record("settlement_failed", revocation, reason=f"{kind} {error}".strip())
                 raise
 
     async def _decide(self, revocation: Revocation, until: float) -> Decision:
-        """Read the message and make calls, with short delays in place, until a decision stands."""
+        """Read the message, and ask for its session under each type that it may have."""
         delivery = revocation.delivery
         revoked = parse(delivery.body, delivery.content_type)
         revocation.session_id = revoked.session_id
         if isinstance(revoked, Malformed):
             return DeadLetter("MalformedMessage", revoked.description)
         revocation.session_type = revoked.session_type
-        types = list(revoked.types)
+        decision: Decision | None = None
+        for session_type in revoked.types:  # both, if the message states none
+            found = await self._ask(revocation, revoked.session_id, session_type, until)
+            if found == Done("deleted") or isinstance(found, RetryLater):
+                return found
+            # What the first type's answer says about the request outweighs "not found" in the other.
+            decision = found if decision in (None, Done("already_gone")) else decision
+        assert decision is not None
+        return decision
+
+    async def _ask(
+        self, revocation: Revocation, session_id: str, session_type: SessionType, until: float
+    ) -> Decision:
+        """Make calls under one type, with short delays in place, until a decision stands."""
         while True:
-            decision = await self._attempt(revocation, revoked.session_id, types[0], until)
-            if decision == Done("already_gone") and types[1:]:
-                del types[0]  # the type is not stated: it may be a session of the other one
-                continue
+            decision = await self._attempt(revocation, session_id, session_type, until)
             if not isinstance(decision, RetryLater):
                 return decision
             delay = decision.delay_seconds

@@ -200,7 +200,7 @@ class Revocation:
         self.verdict: Verdict | None = None
         self.attempts = delivery.history.attempts
         self.obstacle = ""
-        """Why no call was made so far; empty if one was made."""
+        """Why the gate gave no permit; used only if no call was ever made."""
         self.seconds_in_call = 0.0
         self.first_attempt_at = delivery.history.first_attempt_at
         self.last_attempt_at = delivery.history.last_attempt_at
@@ -263,7 +263,8 @@ class Revocation:
         )
         end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
         # The SDK would encode a name that is not text in a form that no receiver can read.
-        given = {} if bare else {k: v for k, v in delivery.properties.items() if isinstance(k, str)}
+        given = {} if bare else delivery.properties
+        given = {k: v for k, v in given.items() if isinstance(k, str) and k not in PROPERTIES}
         copy = replace(
             delivery,
             message_id=history.copy_id,
@@ -271,16 +272,16 @@ class Revocation:
             enqueued_at=min(self.now + timedelta(seconds=delay_seconds), end),
             history=history,
         )
-        return replace(copy, content_type=None, correlation_id=None, subject=None) if bare else copy
+        return replace(copy, correlation_id=None, subject=None) if bare else copy
 
 
 def trace_context(properties: Mapping[str, object]) -> dict[str, str]:
     """Return the W3C trace context, under either name that a publisher's SDK uses; empty: none."""
-    parent, state = properties.get("traceparent"), properties.get("tracestate")
+    parent, state = properties.get("traceparent"), _text(properties.get("tracestate"))
     parent = parent or properties.get("Diagnostic-Id")
     if not isinstance(parent, str) or not _TRACEPARENT.fullmatch(parent):
         return {}
-    return {"traceparent": parent} | ({"tracestate": state} if isinstance(state, str) else {})
+    return {"traceparent": parent} | ({"tracestate": state} if state else {})
 
 
 def _text(value: object) -> str | None:

@@ -38,7 +38,7 @@ class LockLost(Exception):
 
 
 class SettlementFailed(Exception):
-    """The broker did not carry out the operation; the message is where it was."""
+    """The broker did not confirm the operation."""
 
 
 class Unsendable(SettlementFailed):
@@ -66,7 +66,7 @@ class ServiceBusQueue:
         self._sender: ServiceBusSender | None = None
 
     async def dead_letter(self, delivery: Delivery, decision: DeadLetter, until: float) -> None:
-        """Move the delivered message to the dead-letter queue; `until` is the time of the last try.
+        """Move the delivered message to the dead-letter queue; no third try begins after `until`.
 
         Raises:
             LockLost: the host of this function no longer holds the lock.
@@ -105,7 +105,7 @@ class ServiceBusQueue:
     async def send(
         self, message: ServiceBusMessage, until: float, at: datetime | None = None
     ) -> None:
-        """Send a message, to be enqueued now or `at` a time; `until` is the time of the last try.
+        """Send a message, to be enqueued now or `at` a time; no third try begins after `until`.
 
         Repeating it is harmless: the broker drops a message id that it has seen.
 
@@ -135,12 +135,13 @@ class ServiceBusQueue:
         pause = 0.0
         while True:
             try:
-                async with asyncio.timeout(self._timeout), self._lock:
-                    return await self._try(operation)
+                async with asyncio.timeout(max(self._timeout, until - self._clock.monotonic())):
+                    async with self._lock, asyncio.timeout(self._timeout):
+                        return await self._try(operation)
             except MessageLockLostError as error:
                 raise LockLost("MessageLockLost") from error
             except Exception as error:
-                text = f"{type(error).__name__}: {error}"
+                text = f"{type(error).__name__}: {error or 'no answer from the broker in time'}"
                 # On the second connection, so that it was not the connection's fault.
                 if pause and isinstance(error, _UNSENDABLE):
                     raise Unsendable(text) from error

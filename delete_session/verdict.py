@@ -188,7 +188,7 @@ def _judge_refusal(
     for statuses, words, remedy in _FAULTS:
         if status in statuses and words.search(text):
             return Meaning.MISCONFIGURED, remedy
-    if code in not_retryable:
+    if code in not_retryable and status >= 400:
         return Meaning.REJECTED, None
     if status < 400:
         return Meaning.MISCONFIGURED, (

@@ -46,7 +46,7 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     assert (ran.code, ran.json["published"]) == (0, 251)
     messages = queue.messages()
     assert [each["message_id"] for each in messages] == [
-        message_id(run, each, "livenessWithVerify") for each in ["one", *ids]
+        message_id(run, each, None) for each in ["one", *ids]
     ]
     assert {each["properties"]["subject"] for each in messages} == {"session-revoked"}
     traces = {each["application_properties"]["traceparent"] for each in messages}
