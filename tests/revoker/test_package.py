@@ -1,9 +1,13 @@
 """What `pip install .[ops]` installs."""
 
+import runpy
+import sys
 import tomllib
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint
 from pathlib import Path
+
+import pytest
 
 from revoker.cli.app import main
 
@@ -47,3 +51,10 @@ def test_installs_every_page_and_asset_of_the_desk() -> None:
         package = ".".join(path.relative_to(ROOT).parts[:2])
         inside = path.relative_to(ROOT / package.replace(".", "/"))
         assert any(fnmatchcase(str(inside), pattern) for pattern in data.get(package, [])), path
+
+
+def test_an_older_python_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, which names both versions, before anything is built or downloaded."""
+    monkeypatch.setattr(sys, "version_info", (3, 11, 7))
+    with pytest.raises(SystemExit, match=r"needs Python 3\.13, and this is 3\.11: [^\n]*\Z"):
+        runpy.run_path(str(ROOT / "setup.py"))
