@@ -7,6 +7,7 @@ from typing import Any
 
 from revoker.copies import AT, COUNT, FROM_DESCRIPTION, FROM_REASON
 from revoker.desk.local_cloud import LogLine
+from revoker.desk.rendering import read_time
 from revoker.messages import Seen
 
 
@@ -14,10 +15,10 @@ from revoker.messages import Seen
 class Step:
     """Something that happened to a message."""
 
-    at: datetime
+    at: datetime | None
+    """None if that is unknown."""
     what: str
     source: str
-    """The source."""
 
 
 def steps(
@@ -38,7 +39,7 @@ def steps(
     found += [_of_record(each) for each in record]
     found += [_of_event(each) for each in events]
     found += [_of_line(each) for each in lines]
-    return sorted(found, key=lambda step: step.at)
+    return sorted(found, key=lambda step: step.at or datetime.min.replace(tzinfo=UTC))
 
 
 def _of_message(seen: Seen) -> list[Step]:
@@ -50,11 +51,11 @@ def _of_message(seen: Seen) -> list[Step]:
         if seen.last_error:
             what += f"; the last error: {seen.last_error}"
         found.append(Step(at=seen.enqueued_at, what=what, source="message"))
-    if (at := _time(seen.properties.get(AT))) is not None:
+    if (at := read_time(seen.properties.get(AT))) is not None:
         properties = seen.properties
         what = (
-            f"put back from the dead letters (number {properties.get(COUNT, 1)} of its returns), "
-            f"where it was as {properties.get(FROM_REASON)}: {properties.get(FROM_DESCRIPTION)}"
+            f"resubmitted (number {properties.get(COUNT, 1)}) after "
+            f"{properties.get(FROM_REASON)}: {properties.get(FROM_DESCRIPTION)}"
         )
         found.append(Step(at=at, what=what, source="message"))
     return found
@@ -62,9 +63,7 @@ def _of_message(seen: Seen) -> list[Step]:
 
 def _of_record(line: Mapping[str, Any]) -> Step:
     what = f"{line.get('done')} through the {line.get('through')}; it was {line.get('reason')}"
-    return Step(
-        at=_time(line.get("at")) or datetime.min.replace(tzinfo=UTC), what=what, source="record"
-    )
+    return Step(at=read_time(line.get("at")), what=what, source="record")
 
 
 def _of_event(event: Mapping[str, Any]) -> Step:
@@ -87,11 +86,3 @@ def _of_line(line: LogLine) -> Step:
     if request_id := facts.get("request_id"):
         what += f", Face request id {request_id}"
     return Step(at=line.at, what=what, source=f"function ({line.host})")
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
