@@ -1,6 +1,7 @@
 """Access to the desk, and the security headers of its pages."""
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from revoker.desk.access import MAX_FORM_BYTES, Access, Refused
+from revoker.desk.server import _listen
 from revoker.failure import Failure
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.conftest import OneQueue
@@ -63,6 +65,21 @@ def test_no_other_script_desk_or_port_gets_the_cookie() -> None:
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert "Domain" not in cookie
+
+
+def test_listens_wherever_a_browser_may_look_for_its_name() -> None:
+    """Nothing else can listen on the same port of the other loopback address."""
+    listeners = _listen(0)
+    port = listeners[0].getsockname()[1]
+    with socket.socket(socket.AF_INET6) as other:
+        with pytest.raises(OSError, match=r"in use|assign|support"):
+            other.bind(("::1", port))
+        for each in listeners:
+            each.close()
+        other.bind(("::1", port))
+        other.listen()
+        with pytest.raises(Failure, match=f"cannot listen on port {port} of ::1"):
+            _listen(port)
 
 
 def test_another_address_must_be_named(seeded: OneQueue, record: Path) -> None:

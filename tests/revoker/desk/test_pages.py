@@ -1,33 +1,47 @@
 """What the desk shows and does, over a real broker."""
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from delete_session.message import History
+from delete_session.message import FIRST_ENQUEUED, History
 from revoker.audit import query
+from revoker.copies import AT
 from revoker.desk.desk import Desk
 from revoker.desk.filters import AGES, PAGE, Filter
 from revoker.desk.snapshots import LIMIT
 from revoker.failure import Failure
+from revoker.messages import Seen
 from revoker.remedies import for_reason, plain
 from revoker.status import summary
 from tests.local.broker_process import until
-from tests.revoker.conftest import LETTERS, OneQueue
-from tests.revoker.desk.conftest import Browser, opened
+from tests.revoker.conftest import LETTERS, OneQueue, retry_copy_of
+from tests.revoker.desk.conftest import Browser, opened, shown
 
 SCRIPT = "<script>document.title='taken'</script>"
+HOSTILE = f"{SCRIPT}\u202e\x1b[31m"
+SHOWN = f"{SCRIPT}\\u202e\\x1b[31m"
+"""What a page has to show of it."""
 
 
-def dead_letter(queue: OneQueue, body: str, reason: str, description: str) -> None:
+def dead_letter(
+    queue: OneQueue,
+    body: str,
+    reason: str,
+    description: str = "",
+    properties: Mapping[str, object] | None = None,
+    message_id: str | None = None,
+) -> None:
     """Put one message into the dead letters."""
     connection_string = queue.environment["ServiceBusConnection"]
     with (
@@ -35,7 +49,9 @@ def dead_letter(queue: OneQueue, body: str, reason: str, description: str) -> No
         client.get_queue_sender(queue.name) as sender,
         client.get_queue_receiver(queue.name) as receiver,
     ):
-        sender.send_messages(ServiceBusMessage(body, application_properties={"note": SCRIPT}))
+        message = ServiceBusMessage(body, message_id=message_id)
+        message.application_properties = dict(properties or {})  # type: ignore[assignment]
+        sender.send_messages(message)
         (message,) = receiver.receive_messages(1, max_wait_time=10)
         receiver.dead_letter_message(message, reason=reason, error_description=description)
 
@@ -125,19 +141,28 @@ def test_a_dead_letter_has_its_history_and_its_body_on_request(
     assert "no dead letter number 999" in missing.text
 
 
-def test_whatever_a_message_holds_is_shown_as_text(desk: Browser, seeded: OneQueue) -> None:
-    """Markup in reason, description, property or body is escaped on every page."""
-    dead_letter(seeded, f'{{"sessionId": "{SCRIPT}"}}', SCRIPT, f"why: {SCRIPT}")
+def test_whatever_a_message_holds_is_shown_as_text(
+    desk: Browser, seeded: OneQueue, record: Path
+) -> None:
+    """No page obeys markup, control or bidi characters, or breaks because of an absurd date."""
+    absurd = "0001-01-01T00:00:00+14:00"
+    lines = [{"at": at, "session_id": "x\ud800", "reason": HOSTILE} for at in (absurd, None, 9)]
+    record.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    properties = {HOSTILE: HOSTILE, AT: absurd, FIRST_ENQUEUED: absurd}
+    dead_letter(seeded, f'{{"sessionId": "{HOSTILE}"}}', HOSTILE, f"why: {HOSTILE}", properties)
     number = seeded.messages(dead=True)[-1]["sequence_number"]
     desk.desk.snapshots.outdate()
-    paths = ["/", "/dead-letters", f"/dead-letters?reason={SCRIPT}", f"/dead-letters/{number}"]
-    for path in [*paths, f"/dead-letters/{number}/body", f"/sessions?id={SCRIPT}"]:
-        page = desk.get(path).text
-        assert SCRIPT not in page, path
-        assert "document.title" in page, path
-    plan = desk.post("/plans", action="discard", number=str(number)).text
-    assert SCRIPT not in plan
-    assert "document.title" in plan
+    filtered = f"/dead-letters?{urlencode({'reason': HOSTILE})}"
+    paths = ["/", "/dead-letters", filtered, f"/dead-letters/{number}", "/record"]
+    pages = [desk.get(path) for path in [*paths, f"/dead-letters/{number}/body"]]
+    pages.append(desk.post("/plans", action="discard", number=str(number)))
+    for page in pages:
+        assert page.status_code == 200
+        assert SCRIPT not in page.text, page.url
+        assert SHOWN in shown(page), page.url
+        assert "\u202e" not in shown(page), page.url
+    assert "Resubmit this one" in desk.text(filtered)  # the filter has the reason as it is
+    assert SCRIPT not in desk.get(f"/sessions?id={SCRIPT}").text
 
 
 def test_resubmits_what_was_shown(desk: Browser, seeded: OneQueue, record: Path) -> None:
@@ -159,7 +184,10 @@ def test_resubmits_what_was_shown(desk: Browser, seeded: OneQueue, record: Path)
         ("resubmitting", "d", "desk"),
         ("resubmitted", "d", "desk"),
     ]
-    assert "the desk" in desk.text("/record")
+    page = desk.text("/record")
+    assert "the desk" in page
+    assert str(record) in page
+    assert "Other folders may have others" in page
     assert "resubmitted through the desk; it was Two" in desk.text("/sessions/b")
     assert "resubmitted (number 1) after Two" in desk.text("/sessions/b")
     assert desk.post(path).status_code == 404  # a plan is carried out once
@@ -181,6 +209,75 @@ def test_discards_only_if_one_is_sure(desk: Browser, seeded: OneQueue, record: P
     assert seeded.counts["dead_lettered"] == 2
     assert record.read_text().count('"done": "discarded"') == 2
     assert "discarded" in desk.text("/record")
+
+
+def test_an_original_and_its_copy_are_one_publication(
+    desk: Browser, seeded: OneQueue, record: Path
+) -> None:
+    """Where both are dead letters, a plan says so, and what else is known of each publication."""
+    copy = retry_copy_of("m-1")
+    body = '{"sessionId": "s"}'
+    dead_letter(seeded, body, "Three", message_id="m-1")
+    dead_letter(seeded, body, "Three", properties=dict(copy.write()), message_id=copy.copy_id)
+    dead_letter(seeded, body, "Four", message_id="m-2")
+    dead_letter(seeded, '{"sessionId": "t"}', "Three", message_id="m-1" + ":resubmit:1")
+    original, retried, again, other = (
+        each["sequence_number"] for each in seeded.messages(dead=True)[-4:]
+    )
+    plan = shown(desk.post("/plans", action="discard", reason="Three"))
+    assert "Discard 3 dead letters?" in plan
+    assert "These 3 dead letters are 2 publications" in plan
+    assert f"{original}, {retried} s Three dead letter number {again}, Four" in plan
+    assert "carries the sessions of 1 of these 2 publications" in plan  # t, not s
+    assert f"{other} t Three nothing else" in plan
+    plan = shown(desk.post("/plans", action="discard", number=str(retried)))
+    assert f"the same publication: dead letter number {original}, Three" in plan
+    assert "Warning" not in plan
+    page = desk.text(f"/dead-letters/{original}")
+    same, _, others = page.partition("Other publications of its session")
+    assert f"dead letter number {retried}" in same
+    assert f"dead letter number {again}" in others
+
+
+def test_says_that_nothing_is_there_only_while_it_knows(
+    queue: OneQueue, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty queue is one only if it was read in the last ten seconds, and could be read now."""
+    empty = "There are no dead letters."
+    paths = ("/", "/dead-letters", "/waiting", "/sessions/a")
+
+    async def hangs() -> list[list[Seen]]:
+        return await asyncio.Future()
+
+    async def fails() -> list[list[Seen]]:
+        raise Failure("It cannot be reached.", "Check the name.")
+
+    with opened(queue.environment, record) as desk:
+        until(lambda: empty in desk.text("/dead-letters"), "the first reading")
+        assert f"Nothing waits. {empty}" in desk.text("/")
+        snapshots = desk.desk.snapshots
+        monkeypatch.setattr(snapshots, "_look", hangs)
+        until(lambda: snapshots._reading is not None or not desk.text("/"), "the next reading")
+        assert snapshots._last is not None
+        long_ago = datetime.now(UTC) - timedelta(seconds=600)
+        snapshots._last = replace(snapshots._last, taken_at=long_ago)
+        for path in paths:
+            page = desk.text(path)
+            assert "What follows is out of date: it was read" in page
+            assert "10 min ago" in page
+            assert "There are no" not in page
+            assert "Nothing waits" not in page
+        assert snapshots._reading is not None
+        assert desk.client.portal is not None
+        desk.client.portal.call(snapshots.close)
+        monkeypatch.setattr(snapshots, "_look", fails)
+        until(lambda: "cannot be read" in desk.text("/"), "the failure")
+        for path in paths:
+            page = desk.text(path)
+            assert "The queue cannot be read. It cannot be reached." in page
+            assert "What follows is out of date" in page
+            assert "There are no" not in page
+            assert "Nothing waits" not in page
 
 
 def test_does_nothing_without_a_record(seeded: OneQueue, tmp_path: Path) -> None:
