@@ -1,6 +1,7 @@
 """The verb that opens the desk."""
 
 from importlib.util import find_spec
+from math import inf
 from typing import Annotated
 
 import typer
@@ -72,5 +73,6 @@ def desk(
                 port,
                 address,
                 lambda opens: output.desk(opens, as_json),
-            )
+            ),
+            inf,  # until Ctrl-C
         )

@@ -6,7 +6,7 @@ const live = () => [...document.querySelectorAll("[data-live]")];
 let readAt = 0;
 let problem = "";
 
-/** Takes over when the facts on the page were read, which the server says as their age. */
+/** Notes when the facts on the page were read. What is older than OLD says so itself, without an age. */
 function date() {
   const ages = live().map((part) => Number(part.dataset.age ?? 0));
   readAt = Date.now() - 1000 * Math.max(0, ...ages);
@@ -20,7 +20,7 @@ function ago() {
 /** Says how old the page is. */
 function tell() {
   for (const each of document.querySelectorAll("[data-ago]")) each.textContent = ago();
-  old.hidden = !problem && Date.now() - refreshedAt < OLD;
+  old.hidden = !problem && Date.now() - readAt < OLD;
   const text = `This page is out of date: it shows what was read ${ago()}. ${problem}`;
   if (!old.hidden && old.textContent !== text) old.textContent = text;
 }
@@ -51,7 +51,6 @@ async function refresh() {
       }
       document.title = page.title;
       problem = "";
-      refreshedAt = Date.now();
       date();
     }
   } catch {
@@ -60,16 +59,14 @@ async function refresh() {
   tell();
 }
 
-let refreshedAt = Date.now();
 if (live().length > 1) { // the title alone is on pages that show nothing that changes
   date();
   setInterval(tell, 1000);
   document.addEventListener("visibilitychange", tell);
   (async () => {
     for (;;) {
-      const began = Date.now();
       await refresh();
-      await new Promise((resolve) => setTimeout(resolve, Math.max(EVERY, Date.now() - began)));
+      await new Promise((resolve) => setTimeout(resolve, EVERY));
     }
   })();
 }
