@@ -126,7 +126,7 @@ def test_a_broken_role_from_the_first_sign_to_the_last_message(
     expect(recent.get_by_role("row", name="well")).to_contain_text("deleted")
     expect(page.get_by_text("allowed rate:")).to_be_visible()
 
-    page.goto(at(page, "/"))  # from here on, pages show by themselves what is new
+    page.goto(at(page, "/"))  # from here on, without a reload
     expect(page.get_by_text("There are no dead letters.")).to_be_visible()
     with cloud.configured(cloud.cloud.face, deny_role=True):
         publish(cloud, "stuck")
