@@ -237,6 +237,7 @@ def desk(address: str, as_json: bool) -> None:
     else:
         _line(f"The desk: {address}")
         _line("The address opens it once, in one browser. Ctrl-C stops it.", err=True)
+        _line("If your browser must use another address, restart with --address.", err=True)
     sys.stdout.flush()  # a program that started the desk waits for the address
 
 

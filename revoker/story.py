@@ -23,7 +23,6 @@ class Step:
     at: datetime
     what: str
     source: str
-    """The source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +83,8 @@ def _of_message(seen: Seen) -> list[Step]:
     if (at := _time(seen.properties.get(AT))) is not None:
         properties = seen.properties
         what = (
-            f"put back from the dead letters (number {properties.get(COUNT, 1)} of its returns), "
-            f"where it was as {properties.get(FROM_REASON)}: {properties.get(FROM_DESCRIPTION)}"
+            f"resubmitted (number {properties.get(COUNT, 1)}) after "
+            f"{properties.get(FROM_REASON)}: {properties.get(FROM_DESCRIPTION)}"
         )
         found.append(Step(at=at, what=what, source="message"))
     return found

@@ -1,6 +1,7 @@
 """The verb that opens the desk."""
 
 from importlib.util import find_spec
+from math import inf
 from typing import Annotated
 
 import typer
@@ -25,6 +26,14 @@ def desk(
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port to listen on. Default: a free one.")
     ] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where your browser reaches the desk, behind a port forward or in Codespaces, such as "
+            "https://NAME-8000.app.github.dev with --port 8000.",
+        ),
+    ] = None,
     record: RecordFile = None,
     namespace: Namespace = None,
     queue: Queue = None,
@@ -36,7 +45,7 @@ def desk(
     """Open the desk: look, decide and act on a page in a browser on this machine.
 
     It prints an address with a token, which opens the desk once and in one browser; no other
-    browser can use it. It listens on 127.0.0.1 only, and runs until Ctrl-C.
+    browser can use it. It listens on this machine only, and runs until Ctrl-C.
     """
     from revoker.connection import Options
     from revoker.record import DEFAULT
@@ -62,6 +71,8 @@ def desk(
                 options.applied(),
                 record or DEFAULT,
                 port,
-                lambda address: output.desk(address, as_json),
-            )
+                address,
+                lambda opens: output.desk(opens, as_json),
+            ),
+            inf,  # until Ctrl-C
         )

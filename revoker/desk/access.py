@@ -3,16 +3,21 @@
 A page of any website can send requests to 127.0.0.1, and a name of its owner can lead there (DNS
 rebinding). So a request must name this server as its host, come from its own pages, and carry the
 cookie that the token was exchanged for; a form must also carry the form token.
+
+A browser sends a cookie to every port of the host that has set it. So each run has a random host name,
+which no other server on this machine knows. Browsers resolve `*.localhost` to this machine.
 """
 
 import secrets
 from collections.abc import Callable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from revoker.failure import Exit, Failure
 
 MAX_FORM_BYTES = 64 * 1024
 
@@ -35,30 +40,49 @@ class Refused(Exception):
 
 
 class Access:
-    """The secrets of one run of the desk."""
+    """The secrets of one run of the desk.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: the port on which the desk listens.
+        address: where the browser reaches it, if something forwards to that port.
+
+    Raises:
+        Failure: that is no address of a server.
+    """
+
+    def __init__(self, port: int, address: str | None = None) -> None:
         self._token: str | None = secrets.token_urlsafe(32)
         self._session = secrets.token_urlsafe(32)
-        self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        # Cookies are shared between ports, and another desk must not overwrite this one's.
+        name = f"http://{secrets.token_hex(8)}.localhost:{port}"
+        self._origin = name if address is None else _origin(address)
+        self._origins = {self._origin}
+        if address is not None:  # Codespaces forwards its own names as these
+            self._origins |= {f"http://localhost:{port}", f"https://localhost:{port}"}
+        self._hosts = {origin.partition("://")[2] for origin in self._origins}
+        # Two desks that are reached through ports of one name must not share a cookie.
         self._cookie = f"revoker-desk-{port}"
+        self._expected = (
+            "Open the address that it printed. If a port forward or Codespaces has another one, "
+            "restart the desk with that --address."
+            if address is None
+            else f"It expects {self._origin}, as --address says."
+        )
         self.form_token = secrets.token_urlsafe(32)
 
     @property
     def address(self) -> str:
         """The address that opens the desk, once."""
-        return f"http://{self._hosts[0]}/?token={self._token}"
+        return f"{self._origin}/?token={self._token}"
 
     def check_source(self, request: Request) -> None:
         """Refuse a request that names another host or comes from another site's page."""
         if request.headers.get("host") not in self._hosts:
-            raise Refused("The desk is not at this address.")
+            raise Refused(f"The desk is not at this address. {self._expected}")
         origin = request.headers.get("origin")
         reads = request.method in ("GET", "HEAD")
         if origin is None and not reads:
             raise Refused("The request does not say which page it comes from.")
-        if origin is not None and origin != f"http://{request.headers['host']}":
+        if origin is not None and origin not in self._origins:
             raise Refused("The request comes from a page that is not the desk's.")
         site = request.headers.get("sec-fetch-site", "same-origin")
         follows_link = reads and request.headers.get("sec-fetch-mode") == "navigate"
@@ -100,6 +124,25 @@ class Access:
         if not secrets.compare_digest(token.encode(), self.form_token.encode()):
             raise Refused("The form is from an earlier run of the desk.")
         return fields
+
+
+def _origin(address: str) -> str:
+    """Return an address as a browser names it in the header Origin."""
+    try:
+        parts = urlsplit(address.strip())
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    plain = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise Failure(
+            f"{address!r} is not the address of a server.",
+            "Use --address with a scheme and a host, such as https://NAME-8000.app.github.dev.",
+            Exit.USAGE,
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")
 
 
 class Guard:

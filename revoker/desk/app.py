@@ -1,7 +1,6 @@
 """The desk's pages. A GET changes nothing; a POST carries out a plan that a page has shown."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from uuid import uuid4
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -21,14 +20,15 @@ from delete_session import __version__
 from revoker.actor import service_bus_actor
 from revoker.carriers import among
 from revoker.connection import face_scope, setting
-from revoker.dead_letters import sessions_of, show, without
+from revoker.dead_letters import show
 from revoker.desk import cloud_story
 from revoker.desk.access import Guard, Refused
 from revoker.desk.desk import Desk, Diagnosis
 from revoker.desk.filters import AGES, Filter, Page
 from revoker.desk.local_cloud import CloudDown
 from revoker.desk.rendering import Pages
-from revoker.desk.work import read_action
+from revoker.desk.snapshots import LIMIT
+from revoker.desk.work import publications, read_action
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
 from revoker.log_query import query
@@ -36,8 +36,8 @@ from revoker.messages import Seen
 from revoker.record import Record, facts_of, last
 from revoker.story import Step, in_order, steps
 
-_EVENTS_EVERY_SECONDS = 1.0
-_SHOWN = 20  # of the messages of a plan and of what was kept
+_SHOWN = 20  # of the reasons, of the messages of a plan, and of what was kept
+_LISTED = 50  # of the steps and messages of one session, and of the reasons to choose from
 _RECORD_LINES = 200
 
 
@@ -59,17 +59,17 @@ def make_app(desk: Desk) -> Starlette:
     return Starlette(
         routes=[
             get("/", handlers.overview),
-            get("/events", handlers.events),
+            get("/flow", handlers.flow),
             get("/waiting", handlers.waiting),
             get("/dead-letters", handlers.dead_letters),
             get("/dead-letters/{number:int}", handlers.dead_letter),
+            get("/dead-letters/{number:int}/body", handlers.body),
             get("/sessions", handlers.find_session),
             get("/sessions/{session_id}", handlers.session),
             get("/plans/{id}", handlers.plan),
             get("/jobs/{id}", handlers.job),
             get("/doctor", handlers.doctor),
             get("/record", handlers.record),
-            post("/refresh", handlers.refresh),
             post("/plans", handlers.make_plan),
             post("/plans/{id}", handlers.start),
             post("/sessions/{session_id}", handlers.ask_about_session),
@@ -95,6 +95,8 @@ class _Handlers:
             form_token=desk.access.form_token,
             on_local_cloud=desk.cloud is not None,
             version=__version__,
+            limit=LIMIT,
+            now=lambda: datetime.now(UTC),
         )
 
     def _page(self, template: str, status: int = 200, **values: Any) -> Response:
@@ -104,21 +106,11 @@ class _Handlers:
 
     async def overview(self, _: Request) -> Response:
         view = await self._desk.snapshots.view()
+        return self._page("overview.html", view=view, most=_SHOWN)
+
+    async def flow(self, _: Request) -> Response:
         flow = self._desk.flow
-        return self._page("overview.html", view=view, flow=flow.now(time.time()) if flow else None)
-
-    async def events(self, request: Request) -> Response:
-        flow = self._desk.flow
-        if flow is None:
-            raise Failure("The flow is shown on the local cloud only.", "", Exit.WRONG)
-
-        async def parts() -> AsyncIterator[str]:
-            while not await request.is_disconnected():
-                part = self._pages.render("flow.html", {"flow": flow.now(time.time())})
-                yield f"data: {json.dumps(part)}\n\n"
-                await asyncio.sleep(_EVENTS_EVERY_SECONDS)
-
-        return StreamingResponse(parts(), media_type="text/event-stream")
+        return self._page("flow.html", flow=flow.now(time.time()) if flow else None)
 
     async def waiting(self, request: Request) -> Response:
         view = await self._desk.snapshots.view()
@@ -133,33 +125,42 @@ class _Handlers:
         dead = view.snapshot.dead if view.snapshot else []
         found = [seen for seen in dead if selection.takes(seen)]
         page = Page.cut(found, request.query_params.get("page", ""))
-        return self._page("dead_letters.html", view=view, page=page, filter=wanted, ages=AGES)
+        reasons = view.snapshot.status.dead_letter_reasons if view.snapshot else {}
+        return self._page(
+            "dead_letters.html",
+            view=view,
+            page=page,
+            filter=wanted,
+            ages=AGES,
+            reasons=[*list(reasons)[:_LISTED], *({wanted.reason} - {"", *list(reasons)[:_LISTED]})],
+        )
 
     async def dead_letter(self, request: Request) -> Response:
         number = request.path_params["number"]
-        seen, body = await show(self._desk.address, number)
         view = await self._desk.snapshots.view()
-        others = (
-            without([seen], among(view.snapshot.waiting, view.snapshot.dead, sessions_of([seen])))
-            if view.snapshot
-            else {}
-        )
-        asked_for_body = request.query_params.get("body") == "shown"
-        if asked_for_body:
-            who = await service_bus_actor(self._desk.address.connection)
-            with Record.open(self._desk.record, "desk", who, str(uuid4())) as record:
-                record.write_all("body_viewed", [facts_of(seen, body)])
-        text = None if body is None else body.decode("utf-8", "backslashreplace")
+        snapshot = view.snapshot
+        dead = snapshot.dead if snapshot else []
+        seen = next((each for each in dead if each.sequence_number == number), None)
+        if seen is None:
+            seen, _ = await show(self._desk.address, number)
+        known = publications([seen], snapshot.waiting, snapshot.dead) if snapshot else []
         return self._page(
             "dead_letter.html",
             seen=seen,
             view=view,
-            others=others.get(seen.session_id or "", []),
-            body_shown=asked_for_body,
-            body=text if asked_for_body else None,
+            publication=known[0] if known else None,
             steps=await self._story([seen], seen.session_id),
             query=query(seen.session_id) if seen.session_id else None,
+            most=_LISTED,
         )
+
+    async def body(self, request: Request) -> Response:
+        seen, body = await show(self._desk.address, request.path_params["number"])
+        who = await service_bus_actor(self._desk.address.connection)
+        with Record.open(self._desk.record, "desk", who, str(uuid4())) as record:
+            record.write_all("body_viewed", [facts_of(seen, body)])
+        text = None if body is None else body.decode("utf-8", "backslashreplace")
+        return self._page("body.html", seen=seen, body=text)
 
     async def find_session(self, request: Request) -> Response:
         session_id = read_id(request.query_params.get("id", ""))
@@ -167,21 +168,19 @@ class _Handlers:
 
     async def session(self, request: Request) -> Response:
         session_id = read_id(request.path_params["session_id"])
-        return await self._session(session_id, None)
-
-    async def _session(self, session_id: str, finding: object) -> Response:
         view = await self._desk.snapshots.view()
         snapshot = view.snapshot
         found = among(snapshot.waiting, snapshot.dead, {session_id}) if snapshot else {}
-        some = found.get(session_id, [])
+        carriers = found.get(session_id, [])
         return self._page(
             "session.html",
             session_id=session_id,
             view=view,
-            carriers=some,
-            finding=finding,
-            steps=await self._story([each.seen for each in some], session_id),
+            carriers=carriers,
+            finding=self._desk.findings.get(session_id),
+            steps=await self._story([each.seen for each in carriers], session_id),
             query=query(session_id),
+            most=_LISTED,
         )
 
     async def _story(self, seen: list[Seen], session_id: str | None) -> list[Step]:
@@ -218,21 +217,13 @@ class _Handlers:
 
     # ---- doing ----
 
-    async def refresh(self, request: Request) -> Response:
-        fields = await self._desk.access.form(request)
-        self._desk.snapshots.outdate()
-        back = fields.get("back", "/")
-        local = back.startswith("/") and not back.startswith(("//", "/\\"))
-        return RedirectResponse(back if local else "/", 303)
-
     async def make_plan(self, request: Request) -> Response:
         fields = await self._desk.access.form(request)
         action = read_action(fields.get("action"))
         snapshot = await self._desk.snapshots.latest()
         selection = Filter.read(fields).selection()
         wanted = [seen for seen in snapshot.dead if selection.takes(seen)]
-        found = among(snapshot.waiting, snapshot.dead, sessions_of(wanted))
-        plan = self._desk.work.plan(action, wanted, without(wanted, found))
+        plan = self._desk.work.plan(action, wanted, snapshot)
         return RedirectResponse(f"/plans/{plan.id}", 303)
 
     async def plan(self, request: Request) -> Response:
@@ -264,7 +255,7 @@ class _Handlers:
         await self._desk.access.form(request)
         session_id = read_id(request.path_params["session_id"])
         environment = self._desk.environment
-        finding = await ask(
+        self._desk.findings[session_id] = await ask(
             setting("face_endpoint", environment),
             setting("face_api_version", environment),
             face_scope(environment),
@@ -272,7 +263,7 @@ class _Handlers:
             session_id,
             None,
         )
-        return await self._session(session_id, finding)
+        return RedirectResponse(f"/sessions/{session_id}", 303)
 
     async def examine(self, request: Request) -> Response:
         from revoker.doctor.chain import examine

@@ -19,6 +19,7 @@ from revoker.output import conclusion
 
 if TYPE_CHECKING:
     from revoker.doctor.runner import Result
+    from revoker.face import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,27 @@ class Desk:
         environment: the function's settings, as the command reads them.
         record: the file in which what is done is recorded.
         port: the desk's port.
+        address: where the browser reaches it; None for a name on this machine.
 
     Raises:
         Failure: a setting is missing or wrong.
     """
 
-    def __init__(self, environment: Mapping[str, str], record: Path, port: int) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], record: Path, port: int, address: str | None = None
+    ) -> None:
         self.environment = environment
         self.record = record
         self.address = QueueAddress.read(environment)
-        self.access = Access(port)
+        self.access = Access(port, address)
         self.snapshots = Snapshots(self.address)
         outcomes = self.address.outcomes(environment)
         self.work = Work(self.address, outcomes, record, self.snapshots.outdate)
         self.cloud = LocalCloud.read(environment)
         self.flow = Flow(self.cloud, self.address.queue) if self.cloud else None
         self.diagnosis: Diagnosis | None = None
+        self.findings: dict[str, Finding] = {}
+        """The last answer of the Face API about each session."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

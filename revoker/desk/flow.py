@@ -5,6 +5,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from revoker.desk.local_cloud import CloudDown, LocalCloud, LogLine, Logs
@@ -40,6 +41,8 @@ class Bucket:
 class Now:
     """What the page shows."""
 
+    at: datetime | None
+    """When the last sample was taken; None before the first one."""
     counts: Mapping[str, int]
     outcomes: Mapping[str, int]
     calls: int
@@ -66,6 +69,7 @@ class Flow:
         self._circuits: dict[str, int] = {}
         self._quota: float | None = None
         self._failure: str | None = None
+        self._sampled_at: datetime | None = None
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -81,6 +85,7 @@ class Flow:
             self._count_calls(await self._cloud.calls(self._calls_before), now)
             self._read(await asyncio.to_thread(self._logs.new_lines))
             self._failure = None
+            self._sampled_at = datetime.fromtimestamp(now, UTC)
         except (CloudDown, OSError) as error:
             self._failure = f"The local cloud does not answer: {error}"
             return
@@ -127,6 +132,7 @@ class Flow:
         some = [each for each in buckets if each is not None]
         latest = next((each for each in reversed(some) if each.counts is not None), Bucket())
         return Now(
+            at=self._sampled_at,
             counts={name: (latest.counts or {}).get(name, 0) for name in COUNTS},
             outcomes={name: sum(each.outcomes[name] for each in some) for name in OUTCOMES},
             calls=sum(each.calls.total() for each in some),

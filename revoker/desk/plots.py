@@ -10,8 +10,10 @@ from itertools import groupby
 
 from markupsafe import Markup
 
+from revoker.desk.rendering import number
+
 WIDTH, HEIGHT = 320, 110
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 6, 8, 18
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 6, 8, 18
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 
@@ -26,7 +28,7 @@ class Series:
     def latest(self) -> str:
         """The last value, for people."""
         known = [value for value in self.values if value is not None]
-        return f"{known[-1]:.3g}" if known else "none"
+        return number(known[-1]) if known else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ def _axes(top: float, since: str) -> Sequence[Markup]:
         Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(
             _LEFT, _TOP, base, WIDTH - _RIGHT
         ),
-        Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{:g}</text>').format(
-            _LEFT - 4, _TOP + 6, top
+        Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>').format(
+            _LEFT - 4, _TOP + 6, number(top)
         ),
         Markup('<text class="tick" x="{}" y="{}" text-anchor="end">0</text>').format(
             _LEFT - 4, base

@@ -1,4 +1,4 @@
-"""Serves the desk on 127.0.0.1 until SIGINT or SIGTERM."""
+"""Serves the desk on this machine until SIGINT or SIGTERM."""
 
 import signal
 import socket
@@ -14,7 +14,11 @@ from revoker.failure import Exit, Failure
 
 
 async def serve(
-    environment: Mapping[str, str], record: Path, port: int, ready: Callable[[str], None]
+    environment: Mapping[str, str],
+    record: Path,
+    port: int,
+    address: str | None,
+    ready: Callable[[str], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -22,13 +26,14 @@ async def serve(
         environment: the function's settings.
         record: the file in which what is done is recorded.
         port: the port; 0 for a free one.
+        address: where the browser reaches the desk; None for a name on this machine.
         ready: called with the address that opens the desk.
 
     Raises:
         Failure: a setting is missing or wrong, or the port is taken.
     """
-    listener = _listen(port)
-    desk = Desk(environment, record, listener.getsockname()[1])
+    listeners = _listen(port)
+    desk = Desk(environment, record, listeners[0].getsockname()[1], address)
     server = _Server(
         uvicorn.Config(
             make_app(desk),
@@ -38,11 +43,11 @@ async def serve(
             proxy_headers=False,
             ws="none",
             lifespan="on",
-            timeout_graceful_shutdown=1,  # pages that update themselves never end
+            timeout_graceful_shutdown=1,
         ),
         lambda: ready(desk.access.address),
     )
-    await server.serve(sockets=[listener])
+    await server.serve(sockets=listeners)
 
 
 class _Server(uvicorn.Server):
@@ -68,16 +73,35 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(port: int) -> list[socket.socket]:
+    """Listen on both loopback addresses: a browser may take either for the desk's name.
+
+    Otherwise another program could listen on the same port of the other one.
+    """
+    listeners: list[socket.socket] = []
+    hosts = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    for family, host in hosts[: 1 + _has_ipv6()]:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listeners.append(listener)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            for each in listeners:
+                each.close()
+            raise Failure(
+                f"The desk cannot listen on port {port} of {host}: {error.strerror}.",
+                "Name another one with --port, or leave it out for a free one.",
+                Exit.USAGE,
+            ) from None
+        port = listener.getsockname()[1]
+    return listeners
+
+
+def _has_ipv6() -> bool:
     try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        listener.close()
-        raise Failure(
-            f"The desk cannot listen on port {port}: {error.strerror}.",
-            "Name another one with --port, or leave it out for a free one.",
-            Exit.USAGE,
-        ) from None
-    return listener
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

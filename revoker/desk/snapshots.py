@@ -1,28 +1,34 @@
-"""The contents of the two queues, cached so that pages need not read them again."""
+"""The contents of the two queues, read while pages ask for them, over links that stay open."""
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from azure.servicebus.aio import ServiceBusReceiver
+
 from revoker.connection import QueueAddress
 from revoker.failure import Failure, first_line
-from revoker.messages import Seen, look
+from revoker.messages import Seen, peek
 from revoker.remedies import for_error
 from revoker.status import Status, summary
 
 LIMIT = 20_000
 """Maximum number of messages examined in each of the two queues."""
 
+CURRENT_SECONDS = 10.0
+"""A page says that older facts are out of date."""
+
 _SAMPLE = 200  # dead letters of each reason whose descriptions are read
 
 _WAIT_SECONDS = 0.4  # that a page waits for a reading
-_CHANGED_WAIT_SECONDS = 5.0  # the same after a change, or on request
-_FRESH_SECONDS = 2.0
-_FRESH_READINGS = 10  # times its reading time, a snapshot counts as fresh
+_CHANGED_WAIT_SECONDS = 5.0  # the same after a change
+_FRESH_SECONDS = (
+    2.0  # or as long as the reading took, so that long queues are not read all the time
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,7 @@ class Snapshot:
     """The messages of the queue and of its dead letters at one time."""
 
     taken_at: datetime
+    """When the reading began."""
     seconds: float
     """How long the reading took."""
     waiting: Sequence[Seen]
@@ -46,8 +53,15 @@ class View:
     snapshot: Snapshot | None
     failure: Failure | None
     """Why the last reading failed."""
-    reading: bool
-    """Whether a newer snapshot is on its way."""
+    reading_since: datetime | None
+    """When the reading that is under way began."""
+
+    @property
+    def current(self) -> bool:
+        """Whether the snapshot may be shown as what is there now."""
+        if self.snapshot is None or self.failure is not None:
+            return False
+        return (datetime.now(UTC) - self.snapshot.taken_at).total_seconds() < CURRENT_SECONDS
 
 
 class Snapshots:
@@ -60,6 +74,9 @@ class Snapshots:
         self._tried_at = float("-inf")
         self._outdated = True
         self._reading: asyncio.Task[None] | None = None
+        self._reading_since: datetime | None = None
+        self._links = AsyncExitStack()
+        self._receivers: list[ServiceBusReceiver] = []
 
     async def view(self) -> View:
         """Return the last snapshot, or a new one if reading it is quick."""
@@ -70,7 +87,7 @@ class Snapshots:
         if not self._is_fresh():
             self._start()
         await self._reading_until(deadline)
-        return View(snapshot=self._last, failure=self._failure, reading=self._reading is not None)
+        return View(snapshot=self._last, failure=self._failure, reading_since=self._reading_since)
 
     async def _reading_until(self, deadline: float) -> None:
         if self._reading is not None:
@@ -95,15 +112,16 @@ class Snapshots:
         self._outdated = True
 
     async def close(self) -> None:
-        """End a reading that is under way."""
+        """End a reading that is under way, and close the links."""
         if self._reading is not None:
             self._reading.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reading
+        await self._disconnect()
 
     def _is_fresh(self) -> bool:
         seconds = self._last.seconds if self._last is not None else 0.0
-        fresh_for = max(_FRESH_SECONDS, _FRESH_READINGS * seconds)
+        fresh_for = max(_FRESH_SECONDS, seconds)
         return not self._outdated and time.monotonic() - self._tried_at < fresh_for
 
     def _start(self) -> asyncio.Task[None]:
@@ -112,15 +130,24 @@ class Snapshots:
             self._reading = asyncio.create_task(self._read())
         return self._reading
 
+    async def _look(self) -> list[list[Seen]]:
+        async with self._address.explained("Listen"):
+            for dead in (False, True)[len(self._receivers) :]:
+                receiver = self._address.receiver(dead_letters=dead)
+                self._receivers.append(await self._links.enter_async_context(receiver))
+            return await asyncio.gather(*map(_all_of, self._receivers))
+
+    async def _disconnect(self) -> None:
+        self._receivers.clear()
+        with suppress(Failure):
+            await self._links.aclose()
+
     async def _read(self) -> None:
-        began = time.monotonic()
+        began, self._reading_since = time.monotonic(), datetime.now(UTC)
         try:
-            waiting, dead = await asyncio.gather(
-                look(self._address, LIMIT, dead_letters=False),
-                look(self._address, LIMIT, dead_letters=True),
-            )
+            waiting, dead = await self._look()
             self._last = Snapshot(
-                taken_at=datetime.now(UTC),
+                taken_at=self._reading_since,
                 seconds=time.monotonic() - began,
                 waiting=waiting,
                 dead=dead,
@@ -133,11 +160,18 @@ class Snapshots:
         except Exception as error:  # the page reports any error of a library, and goes on
             self._failure = Failure(
                 f"{self._address.where} failed: {type(error).__name__}: {first_line(error)}",
-                "Read again; if it fails again, run the doctor.",
+                "If it goes on failing, run the doctor.",
             )
         finally:
             self._tried_at = time.monotonic()
-            self._reading = None
+            self._reading = self._reading_since = None
+            if self._failure is not None:
+                await self._disconnect()
+
+
+async def _all_of(receiver: ServiceBusReceiver) -> list[Seen]:
+    async with aclosing(peek(receiver, limit=LIMIT)) as messages:
+        return [Seen.read(message) async for message in messages]
 
 
 def _faults(dead: Sequence[Seen]) -> Mapping[str, Sequence[str]]:

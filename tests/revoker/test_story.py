@@ -38,7 +38,7 @@ def test_tells_publication_retries_dead_letter_receipt_and_operators(
     for source, what in (
         ("receipt", "message a first enqueued"),
         ("receipt", "message a: dead_lettered after 7 attempts, One: why: One"),
-        ("message", "put back from the dead letters (number 1 of its returns)"),
+        ("message", "resubmitted (number 1) after"),
         ("record", "resubmitted through the command; it was One; by"),
         ("record", "published through the command; message"),
     ):

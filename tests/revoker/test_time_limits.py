@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
+import math
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
 import typer
 from azure.servicebus.exceptions import OperationTimeoutError
 
 from revoker import connection, face
-from revoker.cli import running
+from revoker.cli import desk, running
 from revoker.cli.app import app
 from revoker.cli.dead_letters import dead_letters
 from revoker.failure import Exit, Failure
@@ -125,3 +127,16 @@ def test_help_states_the_limits() -> None:
             f"{running.WORK_SECONDS / 3600:g} hour for one that changes something",
         ):
             assert text in said, (command.callback, text)
+
+
+def test_the_desk_has_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The desk runs until Ctrl-C, while every other verb ends."""
+    limits: list[float] = []
+
+    def run(serving: Coroutine[Any, Any, None], seconds: float) -> None:
+        serving.close()
+        limits.append(seconds)
+
+    monkeypatch.setattr(desk, "run", run)
+    assert revoker({}, "desk").code == 0
+    assert limits == [math.inf]

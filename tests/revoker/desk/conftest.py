@@ -18,7 +18,6 @@ from tests.local.broker_process import until
 from tests.revoker.conftest import OneQueue
 
 PORT = 4711
-ORIGIN = f"http://127.0.0.1:{PORT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,10 @@ class Browser:
 
     client: TestClient
     desk: Desk
+
+    @property
+    def origin(self) -> str:
+        return str(self.client.base_url)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         response: httpx.Response = self.client.get(path, headers=headers, follow_redirects=True)
@@ -43,7 +46,7 @@ class Browser:
         response: httpx.Response = self.client.post(
             path,
             data=form(self.desk, **fields),
-            headers={"origin": ORIGIN},
+            headers={"origin": self.origin},
             follow_redirects=True,
         )
         return response
@@ -65,12 +68,15 @@ def shown(response: httpx.Response) -> str:
 
 
 @contextmanager
-def opened(environment: Mapping[str, str], record: Path) -> Iterator[Browser]:
+def opened(
+    environment: Mapping[str, str], record: Path, address: str | None = None
+) -> Iterator[Browser]:
     """Run a desk, and open it as a person would."""
-    desk = Desk(environment, record, PORT)
-    with TestClient(make_app(desk), base_url=ORIGIN, raise_server_exceptions=True) as client:
+    desk = Desk(environment, record, PORT, address)
+    origin, _, token = desk.access.address.partition("/?")
+    with TestClient(make_app(desk), base_url=origin, raise_server_exceptions=True) as client:
         browser = Browser(client, desk)
-        assert browser.get(desk.access.address.removeprefix(ORIGIN)).status_code == 200
+        assert browser.get(f"/?{token}").status_code == 200
         yield browser
 
 
@@ -89,7 +95,7 @@ def desk(seeded: OneQueue, record: Path) -> Iterator[Browser]:
 @pytest.fixture
 def strangers(desk: Browser) -> TestClient:
     """A client of the same desk that has not opened its address."""
-    return TestClient(desk.client.app, base_url=ORIGIN)
+    return TestClient(desk.client.app, base_url=desk.origin)
 
 
 def form(desk: Desk, **fields: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def main(target: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         CloudThread.running(options) as cloud,
-        serving(cloud, Path(folder)) as address,
+        serving(cloud.cloud.environment, Path(folder)) as (address, _),
     ):
         rejected = {"fault": "status", "status": 400, "code": "BadArgument", "count": 2}
         cloud.ask(cloud.cloud.face, "POST", "/_local/faults", rejected)

@@ -1,6 +1,7 @@
 """Access to the desk, and the security headers of its pages."""
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from revoker.desk.access import MAX_FORM_BYTES, Access, Refused
+from revoker.desk.server import _listen
+from revoker.failure import Failure
 from tests.local.broker_process import BrokerProcess
 from tests.revoker.conftest import OneQueue
-from tests.revoker.desk.conftest import ORIGIN, PORT, Browser, form, opened
+from tests.revoker.desk.conftest import PORT, Browser, form, opened
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def desk(
         yield browser
 
 
-POSTS = ("/refresh", "/plans", "/plans/0", "/sessions/a", "/doctor")
+POSTS = ("/plans", "/plans/0", "/sessions/a", "/doctor")
 
 
 def test_the_address_opens_the_desk_once(desk: Browser, strangers: TestClient) -> None:
@@ -52,16 +55,58 @@ def test_a_wrong_token_uses_nothing_up() -> None:
         access.exchange("None")
 
 
-def test_the_cookie_is_strict_and_its_own() -> None:
-    """No script reads it, no other site sends it, and no other desk overwrites it."""
-    access = Access(PORT)
+def test_no_other_script_desk_or_port_gets_the_cookie() -> None:
+    """It is for one random host, as a browser sends it to all ports of a host, and for no script."""
+    access, another = Access(PORT), Access(PORT)
+    assert re.fullmatch(rf"http://[0-9a-f]{{16}}\.localhost:{PORT}/\?token=.+", access.address)
+    assert access.address.partition(".")[0] != another.address.partition(".")[0]
     cookie = access.exchange(access.address.partition("token=")[2]).headers["set-cookie"]
     assert cookie.startswith(f"revoker-desk-{PORT}=")
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
+    assert "Domain" not in cookie
 
 
-@pytest.mark.parametrize("path", ["/", "/dead-letters", "/dead-letters/1", "/events", "/record"])
+def test_listens_wherever_a_browser_may_look_for_its_name() -> None:
+    """Nothing else can listen on the same port of the other loopback address."""
+    listeners = _listen(0)
+    port = listeners[0].getsockname()[1]
+    with socket.socket(socket.AF_INET6) as other:
+        with pytest.raises(OSError, match=r"in use|assign|support"):
+            other.bind(("::1", port))
+        for each in listeners:
+            each.close()
+        other.bind(("::1", port))
+        other.listen()
+        with pytest.raises(Failure, match=f"cannot listen on port {port} of ::1"):
+            _listen(port)
+
+
+def test_another_address_must_be_named(seeded: OneQueue, record: Path) -> None:
+    """Behind a port forward, the desk answers under the given address, and says which it is."""
+    codespace = "https://name-8000.app.github.dev"
+    with opened(seeded.environment, record, f"{codespace}:443/") as desk:
+        assert desk.origin == codespace
+        other = desk.get("/", host="evil.example")
+        assert other.status_code == 403
+        assert f"It expects {codespace}" in other.text
+        # Codespaces replaces its own names by these, and leaves others.
+        for host, origin in ((f"localhost:{PORT}", f"https://localhost:{PORT}"), ("", codespace)):
+            headers = {"origin": origin} | ({"host": host} if host else {})
+            plan = desk.client.post(
+                "/plans", data=form(desk.desk, action="discard"), headers=headers
+            )
+            assert plan.status_code == 200
+        refused = desk.client.post(
+            "/plans", data=form(desk.desk, action="discard"), headers={"origin": "https://evil"}
+        )
+        assert refused.status_code == 403
+    for wrong in ("name-8000.app.github.dev", "ftp://host", "https://", "http://h:x", "http://h/p"):
+        with pytest.raises(Failure, match="not the address of a server"):
+            Access(PORT, wrong)
+
+
+@pytest.mark.parametrize("path", ["/", "/dead-letters", "/dead-letters/1", "/flow", "/record"])
 def test_shows_nothing_without_the_cookie(desk: Browser, strangers: TestClient, path: str) -> None:
     """A browser that has not opened the desk sees no message, not even the queue's name."""
     response = strangers.get(path)
@@ -73,14 +118,14 @@ def test_shows_nothing_without_the_cookie(desk: Browser, strangers: TestClient, 
     assert strangers.get(path).status_code == 403
 
 
-@pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1:1", ""])
+@pytest.mark.parametrize("host", ["evil.example", f"localhost:{PORT}", f"127.0.0.1:{PORT}", ""])
 def test_answers_under_its_own_name_only(desk: Browser, host: str) -> None:
     """A name that leads to 127.0.0.1 (DNS rebinding) opens nothing, not even with the cookie."""
     response = desk.get("/", host=host)
     assert response.status_code == 403
     assert "not at this address" in response.text
     assert desk.get("/static/desk.css", host=host).status_code == 403
-    assert desk.get("/", host=f"127.0.0.1:{PORT}").status_code == 200
+    assert desk.desk.access.address.split("/")[2] not in response.text  # others must not learn it
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", f"http://localhost:{PORT}", ""])
@@ -101,7 +146,7 @@ def test_refuses_forms_that_do_not_say_where_they_come_from(desk: Browser, path:
 def test_refuses_forms_without_their_token(desk: Browser, path: str) -> None:
     """The cookie alone does not do."""
     for fields in ({}, {"form_token": ""}, {"form_token": "guessed"}):
-        response = desk.client.post(path, data=fields, headers={"origin": ORIGIN})
+        response = desk.client.post(path, data=fields, headers={"origin": desk.origin})
         assert response.status_code == 403, fields
 
 
@@ -134,7 +179,7 @@ def test_every_answer_is_strict(desk: Browser, path: str) -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/", "/waiting", "/dead-letters", "/doctor", "/record"])
+@pytest.mark.parametrize("path", ["/", "/waiting", "/dead-letters", "/flow", "/doctor", "/record"])
 def test_pages_work_under_that_policy(desk: Browser, path: str) -> None:
     """Pages hold no script, style or handler within them, and load only from the desk."""
     page = desk.get(path).text
@@ -149,13 +194,13 @@ def test_nothing_is_done_by_a_get(seeded: OneQueue, record: Path) -> None:
     before = seeded.events
     number = seeded.messages(dead=True)[0]["sequence_number"]
     with opened(seeded.environment, record) as desk:
-        for path in ("/", "/waiting", "/dead-letters", f"/dead-letters/{number}?body=shown"):
+        for path in ("/", "/waiting", "/dead-letters", f"/dead-letters/{number}"):
             assert desk.get(path).status_code == 200
+        assert desk.get(f"/dead-letters/{number}/body").status_code == 200
         assert desk.get("/sessions/a").status_code == 200
         assert seeded.events == before
 
 
 def test_forms_are_not_sent_by_links(desk: Browser) -> None:
     """The addresses of forms answer no GET, but that of a page of the same name."""
-    for path in ("/refresh", "/plans"):
-        assert desk.get(path).status_code in (404, 405)
+    assert desk.get("/plans").status_code == 405

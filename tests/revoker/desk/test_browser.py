@@ -2,20 +2,28 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import batched
 from pathlib import Path
+from typing import override
 
 import pytest
+from azure.servicebus import ServiceBusClient as SyncClient
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from local.cloud import Options
 from local.run import FAST_SETTINGS, serve_environment
 from revoker.publish import message, new_run, new_traceparent
+from tests.local.broker_process import BrokerProcess
 from tests.revoker.clouds import CloudThread
 from tests.revoker.desk.browser import EXECUTABLE, MISSING, launched
 
@@ -26,7 +34,9 @@ pytestmark = [
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60_000  # milliseconds: other tests run beside this one
 SCRIPT = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
-WIDTHS = (360, 1280)
+BIDI = "\u202e\u2066"
+MANY = 10_000
+PATHS = ("/", "/waiting", "/dead-letters", "/flow", "/doctor", "/record")
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +53,18 @@ def cloud() -> Iterator[CloudThread]:
 
 
 @contextmanager
-def serving(cloud: CloudThread, folder: Path) -> Iterator[str]:
-    """Run `revoker desk` as a process; the value is the address that it prints."""
+def serving(environment: Mapping[str, str], folder: Path) -> Iterator[tuple[str, int]]:
+    """Run `revoker desk`; the value is the address that it prints, and its process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "revoker", "desk", "--record", str(folder / "record.jsonl")],
-        env={**os.environ, **serve_environment(cloud.cloud)},
+        env={**os.environ, **environment},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().removeprefix("The desk: ").strip()
+        yield process.stdout.readline().removeprefix("The desk: ").strip(), process.pid
     finally:
         process.terminate()
         assert process.wait(30) == 0
@@ -77,7 +87,7 @@ def page(cloud: CloudThread, browser: Browser, tmp_path: Path) -> Iterator[Page]
     said: list[str] = []
     tab.on("console", lambda line: said.append(line.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
-    with serving(cloud, tmp_path) as address:
+    with serving(serve_environment(cloud.cloud), tmp_path) as (address, _):
         tab.goto(address)
         yield tab
         context.close()
@@ -101,14 +111,9 @@ def publish(cloud: CloudThread, *session_ids: str) -> None:
     cloud.run(send())
 
 
-def reload_until(page: Page, wanted: Locator) -> None:
-    """Reload, as a person would, until something is there."""
-    for _ in range(60):
-        if wanted.count():
-            return
-        page.wait_for_timeout(500)
-        page.reload()
-    expect(wanted).to_be_visible()
+def at(page: Page, path: str) -> str:
+    """Return the address of a page of the desk."""
+    return re.sub(r"(:\d+)/.*", rf"\1{path}", page.url)
 
 
 def test_a_broken_role_from_the_first_sign_to_the_last_message(
@@ -116,17 +121,18 @@ def test_a_broken_role_from_the_first_sign_to_the_last_message(
 ) -> None:
     """Publish, watch, break the role, see the remedy, repair it, resubmit, and see it empty."""
     publish(cloud, "well")
-    flow = page.locator("#flow")
-    expect(flow.get_by_role("row", name="well")).to_contain_text("deleted")  # without a reload
-    expect(flow.get_by_text("allowed rate:")).to_be_visible()
+    page.goto(at(page, "/flow"))
+    recent = page.get_by_role("table")
+    expect(recent.get_by_role("row", name="well")).to_contain_text("deleted")
+    expect(page.get_by_text("allowed rate:")).to_be_visible()
 
+    page.goto(at(page, "/"))  # from here on, without a reload
+    expect(page.get_by_text("There are no dead letters.")).to_be_visible()
     with cloud.configured(cloud.cloud.face, deny_role=True):
         publish(cloud, "stuck")
-        page.goto(page.url)
-        remedy = page.get_by_text("assign it the role that infra/ defines").first
-        reload_until(page, remedy)
+        expect(page.get_by_text("assign it the role that infra/ defines").first).to_be_visible()
         expect(page.get_by_text("PermissionDenied").first).to_be_visible()
-        reload_until(page, page.get_by_role("link", name="RetriesExhausted"))
+        expect(page.get_by_role("link", name="RetriesExhausted")).to_be_visible()
 
     page.get_by_role("link", name="RetriesExhausted").click()
     page.get_by_role("cell").get_by_role("link").first.click()  # its number
@@ -138,15 +144,11 @@ def test_a_broken_role_from_the_first_sign_to_the_last_message(
     page.get_by_role("button", name="Resubmit 1").click()
     expect(page.get_by_text("1 of 1 resubmitted.")).to_be_visible()
 
-    page.get_by_role("link", name="Overview").first.click()
-    gone = (
-        page.locator("#flow")
-        .get_by_role("row")
-        .filter(has_text="stuck")
-        .filter(has=page.get_by_role("cell", name="deleted", exact=True))
-    )
-    expect(gone).to_be_visible()
-    reload_until(page, page.get_by_text("There are no dead letters."))
+    page.get_by_role("link", name="Flow").click()
+    stuck = recent.get_by_role("row").filter(has_text="stuck")
+    expect(stuck.get_by_role("cell", name="deleted", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_text("There are no dead letters.")).to_be_visible()
     page.get_by_label("What happened to the session").fill("stuck")
     page.keyboard.press("Enter")
     expect(page.get_by_text("resubmitted through the desk")).to_be_visible()
@@ -154,73 +156,139 @@ def test_a_broken_role_from_the_first_sign_to_the_last_message(
     expect(page.get_by_text("It is gone")).to_be_visible()
 
 
-def test_a_script_in_a_dead_letter_is_shown_as_text(cloud: CloudThread, page: Page) -> None:
-    """Nothing that a message holds runs, wherever it is shown; it is discarded by keyboard."""
+def test_another_port_or_site_gets_nothing(page: Page, tmp_path: Path) -> None:
+    """A page on another port of this machine gets no cookie, and can neither read nor send."""
+    cookies: list[str | None] = []
 
-    async def dead_letter() -> None:
-        connection_string = cloud.cloud.connection_string
-        async with (
-            ServiceBusClient.from_connection_string(connection_string) as client,
-            client.get_queue_sender(cloud.cloud.options.queue) as sender,
-        ):
-            await sender.send_messages(
-                ServiceBusMessage(f"not JSON {SCRIPT}", application_properties={"n": SCRIPT})
+    class Thief(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            cookies.append(self.headers.get("cookie"))
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<p>bait</p>")
+
+        @override
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    thief = ThreadingHTTPServer(("127.0.0.1", 0), Thief)
+    threading.Thread(target=thief.serve_forever, daemon=True).start()
+    base = at(page, "")
+    other = page.context.new_page()
+    try:
+        for host in ("127.0.0.1", "localhost", "guessed.localhost"):
+            other.goto(f"http://{host}:{thief.server_port}/")
+        read = f"fetch('{base}/', {{credentials: 'include'}}).then(r => r.text(), e => 'refused')"
+        assert other.evaluate(read) == "refused"
+        send = (
+            f"fetch('{base}/doctor', {{method: 'POST', mode: 'no-cors', credentials: 'include', "
+            "headers: {'content-type': 'application/x-www-form-urlencoded'}, body: 'a=b'})"
+            ".then(r => r.type, e => 'refused')"
+        )
+        assert other.evaluate(send) == "refused"
+        with other.expect_navigation():
+            other.evaluate(
+                "() => { const f = document.createElement('form'); f.method = 'post'; "
+                f"f.action = '{base}/doctor'; document.body.append(f); f.submit(); }}"
+            )
+        expect(other.get_by_text("comes from a page that is not the desk's")).to_be_visible()
+    finally:
+        thief.shutdown()
+        thief.server_close()
+    assert len(cookies) >= 3
+    assert set(cookies) == {None}
+    page.goto(f"{base}/doctor")
+    expect(page.get_by_role("button", name="Examine")).to_be_visible()
+    expect(page.get_by_text("Examined")).to_have_count(0)  # nothing ran
+
+
+def fill(connection_string: str, queue: str) -> None:
+    """Send messages that the broker dead-letters at once, and that try what they can."""
+    with (
+        SyncClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue) as sender,
+    ):
+        for some in batched(range(MANY), 200, strict=False):
+            sender.send_messages(
+                [
+                    ServiceBusMessage(
+                        f"not JSON {SCRIPT}{BIDI}"
+                        if number % 2
+                        else f'{{"sessionId": "s{number}"}}',
+                        message_id=f"{number}{BIDI}{SCRIPT}",
+                        application_properties={f"{BIDI}{SCRIPT}": "long" * 100 + SCRIPT + BIDI},
+                        time_to_live=timedelta(seconds=1),
+                    )
+                    for number in some
+                ]
             )
 
-    cloud.run(dead_letter())
-    page.goto(re.sub(r"(:\d+)/.*", r"\1/dead-letters", page.url))
-    reload_until(page, page.get_by_text("MalformedMessage").first)
-    page.get_by_role("cell").get_by_role("link").first.click()
-    page.get_by_role("link", name="Show it").click()
-    expect(page.get_by_text(SCRIPT, exact=True)).to_be_visible()  # the property
-    expect(page.locator("pre")).to_contain_text(f"not JSON {SCRIPT}")
-    assert "taken" not in page.title()
-    assert page.locator("script, img").count() == 0
 
-    discard = page.get_by_role("button", name="Discard …")
-    discard.focus()
-    page.keyboard.press("Enter")
-    sure = page.get_by_label("I am sure")
-    expect(sure).to_be_visible()
-    sure.focus()
-    page.keyboard.press("Space")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("1 of 1 discarded.")).to_be_visible()
-
-
-def test_another_origin_gets_nothing(page: Page, browser: Browser, cloud: CloudThread) -> None:
-    """A page of another site can neither read nor send anything, even in the same browser."""
-    base = re.sub(r"(:\d+)/.*", r"\1", page.url)
-    other = page.context.new_page()
-    # Another port of this machine is another origin, and the same site to the browser's cookies.
-    other.goto(f"{cloud.cloud.face.facts['endpoint']}/_local/stats")
-    read = f"fetch('{base}/', {{credentials: 'include'}}).then(r => r.text(), e => 'refused')"
-    assert other.evaluate(read) == "refused"
-    send = (
-        f"fetch('{base}/doctor', {{method: 'POST', mode: 'no-cors', credentials: 'include', "
-        "headers: {'content-type': 'application/x-www-form-urlencoded'}, body: 'a=b'})"
-        ".then(r => r.type, e => 'refused')"
-    )
-    assert other.evaluate(send) == "refused"
-    with other.expect_navigation():
-        other.evaluate(
-            f"() => {{ const f = document.createElement('form'); f.method = 'post'; "
-            f"f.action = '{base}/doctor'; document.body.append(f); f.submit(); }}"
-        )
-    expect(other.get_by_text("comes from a page that is not the desk's")).to_be_visible()
-    other.close()
-    page.goto(f"{base}/doctor")
-    expect(page.get_by_role("button", name="Examine", exact=True)).to_be_visible()  # nothing ran
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("path", ["/", "/waiting", "/dead-letters", "/doctor", "/record"])
-def test_pages_fit_the_screen(page: Page, path: str, width: int) -> None:
-    """No page is wider than a small telephone, and each has one heading and a way past the menu."""
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(re.sub(r"(:\d+)/.*", rf"\1{path}", page.url))
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def check_that_it_is_text_and_fits(page: Page) -> None:
+    for width in (375, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    assert page.locator("script:not([src]), img").count() == 0, page.url
+    assert not re.search(f"[{BIDI}]", page.locator("body").inner_text()), page.url
+    assert "taken" not in page.title(), page.url
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+
+
+def test_ten_thousand_hostile_dead_letters_until_nothing_answers(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Pages are text only, fit each screen, work by keyboard, and tell when they are out of date."""
+    expect.set_options(timeout=PATIENCE)
+    with BrokerProcess.with_queues(tmp_path, ["many"]) as broker:
+        fill(broker.connection_string, "many")
+        environment = {
+            "ServiceBusConnection": broker.connection_string,
+            "SESSION_REVOKED_QUEUE": "many",
+        }
+        context = browser.new_context(viewport={"width": 375, "height": 800}, color_scheme="dark")
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        with serving(environment, tmp_path) as (address, pid):
+            page.goto(address)
+            expect(page.locator(".counts .bad")).to_contain_text("10,000")
+            page.goto(at(page, "/dead-letters?page=200"))
+            expect(page.get_by_text("9,951 to 10,000 of 10,000").first).to_be_visible()
+            page.get_by_role("link", name="Dead letters").click()
+            page.get_by_role("cell").get_by_role("link").first.click()
+            expect(page.get_by_text("\\u202e\\u2066").first).to_be_visible()
+            number = page.url.rpartition("/")[2]
+            for path in (*PATHS, f"/dead-letters/{number}", f"/dead-letters/{number}/body"):
+                page.goto(at(page, path))
+                check_that_it_is_text_and_fits(page)
+
+            page.goto(at(page, f"/dead-letters/{number}"))
+            page.get_by_role("button", name="Discard …").focus()
+            page.keyboard.press("Enter")
+            expect(page.get_by_label("I am sure")).to_be_visible()
+            page.get_by_label("I am sure").focus()
+            for key in ("Space", "Tab", "Enter"):
+                page.keyboard.press(key)
+            expect(page.get_by_text("1 of 1 discarded.")).to_be_visible()
+
+            page.goto(at(page, "/"))
+            expect(page.locator(".counts .bad")).to_contain_text("9,999")
+            broker.kill()
+            expect(page.get_by_text("The queue cannot be read.")).to_be_visible()
+            expect(page.get_by_text("What follows is out of date")).to_be_visible()
+            for path in ("/dead-letters?reason=none", "/waiting"):
+                page.goto(at(page, path))
+                expect(page.get_by_text("The queue cannot be read.")).to_be_visible()
+                expect(page.get_by_text("There are no")).to_have_count(0)
+                expect(page.get_by_text("Nothing waits")).to_have_count(0)
+
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                expect(page.locator("#old")).to_contain_text("This page is out of date")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            expect(page.locator("#old")).to_be_hidden()
+        expect(page.locator("#old")).to_contain_text("The desk does not answer.")
+        context.close()

@@ -14,7 +14,7 @@ import pytest
 from revoker.desk.flow import BUCKET_SECONDS, BUCKETS, Flow, kind_of
 from revoker.desk.local_cloud import BROKER, LOGS, CloudDown, LocalCloud, Logs, read_line
 from revoker.desk.plots import HEIGHT, WIDTH, Plot, Series
-from revoker.desk.rendering import age, read_time, sentence, when
+from revoker.desk.rendering import age, number, read_time, sentence, when
 
 NOW = 1_800_000_000.0
 
@@ -149,7 +149,9 @@ async def test_a_cloud_that_is_down_leaves_a_gap(told: Told) -> None:
     await flow.sample(NOW)
     told.down = True
     await flow.sample(NOW + 6)
-    assert "does not answer" in (flow.now(NOW + 6).failure or "")
+    failed = flow.now(NOW + 6)
+    assert "does not answer" in (failed.failure or "")
+    assert failed.at == datetime.fromtimestamp(NOW, UTC)  # what is shown is from then
     told.down = False
     told.limit = None
     await flow.sample(NOW + 12)
@@ -254,5 +256,29 @@ def test_texts_are_written_for_people() -> None:
     ):
         assert age(datetime.fromtimestamp(now - seconds, UTC)) == text
     assert sentence("use `a<b` ([there](#x))") == "Use <code>a&lt;b</code> (there)."
-    assert when(read_time("yesterday")) == "unknown"
     assert age(None) == ""
+    texts = [number(value) for value in (0, 7, 99.9, 1000, 1_234_567.8, 0.5)]
+    assert texts == ["0", "7", "99.9", "1,000", "1,234,568", "0.5"]
+    many = Plot("t", "u", [Series("s", [1e6])], "then")
+    assert (many.series[0].latest, drawn(many)[1].text) == ("1,000,000", "1,000,000")
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this platform cannot set its time zone")
+@pytest.mark.parametrize("zone", ["XXX-14", "XXX+12"])
+def test_no_date_is_too_absurd(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """The first and the last moment have no local time everywhere; what is no time is unknown."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for edge in (datetime.min, datetime.max):
+            at = edge.replace(tzinfo=UTC)
+            assert f"{edge:%m-%d %H:%M:%S}Z" in when(at)
+            assert age(at)
+            assert read_time(at.isoformat()) == at
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    for none in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", 7, None):
+        assert read_time(none) is None
+    assert when(None) == "unknown"
+    assert read_time("2026-01-01T00:00:00") == datetime(2026, 1, 1, tzinfo=UTC)
