@@ -1,4 +1,4 @@
-"""Two methods of azure.functions are replaced here: docs/decisions/library-patches.md.
+"""Patches of two methods of azure.functions: docs/decisions/library-patches.md.
 
 Replacing them twice is harmless. If a release no longer has them, nothing happens.
 """

@@ -113,8 +113,10 @@ def _object(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def _checked(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    if not isinstance(value, _Members):
         raise _Unreadable(f"{where}: must be a JSON object")
+    if value.conflict:
+        raise _Unreadable(f"{value.conflict}: more than once, with different values")
     return value
 
 
@@ -139,17 +141,17 @@ def _data(event: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return found, path
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        for name, value in pairs:
-            if name in _DECISIVE and value != members[name]:
-                raise _Unreadable(f"{name}: more than once, with different values")
-    return members
+class _Members(dict[str, Any]):
+    """A JSON object, and the name of a decisive member that it has twice, with different values."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        twice = pairs if len(self) < len(pairs) else ()
+        self.conflict = next((n for n, v in twice if n in _DECISIVE and v != self[n]), None)
 
 
 _decoder = json.JSONDecoder(
-    object_pairs_hook=_members,
+    object_pairs_hook=_Members,
     parse_int=float,  # int() refuses numbers of very many digits
     strict=False,  # control characters within strings
 )

@@ -68,18 +68,13 @@ class FaceClient:
         self._timeout = {"connect": CONNECT_SECONDS}
 
     async def delete(self, session_id: str, session_type: SessionType) -> Verdict:
-        """Delete the session; never raises, whatever is answered or not.
-
-        A 401 drops the token and asks once more with a new one, because signing keys roll over.
-        """
+        """Delete the session; never raises, whatever is answered or not."""
         try:
             async with asyncio.timeout(self._seconds):
                 token = await self._tokens.get()
                 verdict = await self._send(session_id, session_type, token)
                 if verdict.refuses_token:
-                    self._tokens.drop(token)
-                    token = await self._tokens.get()
-                    verdict = await self._send(session_id, session_type, token)
+                    self._tokens.drop(token)  # the next attempt makes its call with a new one
                 return verdict
         except (TimeoutError, httpx.TimeoutException):
             return no_response("Timeout", f"no answer within {self._seconds:g} s")

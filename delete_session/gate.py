@@ -12,9 +12,9 @@ from .limiter import RateCause, RateLimiter
 from .log import record_circuit, record_rate
 from .verdict import Meaning, Verdict
 
-# Seconds for which one answer may pause or block all calls; a longer Retry-After delays only its own
-# message. A minute is the longest period of a documented limit (20 calls a minute, tier F0).
 _MAX_PAUSE = 60.0
+"""Seconds for which one answer may pause or block all calls: the longest period of a documented limit
+(20 calls a minute, tier F0). A longer Retry-After delays only its own message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +129,7 @@ class Gate:
     def obstacle(self) -> str:
         """Return why no call was made, for people."""
         if self.circuit is BreakerState.CLOSED:
-            return "no call was made: calls pause after a 429, or the rate limit gave no permit in time"
+            return (
+                "no call was made: the rate limit, or a pause after a 429, gave no permit in time"
+            )
         return f"no call was made: circuit open after {self.last_failure}"

@@ -15,7 +15,7 @@ from .face import FaceClient
 from .gate import Gate
 from .log import FaultLog, record, record_event
 from .message import Delivery, Revocation
-from .queue import LockLost, ServiceBusQueue, SettlementFailed, Unsendable
+from .queue import ServiceBusQueue, SettlementFailed, Unsendable
 from .receipt import NoReceipts
 from .telemetry import Telemetry
 
@@ -45,7 +45,6 @@ class Handler:
         """Bring one message to its end, or schedule a copy of it for later.
 
         Raises:
-            LockLost: the lock is lost; the message has been or will be delivered again.
             SettlementFailed: the broker did not settle the message; the host abandons it.
         """
         delivery = Delivery.from_trigger(message, self.time.now())
@@ -66,10 +65,8 @@ class Handler:
                         await self._schedule(revocation, delay, until)
                         self._record("retry_scheduled", revocation, delay_seconds=round(delay, 3))
             except Exception as error:
-                kind = (
-                    "" if isinstance(error, LockLost | SettlementFailed) else type(error).__name__
-                )
-                self._record("settlement_failed", revocation, reason=f"{kind} {error}".strip())
+                reason = str(error) if isinstance(error, SettlementFailed) else repr(error)
+                self._record("settlement_failed", revocation, reason=reason)
                 raise
 
     async def _decide(self, revocation: Revocation, until: float) -> Decision:

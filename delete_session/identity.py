@@ -48,8 +48,7 @@ class TokenUnavailable(Exception):
 class TokenSource:
     """Provides the Face API's token: fetched once for all waiters, renewed before it expires.
 
-    `client_id` is that of a user-assigned identity; None: the system-assigned one. `timeout` is for
-    fetching a token, in seconds.
+    `timeout` is for fetching a token, in seconds.
     """
 
     def __init__(self, client_id: str | None, scope: str, timeout: float) -> None:

@@ -164,11 +164,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def seconds_to_deadline(self, retry_deadline: timedelta) -> float:
-        """Return the seconds from this message's enqueue to its retry deadline.
+        """Return the seconds from this message's enqueue to its retry deadline, by the broker's times.
 
         The deadline counts from the first enqueue, and lies just before the message expires: the
-        broker dead-letters expired messages without the cause. All times are the broker's, because
-        the function's clock may be wrong.
+        broker would dead-letter an expired message without the cause.
         """
         first = self.history.first_enqueued_at
         end = first + retry_deadline

@@ -1,9 +1,7 @@
 """What the host cannot do for a Python function: dead-letter, schedule a copy, send a receipt.
 
-The host completes a message when the function returns, and abandons it when the function raises.
-Everything else goes over a separate connection. A message that one receiver locked can be settled by
-another one with its lock token alone (com.microsoft:update-disposition on the queue's management
-link), on queues without sessions.
+It uses a separate connection: a message that one receiver locked can be settled by another with its
+lock token alone (com.microsoft:update-disposition on the management link).
 """
 
 import asyncio
@@ -33,12 +31,12 @@ _MAX_PAUSE = 30.0  # seconds between two tries
 _UNSENDABLE = (TypeError, ValueError, OverflowError, MessageSizeExceededError)
 
 
-class LockLost(Exception):
-    """The lock token is no longer valid: the message has been or will be delivered again."""
-
-
 class SettlementFailed(Exception):
     """The broker did not confirm the operation."""
+
+
+class LockLost(SettlementFailed):
+    """The lock token is no longer valid: the message was settled, or will be delivered again."""
 
 
 class Unsendable(SettlementFailed):
@@ -58,8 +56,7 @@ class ServiceBusQueue:
         self._name = name
         self._timeout = timeout
         self._clock = clock
-        # Clients, senders and receivers of azure.servicebus are not coroutine-safe.
-        self._lock = asyncio.Lock()
+        self._lock = asyncio.Lock()  # azure.servicebus is not coroutine-safe
         self._credential: AsyncTokenCredential | None = None
         self._client: ServiceBusClient | None = None
         self._receiver: ServiceBusReceiver | None = None
@@ -69,8 +66,7 @@ class ServiceBusQueue:
         """Move the delivered message to the dead-letter queue; no third try begins after `until`.
 
         Raises:
-            LockLost: the host of this function no longer holds the lock.
-            SettlementFailed: the broker refused, or cannot be reached.
+            SettlementFailed: the broker refused, or cannot be reached, or the lock is lost.
         """
         try:
             lock_token = UUID(delivery.lock_token)
@@ -190,9 +186,9 @@ def open_client(
     Raises:
         ValueError: the connection string is not usable.
     """
-    options: dict[str, Any] = {"retry_total": retry_total}
     # The SDK would trust certifi only; httpx, for the Face API, reads this variable itself.
-    options["connection_verify"] = os.environ.get("SSL_CERT_FILE")
+    trust = os.environ.get("SSL_CERT_FILE")
+    options: dict[str, Any] = {"retry_total": retry_total, "connection_verify": trust}
     if connection.websockets:
         options["transport_type"] = TransportType.AmqpOverWebsocket
         options["http_proxy"] = connection.proxy_options

@@ -58,8 +58,7 @@ def make_receipt(
 ) -> ServiceBusMessage:
     """Make the receipt for the end of a revocation at a time; its id follows from the arguments.
 
-    `trace` are properties that may hold the publisher's trace context; `queue` is that of the
-    revocations. Without a correlation id, the publisher's message id takes its place.
+    `trace` are properties that may hold the publisher's trace context.
     """
     message_id = history.derived_id(data.kind.rpartition(".")[2])
     context = trace_context(trace)

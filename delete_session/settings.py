@@ -13,20 +13,16 @@ from .endpoint import face_endpoint, face_scope, proxy_for, token_scope
 from .verdict import KNOWN_CODES, is_generic
 
 
-class SettingsError(ValueError):
+class SettingsError(WrongConnection):
     """Some settings are missing or wrong; the message names each one and what would be right."""
 
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        super().__init__("wrong settings:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    def __str__(self) -> str:
+        return "\n  - ".join(["wrong settings:", *self.problems])
 
 
 @dataclass(frozen=True, slots=True)
 class Setting[T]:
-    """One environment variable: name, default as text, and parser.
-
-    The parser raises ValueError with a sentence that says what would be right.
-    """
+    """One environment variable. The parser raises ValueError with what would be right."""
 
     name: str
     default: str

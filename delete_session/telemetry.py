@@ -27,9 +27,8 @@ _FLUSH_SECONDS = 1.0
 def prepare_worker() -> None:
     """Export our log lines and the warnings of others; at SIGTERM, export what is left.
 
-    With PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME, the exporter gets the lines of our logger only, without
-    the exceptions of others. On the root logger at the worker's level, INFO, it gets its own about
-    exports, too, and exports these for ever.
+    The worker puts its exporter on our logger, or on the root logger at INFO, where the exporter
+    would export its own lines about exports for ever.
     """
     root, ours = logging.getLogger(), logging.getLogger("delete_session")
     root.setLevel(logging.WARNING)
