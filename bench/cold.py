@@ -21,7 +21,10 @@ import uvloop
 
 from local import ending
 
-NEEDED = ("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec")
+NEEDED = (
+    *("azure.functions", "httpx", "aiohttp", "azure.identity.aio", "msgspec"),
+    "azure.monitor.opentelemetry",
+)
 """The imports that the first message needs."""
 LATER = ("azure.servicebus", "uamqp")
 """The imports that the first message does not need."""
