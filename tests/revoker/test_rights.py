@@ -25,9 +25,9 @@ ARGUMENTS = {
     "dead-letters discard": ["--all", "--yes"],
     "dead-letters receipts": ["--reason", "One"],
 }
-DECIDES = [verb for verb in VERBS if verb not in ("doctor", "desk", "session")]
-"""Not the doctor, which reports a missing right, nor the desk, which does what the others do; `session`
-asks the Face API only."""
+DECIDES = [verb for verb in VERBS if verb not in ("doctor", "desk", "session", "audit", "trial")]
+"""Not the doctor and the trial, which report a missing right, nor the desk, which does what the others
+do; `session` and `audit` ask the Face API only."""
 KEYS = {(False, True): "sender", (True, False): "listener", (True, True): "both"}
 
 
