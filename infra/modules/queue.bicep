@@ -40,7 +40,7 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
 
     // Deliveries count crashes, not attempts: a failed call is retried by a scheduled copy, which
     // starts at one again. A message that kills the process does so twenty times. Not the usual ten:
-    // the plan drains instances now and then, which uses up a delivery each time (docs/decisions.md).
+    // the plan drains instances now and then, which uses up a delivery each time (docs/decisions/retries.md).
     maxDeliveryCount: 20
 
     // Face deletes a session and its data 48 hours after creation, and the code gives up
