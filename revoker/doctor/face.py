@@ -121,8 +121,11 @@ _OF_A_LOGIN = (
         "To check this right yourself, assign your login the role that infra/ defines.",
     ),
     ("tenant", "Log in to the resource's tenant: az login --tenant TENANT."),
-    ("network rules", "Run the doctor where the resource's network rules let it in."),
-    ("private", "Run the doctor in the network that has the private endpoint."),
+    (
+        "network rules",
+        "Run the doctor where the resource's network rules let it in, or in the network that has the "
+        "private endpoint.",
+    ),
     ("in front of", "Look for a proxy or a firewall between this machine and FACE_ENDPOINT."),
 )
 """What to do if a person was refused on their own machine, by words of the function's remedy."""

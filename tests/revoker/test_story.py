@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.local.broker_process import until
 from tests.revoker.conftest import OneQueue, Ran
 from tests.revoker.desk.conftest import opened
 
@@ -78,6 +79,5 @@ def test_tells_what_the_desk_tells(seeded: OneQueue, tmp_path: Path) -> None:
     steps = story(seeded, "b", "--json").json["steps"]
     assert {step["source"] for step in steps} == {"message", "record"}
     with opened(seeded.environment, record) as desk:
-        page = desk.text("/sessions/b")
-    for step in steps:
-        assert step["what"] in page
+        for step in steps:
+            until(lambda what=step["what"]: what in desk.text("/sessions/b"), step["what"])

@@ -58,16 +58,16 @@ def test_a_wrong_column_exits_with_1_and_the_likely_causes(
 
 
 def test_a_wrong_type_exits_with_1(function: CloudThread) -> None:
-    """Nothing is deleted under the other type, and no success is reported."""
+    """Nothing is deleted under the type that was not stated, and no success is reported."""
     create(function, "liveness", "t1")
-    ran = publish(function, "t1", "--json")
+    ran = publish(function, "t1", "--type", "livenessWithVerify", "--json")
     assert (ran.code, ran.json["outcomes"]["not_found"]) == (1, ["t1"])
 
 
 def test_an_audit_takes_the_sessions_of_receipts(function: CloudThread, tmp_path: Path) -> None:
     """What its receipt calls not found exists, under the other type."""
     create(function, "liveness", "a1")
-    publish(function, "a1")
+    publish(function, "a1", "--type", "livenessWithVerify")
     how = ("audit", "--of-receipts", "--rate", "100", "--evidence", str(tmp_path / "e"), "--json")
     ran = revoker(function.cloud.environment, *how)
     assert (ran.code, ran.json["alive"].get("a1")) == (1, "liveness")
