@@ -79,5 +79,4 @@ def test_tells_what_the_desk_tells(seeded: OneQueue, tmp_path: Path) -> None:
     steps = story(seeded, "b", "--json").json["steps"]
     assert {step["source"] for step in steps} == {"message", "record"}
     with opened(seeded.environment, record) as desk:
-        for step in steps:
-            until(lambda what=step["what"]: what in desk.text("/sessions/b"), step["what"])
+        until(lambda: all(step["what"] in desk.text("/sessions/b") for step in steps), "all steps")
