@@ -4,4 +4,4 @@ Nothing is imported here, so that a publisher or an operator may use one module 
 all of them. `app.py` is where the platform comes in.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -13,7 +13,7 @@ from revoker.connection import QueueAddress, answered
 from revoker.failure import first_line
 from revoker.messages import Seen, properties_of, text_of, walk
 
-BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
+BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException", "HeaderSizeExceeded")
 """The broker's own reasons: delivered too often, or expired."""
 
 _BATCH = 100

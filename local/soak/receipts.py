@@ -10,7 +10,7 @@ from typing import Any
 
 from local.soak.invariants import DONE, Evidence, Published, Threshold, Verdict, root_id
 
-BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException")
+BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException", "HeaderSizeExceeded")
 """Dead-lettered by the broker: the operator's command sends the receipts afterwards."""
 
 _SHOWN = 128
