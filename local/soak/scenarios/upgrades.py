@@ -20,12 +20,12 @@ FORMER_NAMES = {
     "FACE_TOTAL_TIMEOUT_SECONDS": "1.5",
     "FACE_CONNECT_TIMEOUT_SECONDS": "1",
     "RETRY_IN_PLACE_MAX_SECONDS": "0.02",
-    "RETRY_BACKOFF_BASE_SECONDS": "0.008",
+    "RETRY_BACKOFF_BASE_SECONDS": "0.05",
     "RETRY_BACKOFF_CAP_SECONDS": "45",
     "CIRCUIT_BREAKER_COOL_DOWN_SECONDS": "1.5",
     "FACE_MAX_CALLS_PER_SECOND": "100",
 }
-"""Settings that both versions read; both schedule copies for nearly all retries."""
+"""Settings that both versions read; from the third attempt on, both schedule copies."""
 _SECONDS = 2
 """From one change of hosts to the next."""
 _DEPLOYED = ("function_app.py", "host.json", "delete_session")
@@ -48,7 +48,8 @@ async def _last_release(app: Path, beneath: Path) -> AsyncIterator[Path]:
 
 async def versions_mixed(stage: Stage) -> None:
     """The last release and this version share the queue under load, forwards and backwards."""
-    await stage.break_face(transient(0.3))
+    stage.most_hosts = 2
+    await stage.break_face(transient(0.5))
     async with _last_release(stage.cloud.options.app, stage.cloud.folder) as old_app:
         old = await stage.add_host(app=old_app)
         publishing = asyncio.create_task(stage.publish(stage.plan(600), per_second=50))
