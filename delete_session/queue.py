@@ -152,9 +152,8 @@ class ServiceBusQueue:
         except MessageLockLostError:
             raise  # an answer; a new connection would take a second, and other messages would wait
         except BaseException:
-            await (
-                self._close()
-            )  # also if cancelled: an interrupted request leaves its link unusable
+            # Also if cancelled: an interrupted request leaves its link unusable.
+            await self._close()
             raise
 
     def _opened(self) -> ServiceBusClient:

@@ -194,7 +194,9 @@ async def test_part_that_does_not_answer_is_named() -> None:
             await cloud.ask(cloud.face, "GET", "/_local/calls")
 
 
-async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
+async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c(
+    request: pytest.FixtureRequest,
+) -> None:
     """With --serve it is like a deployment: what it prints is enough to publish. Ctrl-C stops all."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local.run", "--messages", "0", "--serve"),
@@ -202,6 +204,12 @@ async def test_serve_takes_messages_of_ones_own_and_stops_on_ctrl_c() -> None:
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "COLUMNS": "300"},
     )
+
+    def stop_what_a_failure_left() -> None:
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGINT)
+
+    request.addfinalizer(stop_what_a_failure_left)
     assert process.stdout is not None
     environment: dict[str, str] = {}
     logs = Path()
