@@ -51,8 +51,9 @@ ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--
 # The tests start hundreds of processes: each module is compiled once for all of them.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## every check: lint, types, tests, coverage; some of the tests: ARGS=tests/unit/test_x.py
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n auto $(if $(ARGS),,--cov --cov-report=term) $(ARGS)
+	@mkdir -p build; $(MAKE) --no-print-directory lint >build/lint.txt 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -n auto $(if $(ARGS),,--cov --cov-report=term) $(ARGS); tests=$$?; \
+	wait $$lint; lint=$$?; cat build/lint.txt; exit $$((tests | lint))
 
 peers: $(READY) ## the broker against clients and tests of others, downloaded: ARGS="--only javascript ..."
 	@$(BIN)/python -m tests.peers $(ARGS)

@@ -25,6 +25,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 2 * (os.process_cpu_count() or 1)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take long, one for each worker in turn; none comes last then."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if item.get_closest_marker("timeout")]
+    rest = [item for item in items if item not in long]
+    # xdist gives each worker a part of the list, one after the other.
+    size = -(-len(rest) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in long[worker::workers] + rest[worker * size : (worker + 1) * size]
+    ]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one visible line that the desk was not tried, which `s` alone does not."""
     for report in terminalreporter.stats.get("skipped", []):

@@ -38,15 +38,14 @@ async def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any], str
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--messages", "120", "--seed", "1"),
-        ("--messages", "120", "--seed", "2", "--api-version", "v1.2"),
-        ("--messages", "80", "--seed", "3", "--fault-rate", "0.3"),
+        ("--messages", "120", "--seed", "1", "--receipts"),
+        ("--messages", "80", "--seed", "2", "--api-version", "v1.2", "--fault-rate", "0.3"),
     ],
 )
 async def test_every_message_ends_where_it_should(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    """Of every kind of message, none is lost and none ends in the wrong place."""
+    """Of every kind of message, none is lost and none ends in the wrong place or without receipt."""
     code, result, output = await run(tmp_path, *arguments)
     assert code == 0, output
     assert result["ok"]
@@ -56,14 +55,9 @@ async def test_every_message_ends_where_it_should(
     assert sum(result["dead_letter_reasons"].values()) == result["outcomes"]["dead_lettered"]
     assert {"MalformedMessage", "BadArgument"} <= set(result["dead_letter_reasons"])
     assert "every message ended where it should" in output
-
-
-async def test_each_revocation_has_its_receipt(tmp_path: Path) -> None:
-    """With --receipts, the run reports that none is missing or wrong."""
-    code, result, output = await run(tmp_path, "--messages", "60", "--receipts")
-    assert code == 0, output
-    assert result["receipts"] == {"sent": 60, "missing": 0, "wrong": 0}
-    assert "60 receipts, missing 0, wrong 0: each revocation that ended has its own" in output
+    if "--receipts" in arguments:
+        assert result["receipts"] == {"sent": 120, "missing": 0, "wrong": 0}
+        assert "120 receipts, missing 0, wrong 0: each revocation that ended has its own" in output
 
 
 def receipt(of: Planned, ending: str, **data: str) -> dict[str, Any]:
@@ -183,13 +177,6 @@ async def test_run_ends_when_a_part_of_the_cloud_does() -> None:
             ServiceFailed, match=rf"^local\.face on 127\.0\.0\.1:{port} ended with code -9"
         ):
             await waiting
-
-
-async def test_part_that_does_not_answer_is_named() -> None:
-    """A request to a server that is gone fails with its address."""
-    async with Cloud(Options(hosts=0)) as cloud:
-        await cloud.face.kill()
-        port = cloud.face.facts["port"]
         with pytest.raises(ServiceFailed, match=f"http://127.0.0.1:{port}/_local/calls"):
             await cloud.ask(cloud.face, "GET", "/_local/calls")
 

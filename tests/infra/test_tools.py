@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from infra import preflight
 from infra.check_bicep import ORDER, unordered
 from infra.check_checkov import problems_in, suppressions
 from infra.costs import Use, table
@@ -114,30 +116,47 @@ def offering(**sku: object) -> dict[str, object]:
     return {"functionapp list-flexconsumption-runtimes": [{"version": "3.13", "sku": sku}]}
 
 
-def preflight(folder: Path, answers: dict[str, object], **environment: str) -> tuple[int, str]:
-    """Run it as azd does, with an az and an azd that give these answers."""
-    given = folder / "answers.json"
-    given.write_text(json.dumps({**ANSWERS, **answers}), "utf-8")
+type Ask = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run preflight with an az and an azd that give these answers; return its code and its lines."""
+
+    def with_answers(answers: dict[str, object], **environment: str) -> tuple[int, str]:
+        given = {**ANSWERS, **answers}
+
+        def run(_: str, *words: str, seconds: int = 0) -> str:
+            asked = " ".join(words)
+            answer = next((given[start] for start in given if asked.startswith(start)), "!no right")
+            if str(answer).startswith("!"):
+                raise preflight.Unknown(str(answer))
+            return answer if isinstance(answer, str) else json.dumps(answer)
+
+        monkeypatch.setattr(preflight, "run", run)
+        return preflight.main({**ENVIRONMENT, **environment}), capsys.readouterr().out
+
+    return with_answers
+
+
+def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
+    """Run as azd does, it finds nothing wrong; what cannot be known beforehand is said."""
+    given = tmp_path / "answers.json"
+    given.write_text(json.dumps(ANSWERS), "utf-8")
     for name in ("az", "azd"):
-        program = folder / name
+        program = tmp_path / name
         program.write_text(FAKE.format(python=sys.executable, answers=str(given)), "utf-8")
         program.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "infra/preflight.py"],
         cwd=ROOT,
-        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **ENVIRONMENT, **environment},
+        env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **ENVIRONMENT},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stderr == ""
-    return done.returncode, done.stdout
-
-
-def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
-    """Nothing is wrong; what cannot be known beforehand is said."""
-    code, said = preflight(tmp_path, {})
-    assert code == 0
+    said = done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
     assert "ok       Face account: my-face: 10 calls in 1 s" in said
     assert "ok       namespace: sb, Premium" in said
     assert "ok       subnets: subnets of vnet" in said
@@ -220,25 +239,25 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
     ],
 )
 def test_preflight_says_what_is_wrong(
-    tmp_path: Path, answers: dict[str, object], environment: dict[str, str], wanted: str
+    ask: Ask, answers: dict[str, object], environment: dict[str, str], wanted: str
 ) -> None:
     """Each trouble ends with exit code 1 and a line that names it."""
-    code, said = preflight(tmp_path, answers, **environment)
+    code, said = ask(answers, **environment)
     assert (code, wanted in said) == (1, True), said
 
 
-def test_preflight_names_a_zone_that_is_not_linked(tmp_path: Path) -> None:
+def test_preflight_names_a_zone_that_is_not_linked(ask: Ask) -> None:
     """It is no error, since the network may resolve names elsewhere."""
-    code, said = preflight(tmp_path, {"network private-dns link vnet list": []})
+    code, said = ask({"network private-dns link vnet list": []})
     wanted = "unknown  subnets: privatelink.blob.core.windows.net: not linked to vnet"
     assert (code, wanted in said) == (0, True), said
 
 
-def test_preflight_stops_nothing_that_it_cannot_ask(tmp_path: Path) -> None:
+def test_preflight_stops_nothing_that_it_cannot_ask(ask: Ask) -> None:
     """Without a sign-in all that rests on it is skipped; a group without a tag is only said."""
-    code, said = preflight(tmp_path, {"account show": "not json"})
+    code, said = ask({"account show": "not json"})
     assert (code, "skipped  rights: needs: sign-in, resource group" in said) == (0, True), said
-    code, said = preflight(tmp_path, {"group show": {"id": "/g/rg", "location": "westeurope"}})
+    code, said = ask({"group show": {"id": "/g/rg", "location": "westeurope"}})
     assert (code, "azd-env-name=None" in said, "ok       rights" in said) == (0, True, True), said
 
 

@@ -35,7 +35,7 @@ def draw_bars() -> Chart:
 
 
 def draw_many_bars() -> Chart:
-    values = {f"{LONG} {number}": number / 50 for number in range(60)}
+    values = {f"{LONG} {number}": number / 50 for number in range(30)}
     return charts.bar_chart(
         *("many", "Many"), values, unit="value ÷ bound", caption=CAPTION, bound=1.0, labels="{:.2f}"
     )

@@ -120,7 +120,7 @@ def test_no_verb_lets_a_message_speak_to_the_terminal(hostile: OneQueue) -> None
     assert "\x1b" in shown.json["description"]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_output_survives_any_encoding(hostile: OneQueue, encoding: str) -> None:
     """What the terminal's encoding lacks is replaced, and the command ends as ever."""
     for verb in (("dead-letters", "list"), ("status",)):
