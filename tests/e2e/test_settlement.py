@@ -107,7 +107,7 @@ async def test_lost_lock_is_told(desk: Desk) -> None:
     with pytest.raises(LockLost):
         await desk.dead_letter(delivery)
     _, another = await desk.deliver()
-    await desk.dead_letter(another)  # the connection is as good as before
+    await desk.dead_letter(another)  # the connection still works
 
 
 @pytest.mark.parametrize("how", ["/disconnect", "/detach"])

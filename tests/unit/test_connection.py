@@ -138,7 +138,7 @@ def written(folder: Path, service_bus: object) -> Path:
 def test_transport_is_that_of_host_json(
     tmp_path: Path, service_bus: object, websockets: bool
 ) -> None:
-    """What the host's own connection is told holds for the function's, too."""
+    """The transport of the host's connection applies to the function's, too."""
     found = service_bus_connection(NAMESPACE, host_json=written(tmp_path, service_bus))
     assert found.websockets == websockets
 

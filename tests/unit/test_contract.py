@@ -205,7 +205,7 @@ def test_malformed_message_names_its_session() -> None:
     ],
 )
 def test_first_bytes_prove_another_format(raw: bytes, name: str) -> None:
-    """A publisher is told which format the body has."""
+    """The description names the format that the body has."""
     assert malformed(raw) == f"body: looks like {name}, must be JSON in UTF-8"
 
 

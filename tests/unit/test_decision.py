@@ -44,7 +44,7 @@ def decided(given_verdict: Verdict, **fields: float) -> Decision:
 
 
 def delay(attempts: int, floor: float | None, chance: float) -> float:
-    """Of an attempt that was answered while calls are not blocked."""
+    """The delay after an attempt that was answered while calls are not blocked."""
     given_verdict = verdict(503, "x", retry_after=floor)
     return retry_delay(attempt(given_verdict, attempts=attempts, chance=chance), POLICY)
 
@@ -118,7 +118,7 @@ def test_what_is_on_the_list_is_dead_lettered_with_its_code(status: int, code: s
     ],
 )
 def test_anything_else_is_retried(status: int | None, code: str, what: Meaning) -> None:
-    """What is not about the message is retried, whoever is at fault."""
+    """An error that is not about the message is retried, whatever its cause."""
     assert verdict(status, code).meaning is what
     assert isinstance(decided(verdict(status, code)), RetryLater)
 
@@ -229,7 +229,7 @@ def test_message_that_meets_blocked_calls_comes_back_after_them(
 
 
 def test_wait_that_is_asked_for_holds_while_calls_are_blocked() -> None:
-    """Retry-After is a floor for the message that was told so, also when calls are blocked."""
+    """Retry-After is the minimum delay of its message, even while calls are blocked."""
     asked = verdict(503, "x", retry_after=300)
     assert decide(attempt(asked, blocked_for=20), POLICY) == RetryLater(300)
 

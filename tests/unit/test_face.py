@@ -231,7 +231,7 @@ async def test_long_message_is_cut() -> None:
 
 
 async def test_answer_is_read_up_to_a_bound() -> None:
-    """Of an endless body no more than the bound is kept, and the code comes from the header."""
+    """An endless body is cut at the bound, and the code comes from the header."""
     sent = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -358,7 +358,7 @@ async def test_broken_http_is_a_failed_connection(reply: bytes) -> None:
 
 
 async def test_refused_connection_is_a_failed_connection() -> None:
-    """Nobody listens: nothing is known."""
+    """If no server listens, the outcome is unknown."""
     client = face_client(FakeTokens(), FACE_ENDPOINT="http://127.0.0.1:9")
     answer = await client.delete(*SESSION)
     await client.close()

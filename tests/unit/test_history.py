@@ -32,7 +32,7 @@ def test_what_is_written_reads_back(history: History) -> None:
 
 
 def test_copy_of_an_older_version_is_read() -> None:
-    """Without the times of the attempts, the history is as good as before."""
+    """A history without the times of the attempts is still read."""
     older = History(root_id="m", first_enqueued_at=FIRST, attempts=3, copies=2)
     assert set(PROPERTIES) - set(older.write()) == {FIRST_ATTEMPT, LAST_ATTEMPT}
     assert History.read(older.write(), older.copy_id) == older
@@ -40,7 +40,7 @@ def test_copy_of_an_older_version_is_read() -> None:
 
 @given(histories, st.text())
 def test_history_under_another_message_id_is_not_believed(history: History, other: str) -> None:
-    """A copy that somebody sends again under an id of its own begins anew."""
+    """A copy that is sent again under another id restarts its history."""
     if other != history.copy_id:
         assert History.read(history.write(), other) is None
 

@@ -91,7 +91,7 @@ async def test_token_about_to_expire_is_renewed(
 
 
 async def test_failed_renewal_uses_what_is_still_valid(endpoint: Endpoint) -> None:
-    """While the token held is valid, a failing endpoint disturbs nobody."""
+    """While the held token is valid, a failing endpoint does not matter."""
     endpoint.lifetime = 200
     tokens = TokenSource(None, SCOPE, timeout=5)
     assert await tokens.get() == "token-1"
@@ -101,7 +101,7 @@ async def test_failed_renewal_uses_what_is_still_valid(endpoint: Endpoint) -> No
 
 @pytest.mark.parametrize("status", [400, 500, 503])
 async def test_failing_endpoint_is_told(endpoint: Endpoint, status: int) -> None:
-    """No token: the caller is told why, and the next call tries again."""
+    """Without a token, the error gives the reason, and the next call tries again."""
     endpoint.status = status
     tokens = TokenSource(None, SCOPE, timeout=5)
     with pytest.raises(TokenUnavailable):

@@ -17,7 +17,7 @@ def delivery(**fields: Any) -> Delivery:
 
 
 def test_times_without_an_offset_are_utc() -> None:
-    """The host leaves the offset out; the times are UTC all the same."""
+    """The host leaves the offset out; the times are UTC."""
     assert delivery(enqueued_time_utc=ENQUEUED.replace(tzinfo=None)).enqueued_at == ENQUEUED
 
 

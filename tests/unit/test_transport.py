@@ -68,7 +68,7 @@ async def test_cookies_are_not_kept() -> None:
 
 
 async def test_body_is_read_up_to_the_bound() -> None:
-    """Of a longer one no more than the bound comes back, and the next request works."""
+    """A longer body is cut at the bound, and the next request works."""
     async with served() as (client, _):
         long = await client.get("/", params={"bytes": 100 * MAX_BYTES})
         assert len(long.content) == MAX_BYTES
@@ -110,7 +110,7 @@ async def test_time_to_read_is_bounded() -> None:
 
 
 async def test_no_listener_is_a_failed_connect() -> None:
-    """Nobody listens at the port."""
+    """No server listens at the port."""
     async with AiohttpTransport(verify=False, max_bytes=MAX_BYTES) as transport:
         with pytest.raises(httpx.NetworkError):
             await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1:9/"))
@@ -174,6 +174,6 @@ async def test_refusing_proxy_is_told_without_its_password() -> None:
 
 
 async def test_proxy_that_is_not_there_is_a_failed_connect() -> None:
-    """Nobody listens at the proxy's port."""
+    """No server listens at the proxy's port."""
     with pytest.raises(httpx.NetworkError, match=r"127\.0\.0\.1:9 "):
         await through("http://127.0.0.1:9", "https://127.0.0.1:4433/")

@@ -28,14 +28,14 @@ from .fakes import verdict
 def test_fault_of_the_deployment_names_its_remedy(
     status: int, code: str, message: str, names: str
 ) -> None:
-    """Whoever reads the line knows where to look, whichever code came with the text."""
+    """The remedy follows from the text, whichever code came with it."""
     given_verdict = verdict(status, code, message=message)
     assert given_verdict.meaning is Meaning.MISCONFIGURED
     assert names in (given_verdict.remedy or "")
 
 
 def test_known_fault_is_no_rejection_whatever_its_code() -> None:
-    """A listed code with the text of a network rule is about the deployment all the same."""
+    """A listed code with the text of a network rule is still about the deployment."""
     firewall = verdict(403, "x", message="Denied by Firewall rules", listed=True)
     assert firewall.meaning is Meaning.MISCONFIGURED
 

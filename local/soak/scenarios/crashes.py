@@ -40,7 +40,7 @@ async def two_instances(stage: Stage) -> None:
 
 
 async def poison_kills_process(stage: Stage) -> None:
-    """One message's processing kills the process each time; the platform starts it anew."""
+    """One message's processing kills the process each time; the platform restarts it."""
     [poison] = stage.plan(
         1, ends=("MaxDeliveryCountExceeded",), description="could not be consumed after 10 "
     )
