@@ -157,7 +157,7 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
         message_id="m-1", content_type="application/json", time_to_live=timedelta(hours=1)
     )
     revocation = Revocation(delivery, 48, lambda: 0.0)
-    revocation.called(UNAVAILABLE, "liveness", 0.0)
+    revocation.record_call(UNAVAILABLE, "liveness", 0.0)
     for _ in range(2):
         await desk.schedule(revocation.copy(0.3))
     await desk.receiver.complete_message(received)

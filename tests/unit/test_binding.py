@@ -18,7 +18,7 @@ from .fakes import ENQUEUED
 
 own = meta._BaseConverter._parse_datetime
 own_decode = ServiceBusMessageInConverter.decode
-quick = binding.first_iso(own)
+quick = binding.with_iso_first(own)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,7 @@ def test_the_trigger_has_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ServiceBusMessageInConverter, "_parse_datetime", own, raising=False)
     monkeypatch.setattr(ServiceBusMessageInConverter, "decode", own_decode)
     for _ in range(2):
-        binding.patch_time_parsing()
-        binding.patch_decoding()
+        binding.patch_binding()
         replaced = (
             ServiceBusMessageInConverter._parse_datetime,
             ServiceBusMessageInConverter.decode,
@@ -107,8 +106,7 @@ def test_a_release_without_the_methods_is_left_alone(monkeypatch: pytest.MonkeyP
     """Where there is nothing to replace, nothing is added."""
     converter = type("ConverterOfALaterRelease", (), {})
     monkeypatch.setattr(binding, "ServiceBusMessageInConverter", converter)
-    binding.patch_time_parsing()
-    binding.patch_decoding()
+    binding.patch_binding()
     assert not hasattr(converter, "_parse_datetime")
     assert not hasattr(converter, "decode")
 
@@ -131,8 +129,7 @@ def decode(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The binding's decoder, as the function's process has it."""
     monkeypatch.setattr(ServiceBusMessageInConverter, "_parse_datetime", own, raising=False)
     monkeypatch.setattr(ServiceBusMessageInConverter, "decode", own_decode)
-    binding.patch_time_parsing()
-    binding.patch_decoding()
+    binding.patch_binding()
     return ServiceBusMessageInConverter.decode
 
 

@@ -220,7 +220,7 @@ async def test_effort_ends_at_the_horizon(answer: Verdict) -> None:
 
 async def test_effort_ends_before_the_message_expires() -> None:
     """A message that lives for a minute only is dead-lettered by us, with the true cause."""
-    bench = Bench(UNAVAILABLE, in_place_max=60)
+    bench = Bench(UNAVAILABLE, max_wait=60)
     await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=20)))
     [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "RetriesExhausted"
@@ -261,7 +261,7 @@ async def test_lost_lock_is_not_tried_again() -> None:
 
 async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> None:
     """After a run of failures no call is made, and messages wait behind the cool-down."""
-    bench = Bench(UNAVAILABLE, breaker_failures=3, in_place_max=0)
+    bench = Bench(UNAVAILABLE, breaker_failures=3, max_wait=0)
     for _ in range(10):
         await bench.handle()
     assert len(bench.face.calls) == 3
@@ -281,7 +281,7 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
     bench = Bench(
         *(UNAVAILABLE, UNAVAILABLE, DELETED),
         breaker_failures=2,
-        in_place_max=0,
+        max_wait=0,
     )
     await bench.handle()
     await bench.handle()
@@ -297,7 +297,7 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
 
 async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> None:
     """A message whose time is over while the circuit is open is given up, not sent round for ever."""
-    bench = Bench(UNAVAILABLE, breaker_failures=1, in_place_max=0)
+    bench = Bench(UNAVAILABLE, breaker_failures=1, max_wait=0)
     await bench.handle()
     await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
     [(_, decision)] = bench.queue.dead_letters
@@ -307,7 +307,7 @@ async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> N
 
 async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     """429 is the limiter's matter: the endpoint works."""
-    bench = Bench(throttled(1), breaker_failures=1, in_place_max=0)
+    bench = Bench(throttled(1), breaker_failures=1, max_wait=0)
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
@@ -368,7 +368,7 @@ async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
 async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
     """Retry-After is a floor, also for the message that meets an open circuit."""
     asks = verdict(503, "x", retry_after=300)
-    bench = Bench(asks, breaker_failures=1, in_place_max=0)
+    bench = Bench(asks, breaker_failures=1, max_wait=0)
     await bench.handle()
     assert bench.queue.copies[0].enqueued_at >= ENQUEUED + timedelta(seconds=300)
 
@@ -405,7 +405,7 @@ async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> Non
     """The first line of such a fault says what to do; the next one comes after a recovery."""
     bench = Bench(
         *(DENIED, DENIED, DELETED, DENIED),
-        in_place_max=0,
+        max_wait=0,
     )
     for _ in range(4):
         await bench.handle()
@@ -448,7 +448,7 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
     """After a message from the end of time, the next one's retry is due as usual."""
-    bench = Bench(UNAVAILABLE, in_place_max=0)
+    bench = Bench(UNAVAILABLE, max_wait=0)
     await bench.handle(message(enqueued_time_utc=datetime.max))
     await bench.handle()
     assert all(copy.enqueued_at < ENQUEUED + timedelta(hours=1) for copy in bench.queue.copies)

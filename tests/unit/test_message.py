@@ -49,7 +49,7 @@ def test_retry_deadline_comes_before_the_message_expires(
 def test_last_error_survives_from_delivery_to_delivery() -> None:
     """Before a call is made, the error is the one that the copy carries."""
     revocation = Revocation(delivery(), 48, lambda: 0.0)
-    revocation.called(UNAVAILABLE, "liveness", 0.0)
+    revocation.record_call(UNAVAILABLE, "liveness", 0.0)
     copied = revocation.copy(9)
     assert Revocation(read(copied), 48, lambda: 0.0).last_error == UNAVAILABLE.describe()
     assert Revocation(delivery(), 48, lambda: 0.0).last_error == ""

@@ -149,7 +149,7 @@ async def test_end_without_a_call_tells_the_attempts_before_it() -> None:
     bench = Bench(
         UNAVAILABLE,
         breaker_failures=1,
-        in_place_max=0,
+        max_wait=0,
         OUTCOME_QUEUE=OUTCOMES,
     )
     await bench.handle()
