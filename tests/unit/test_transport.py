@@ -67,14 +67,6 @@ async def test_cookies_are_not_kept() -> None:
     assert not requests[1].cookies
 
 
-async def test_body_is_read_up_to_the_bound() -> None:
-    """Of a longer one no more than the bound comes back, and the next request works."""
-    async with served() as (client, _):
-        long = await client.get("/", params={"bytes": 100 * MAX_BYTES})
-        assert len(long.content) == MAX_BYTES
-        assert (await client.get("/")).text == "xxx"
-
-
 async def error_of(reply: bytes | None, **times: float) -> httpx.TransportError:
     """What a request to a server ends with that writes this and hangs up; None: it never answers."""
 
@@ -107,13 +99,6 @@ async def test_failures_are_httpx_errors(reply: bytes) -> None:
 async def test_time_to_read_is_bounded() -> None:
     """The extension `timeout` is heeded."""
     assert isinstance(await error_of(None, read=0.05), httpx.TimeoutException)
-
-
-async def test_no_listener_is_a_failed_connect() -> None:
-    """Nobody listens at the port."""
-    async with AiohttpTransport(tls=False, max_bytes=MAX_BYTES) as transport:
-        with pytest.raises(httpx.NetworkError):
-            await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1:9/"))
 
 
 async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
