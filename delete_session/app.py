@@ -83,7 +83,7 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
             max_delay=settings.max_delay,
             return_spread=settings.break_duration,
         ),
-        retry_deadline_hours=settings.retry_deadline,
+        retry_deadline_hours=settings.retry_deadline_hours,
         max_wait=max_wait,
         clock=clock,
         broker_time=BrokerTime(clock),

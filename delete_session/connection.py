@@ -95,9 +95,9 @@ def service_bus_connection(
     try:
         host = _namespace(values)
     except ValueError as error:
-        problems.append(f"{CONNECTION}{error}")
+        problems.append(str(error))
     if problem := _identity_problem(values):
-        problems.append(f"{CONNECTION}{problem}")
+        problems.append(problem)
     try:
         websockets = _uses_websockets(environment, host_json)
         proxy = proxy_for(host, environment) if websockets and host else None
@@ -117,33 +117,37 @@ def service_bus_connection(
 
 
 def _namespace(values: Mapping[str, str]) -> str:
-    """Return the host name of the namespace; a ValueError continues the name of the setting."""
+    """Return the host name of the namespace."""
     connection_string, namespace = values.get(""), values.get("fullyqualifiednamespace")
     if connection_string and namespace:
-        raise ValueError(f" and {CONNECTION}__fullyQualifiedNamespace exclude each other")
+        raise ValueError(
+            f"{CONNECTION} and {CONNECTION}__fullyQualifiedNamespace exclude each other"
+        )
     if connection_string:
         endpoint = re.search(r"(?i)(?:^|;)\s*Endpoint=sb://([^/:;]+)", connection_string)
         if not endpoint:
-            raise ValueError(" must be a connection string, Endpoint=sb://…;…")
+            raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
         if re.search(r"(?i);\s*EntityPath=", connection_string):
-            raise ValueError(" must be for the namespace, without EntityPath")
+            raise ValueError(f"{CONNECTION} must be for the namespace, without EntityPath")
         return endpoint[1]
     if not namespace:
-        raise ValueError(f" is not set: {_EXPECTED}")
+        raise ValueError(f"{CONNECTION} is not set: {_EXPECTED}")
     if not re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9.-]+", namespace):
-        raise ValueError(f"__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
+        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
     return namespace
 
 
 def _identity_problem(values: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the settings of the identity, or None."""
     if values.get("credential", "managedidentity").lower() != "managedidentity":
-        return "__credential must be managedidentity or not set"
+        return f"{CONNECTION}__credential must be managedidentity or not set"
     if "managedidentityresourceid" in values and "clientid" in values:
-        return f"__clientId and {CONNECTION}__managedIdentityResourceId exclude each other"
+        names = f"{CONNECTION}__clientId and {CONNECTION}__managedIdentityResourceId"
+        return f"{names} exclude each other"
     try:
         client_id(values.get("clientid", ""))
     except ValueError as error:
-        return f"__clientId {error}"
+        return f"{CONNECTION}__clientId {error}"
     return None
 
 

@@ -15,10 +15,12 @@ _RENEW_BEFORE_SECONDS = 300
 
 
 class _ManagedIdentity(ManagedIdentityCredential):
+    """A managed identity whose errors never contain a token."""
+
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
             return await super().get_token(*scopes, **options)  # type: ignore[no-any-return]
-        except Exception as error:  # its text may repeat the answer, and with it a token
+        except Exception as error:  # its text may repeat the endpoint's answer
             status = getattr(getattr(error, "response", None), "status_code", None)
             why = f"HTTP {status}" if status else type(error).__name__
             raise ClientAuthenticationError(f"the identity endpoint gave no token: {why}") from None

@@ -126,6 +126,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
         """Read what the host hands over at the time `now`; bad metadata counts as missing."""
+        # The host gives the same properties under two names; either may be unreadable.
         properties: object = message.application_properties
         if not properties and message.user_properties is not None:
             properties = message.user_properties

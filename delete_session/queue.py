@@ -35,10 +35,6 @@ class SettlementFailed(Exception):
     """The broker did not confirm the operation."""
 
 
-class LockLost(SettlementFailed):
-    """The lock token is no longer valid: the message was settled, or will be delivered again."""
-
-
 class Unsendable(SettlementFailed):
     """The SDK cannot encode the message, or it is too large for the broker: retrying is useless."""
 
@@ -136,7 +132,8 @@ class ServiceBusQueue:
                     async with self._lock, asyncio.timeout(self._timeout):
                         return await self._try(operation)
             except MessageLockLostError as error:
-                raise LockLost("MessageLockLost") from error
+                # The message was settled, or will be delivered again.
+                raise SettlementFailed("MessageLockLost") from error
             except Exception as error:
                 text = f"{type(error).__name__}: {error or 'no answer from the broker in time'}"
                 if pause:  # not the first try: the connection is new

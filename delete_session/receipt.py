@@ -100,15 +100,15 @@ class Receipts:
     async def send(self, revocation: Revocation, decision: Done | DeadLetter, until: float) -> None:
         """Send the receipt for a decision; arguments and errors as in `ServiceBusQueue.send`."""
         delivery, verdict = revocation.delivery, revocation.verdict
-        failed = decision if isinstance(decision, DeadLetter) else None
+        dead_letter = decision if isinstance(decision, DeadLetter) else None
         data = Data(
             session_id=revocation.session_id,
             session_type=revocation.session_type,
             asked_types=tuple(revocation.asked),
             outcome=decision.outcome if isinstance(decision, Done) else "dead_lettered",
-            reason=failed.reason if failed else None,
-            code=verdict.code if failed and verdict else None,
-            description=failed.description[:MAX_TEXT] if failed else None,
+            reason=dead_letter.reason if dead_letter else None,
+            code=verdict.code if dead_letter and verdict else None,
+            description=dead_letter.description[:MAX_TEXT] if dead_letter else None,
             attempts=revocation.attempts,
             published_at=delivery.history.first_enqueued_at,
             first_attempt_at=revocation.first_attempt_at,

@@ -40,9 +40,7 @@ def _codes(text: str) -> frozenset[str]:
     codes = frozenset(code.strip() for code in text.split(",") if code.strip())
     for code in sorted(codes):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", code):
-            raise ValueError(
-                f"must be FaceError codes with commas between them; not a code: {code}"
-            )
+            raise ValueError(f"must be comma-separated FaceError codes; not a code: {code}")
         if is_generic(code):
             raise ValueError(f"must not contain {code}, which firewalls and gateways answer")
         if code in KNOWN_CODES:
@@ -62,7 +60,7 @@ def _number(minimum: float, maximum: float, unit: str) -> Callable[[str], float]
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not minimum <= value <= maximum:  # also if it is not a number
+        if not minimum <= value <= maximum:  # false for NaN, too
             raise ValueError(f"must be a number of {unit} from {minimum:g} to {maximum:g}")
         return value
 
@@ -90,7 +88,7 @@ TABLE: dict[str, Setting[Any]] = {
     "call_timeout": Setting("CALL_TIMEOUT_SECONDS", "30", _number(0.001, 60, "seconds")),
     "initial_delay": Setting("RETRY_INITIAL_DELAY_SECONDS", "2", _number(0.001, 600, "seconds")),
     "max_delay": Setting("RETRY_MAX_DELAY_SECONDS", "900", _number(0.001, 86_400, "seconds")),
-    "retry_deadline": Setting("RETRY_DEADLINE_HOURS", "48", _number(0.0001, 336, "hours")),
+    "retry_deadline_hours": Setting("RETRY_DEADLINE_HOURS", "48", _number(0.0001, 336, "hours")),
     "max_rate": Setting("FACE_MAX_CALLS_PER_SECOND", "8", _rate),
     "min_rate": Setting("FACE_MIN_CALLS_PER_SECOND", "", _optional(_rate)),
     "break_duration": Setting(
@@ -111,7 +109,7 @@ _RETIRED_NAMES = ("TOKEN_TIMEOUT_SECONDS", "SETTLE_TIMEOUT_SECONDS", "MAXIMUM_IN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that the function reads from its environment. Times are in seconds unless noted."""
+    """All that the function reads from its environment. Times are in seconds unless named otherwise."""
 
     service_bus: ServiceBusConnection
     face_endpoint: str
@@ -126,8 +124,7 @@ class Settings:
     call_timeout: float
     initial_delay: float
     max_delay: float
-    retry_deadline: float
-    """Hours."""
+    retry_deadline_hours: float
     max_rate: float
     """Calls per second."""
     min_rate: float | None
@@ -155,7 +152,7 @@ class Settings:
                 problems.append(prefix + str(error))
 
         for attribute, row in TABLE.items():
-            former = _FORMERLY.get(row.name, "")
+            former = _FORMERLY.get(row.name, row.name)
             given = environment.get(row.name, "").strip() or environment.get(former, "").strip()
             read(attribute, partial(row.parse, given or row.default), f"{row.name} ")
         read("service_bus", lambda: service_bus_connection(environment))

@@ -13,7 +13,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from delete_session.clock import Clock
 from delete_session.decision import DeadLetter
 from delete_session.message import Delivery, Revocation
-from delete_session.queue import LockLost, ServiceBusQueue, SettlementFailed
+from delete_session.queue import ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import OwnQueue
 from tests.unit.fakes import UNAVAILABLE, message, settings
 
@@ -104,7 +104,7 @@ async def test_lost_lock_is_told(desk: Desk) -> None:
     """A message that was settled elsewhere is not ours any more."""
     received, delivery = await desk.deliver()
     await desk.receiver.complete_message(received)
-    with pytest.raises(LockLost):
+    with pytest.raises(SettlementFailed, match="MessageLockLost"):
         await desk.dead_letter(delivery)
     _, another = await desk.deliver()
     await desk.dead_letter(another)  # the connection is as good as before
