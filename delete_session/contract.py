@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024  # bounds the CPU time of one message
 
 SessionType = Literal["livenessWithVerify", "liveness"]
 

@@ -12,8 +12,8 @@ from .identity import TokenSource, TokenUnavailable
 from .transport import AiohttpTransport
 from .verdict import Verdict, judge, no_response, retry_after_seconds
 
-MAX_ANSWER_BYTES = 64 * 1024
-MAX_MESSAGE_CHARACTERS = 1000
+MAX_ANSWER_BYTES = 64 * 1024  # more than any error has
+MAX_MESSAGE_CHARACTERS = 1000  # all texts together must fit into a dead-letter description (4096)
 CONNECT_SECONDS = 5  # no healthy endpoint takes longer; the call's timeout may be shorter
 _MAX_NESTING = 4  # errors within errors
 

@@ -26,7 +26,7 @@ from .message import Delivery
 
 MAX_TEXT = 4096
 """Maximum characters of a dead-letter reason and of a description (Service Bus)."""
-_CLOSE_SECONDS = 2
+_CLOSE_SECONDS = 2  # nothing depends on a clean close
 _MAX_PAUSE = 30.0  # seconds between two tries
 _UNSENDABLE = (TypeError, ValueError, OverflowError, MessageSizeExceededError)
 
