@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from .binding import patch_decoding, patch_time_parsing
+from .binding import patch_binding
 from .clock import BrokerTime, Clock
 from .connection import CONNECTION
 from .decision import RetryPolicy
@@ -17,16 +17,15 @@ from .settings import Settings
 from .telemetry import Telemetry
 
 BREAKER_FAILURES = 10
-"""Failures in a row that open the circuit breaker: more than chance gives at 30 % faults."""
-IN_PLACE_DELAYS = 2.5
-"""A delay of up to this many initial delays (5 s) is waited out in the function, which is cheaper than
-a scheduled copy; the message stays locked meanwhile."""
+"""Failures in a row that open the circuit breaker: at 30 % random faults, ten in a row are rare."""
+MAX_WAIT_FACTOR = 2.5
+"""Longest wait in the function, as a multiple of the initial delay (5 s by default). It is cheaper than
+a scheduled copy, but the message stays locked meanwhile."""
 
 
 def create_blueprint(settings: Settings) -> func.Blueprint:
     """Return the trigger, bound to the handler of this process."""
-    patch_time_parsing()
-    patch_decoding()
+    patch_binding()
     if settings.ignored:
         record_event("settings_ignored", names=settings.ignored)
     blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -48,29 +47,29 @@ def create_blueprint(settings: Settings) -> func.Blueprint:
 def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
     """Put together what one process holds."""
     clock = clock or Clock()
-    in_place_max = IN_PLACE_DELAYS * settings.initial_delay
-    # A token, or one operation of Service Bus, is only a part of what a call may wait for.
-    part_timeout = settings.call_timeout / 2
+    max_wait = MAX_WAIT_FACTOR * settings.initial_delay
+    # Fetching a token is only a part of a call. A Service Bus operation gets as much time.
+    half_timeout = settings.call_timeout / 2
     gate = Gate(
         max_rate=settings.max_rate,
         min_rate=settings.min_rate,
         breaker_failures=BREAKER_FAILURES,
         break_duration=settings.break_duration,
-        max_wait=in_place_max,
+        max_wait=max_wait,
         max_delay=settings.max_delay,
         clock=clock,
     )
     face = FaceClient(
         settings.face_endpoint,
         settings.face_api_version,
-        TokenSource(settings.client_id, settings.face_token_scope, part_timeout),
+        TokenSource(settings.client_id, settings.face_token_scope, half_timeout),
         timeout=settings.call_timeout,
         not_retryable=settings.face_codes_not_retryable,
         proxy=settings.face_proxy,
     )
 
     def open_queue(name: str) -> ServiceBusQueue:
-        return ServiceBusQueue(settings.service_bus, name, part_timeout, clock)
+        return ServiceBusQueue(settings.service_bus, name, half_timeout, clock)
 
     outcomes = settings.outcome_queue
     return Handler(
@@ -84,9 +83,9 @@ def create_handler(settings: Settings, clock: Clock | None = None) -> Handler:
             max_delay=settings.max_delay,
             return_spread=settings.break_duration,
         ),
-        retry_deadline_hours=settings.retry_deadline,
-        in_place_max=in_place_max,
+        retry_deadline_hours=settings.retry_deadline_hours,
+        max_wait=max_wait,
         clock=clock,
-        time=BrokerTime(clock),
+        broker_time=BrokerTime(clock),
         faults=FaultLog(),
     )

@@ -1,7 +1,4 @@
-"""Patches of two methods of azure.functions: docs/decisions/library-patches.md.
-
-Replacing them twice is harmless. If a release no longer has them, nothing happens.
-"""
+"""Patches of two methods of azure.functions: docs/decisions/library-patches.md."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -15,28 +12,20 @@ type _Parse = Callable[[str | None], datetime | None]
 type _Decode = Callable[..., object]
 
 
-def patch_time_parsing() -> None:
-    """Have the trigger's binding try ISO 8601 before its own 26 formats, and never raise."""
-    _replace("_parse_datetime", first_iso)
+def patch_binding() -> None:
+    """Wrap both methods of the trigger's binding, each once, if this release has them."""
+    wrappers: dict[str, Callable[[Any], Callable[..., object]]] = {
+        "_parse_datetime": with_iso_first,
+        "decode": despite_unreadable_metadata,
+    }
+    for name, wrapper in wrappers.items():
+        original = getattr(ServiceBusMessageInConverter, name, None)
+        if original is not None and getattr(original, "__module__", "") != __name__:
+            setattr(ServiceBusMessageInConverter, name, staticmethod(wrapper(original)))
 
 
-def patch_decoding() -> None:
-    """Have the trigger's binding hand over a message even if some of its metadata is unreadable.
-
-    If the binding raises, the function is not called, and after twenty deliveries the message is
-    dead-lettered.
-    """
-    _replace("decode", despite_unreadable_metadata)
-
-
-def _replace(name: str, wrapped: Callable[[Any], Callable[..., object]]) -> None:
-    own = getattr(ServiceBusMessageInConverter, name, None)
-    if own is not None and getattr(own, "__module__", "") != __name__:
-        setattr(ServiceBusMessageInConverter, name, staticmethod(wrapped(own)))
-
-
-def first_iso(own: _Parse) -> _Parse:
-    """Return a parser like `own` that reads ISO 8601 faster, and returns None for other text."""
+def with_iso_first(original: _Parse) -> _Parse:
+    """Return a parser that tries ISO 8601 before the 26 formats of `original`, and never raises."""
 
     def parse(text: str | None) -> datetime | None:
         if not text:
@@ -47,25 +36,34 @@ def first_iso(own: _Parse) -> _Parse:
         except (ValueError, OverflowError):
             pass
         try:
-            return own(text)
+            return original(text)
         except Exception:
             return None
 
     return parse
 
 
-def despite_unreadable_metadata(own: _Decode) -> _Decode:
-    """Return a decoder like `own` that leaves out the metadata that `own` cannot read."""
+def despite_unreadable_metadata(original: _Decode) -> _Decode:
+    """Return a decoder that leaves out the metadata that `original` cannot read.
+
+    If the binding raises, the function is not called, and after twenty deliveries the message is
+    dead-lettered.
+    """
 
     def decode(data: object, *, trigger_metadata: Mapping[str, object]) -> object:
         try:
-            return own(data, trigger_metadata=trigger_metadata)
+            return original(data, trigger_metadata=trigger_metadata)
         except Exception:
-            readable: dict[str, object] = {"UserProperties": Datum(None, None)}  # required
-        for name, value in (trigger_metadata or {}).items():
-            with contextlib.suppress(Exception):
-                own(Datum(b"", "bytes"), trigger_metadata={**readable, name: value})
-                readable[name] = value
-        return own(data, trigger_metadata=readable)
+            readable = _readable(original, trigger_metadata or {})
+            return original(data, trigger_metadata=readable)
 
     return decode
+
+
+def _readable(original: _Decode, metadata: Mapping[str, object]) -> dict[str, object]:
+    readable: dict[str, object] = {"UserProperties": Datum(None, None)}  # the decoder requires it
+    for name, value in metadata.items():
+        with contextlib.suppress(Exception):
+            original(Datum(b"", "bytes"), trigger_metadata={**readable, name: value})
+            readable[name] = value
+    return readable

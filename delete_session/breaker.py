@@ -25,22 +25,19 @@ class CircuitBreaker:
     """
 
     def __init__(
-        self,
-        failures: int,
-        break_duration: float,
-        on_change: Callable[[BreakerState], None] = lambda _: None,
+        self, failures: int, break_duration: float, on_change: Callable[[BreakerState], None]
     ) -> None:
         self._failures = failures
         self._break_duration = break_duration
         self._on_change = on_change
         self.state = BreakerState.CLOSED
-        self._run = 0
-        self._until = 0.0
+        self._consecutive = 0
+        self._blocked_until = 0.0
         self._generation = 0
 
     def blocked_for(self, now: float) -> float:
         """Seconds until a call may be tried again; 0: now."""
-        return 0.0 if self.state is BreakerState.CLOSED else max(0.0, self._until - now)
+        return 0.0 if self.state is BreakerState.CLOSED else max(0.0, self._blocked_until - now)
 
     def admit(self, now: float) -> int | None:
         """Admit one call: return the generation to report its result with; None: not admitted.
@@ -49,9 +46,9 @@ class CircuitBreaker:
         another one a break duration later.
         """
         if self.state is not BreakerState.CLOSED:
-            if now < self._until:
+            if now < self._blocked_until:
                 return None
-            self._until = now + self._break_duration
+            self._blocked_until = now + self._break_duration
             self._change(BreakerState.HALF_OPEN)
         return self._generation
 
@@ -64,12 +61,12 @@ class CircuitBreaker:
         if generation != self._generation:
             return
         if works:
-            self._run = 0
+            self._consecutive = 0
             self._change(BreakerState.CLOSED)
             return
-        self._run += 1
-        if self.state is BreakerState.HALF_OPEN or self._run >= self._failures:
-            self._until = now + max(self._break_duration, retry_after)
+        self._consecutive += 1
+        if self.state is BreakerState.HALF_OPEN or self._consecutive >= self._failures:
+            self._blocked_until = now + max(self._break_duration, retry_after)
             self._change(BreakerState.OPEN)
 
     def _change(self, state: BreakerState) -> None:

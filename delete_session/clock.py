@@ -1,4 +1,4 @@
-"""Time and chance: what tests replace, and the broker's time as far as it can be told."""
+"""Time and randomness, which tests replace, and an estimate of the broker's time."""
 
 import asyncio
 import random
@@ -10,27 +10,28 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """Where time and chance come from."""
+    """Sources of time and randomness."""
 
     wall: Callable[[], float] = time.time
     """Unix time in seconds; it may step."""
     monotonic: Callable[[], float] = time.monotonic
-    """Seconds since some moment; it never steps."""
+    """Seconds since an arbitrary moment; it never steps."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
     """Uniform in [0, 1)."""
 
 
 class BrokerTime:
-    """The broker's time, as far as this machine's clocks and the broker's stamps show it.
+    """The broker's time, estimated from this machine's clocks and the times that the broker stamped.
 
-    A wall clock that steps ahead is not followed, because copies would be enqueued too late. One that
-    steps back is followed, but never to before what the broker has stamped.
+    If the wall clock steps ahead, the estimate does not follow: copies would be enqueued too late.
+    If it steps back, the estimate follows, but not to before the latest stamp.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._offset, self._min_offset = float("inf"), float("-inf")  # from monotonic to Unix time
+        # Unix time minus monotonic time: the estimate, and what the stamps prove.
+        self._offset, self._min_offset = float("inf"), float("-inf")
 
     def now(self) -> datetime:
         """Return the time, in UTC."""

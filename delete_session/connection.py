@@ -53,14 +53,14 @@ class ServiceBusConnection:
             return None
         url = urlsplit(self.proxy)
         host = url.hostname or ""
-        found = {
+        options = {
             # azure.servicebus appends the port and hands the result to aiohttp as a URL.
             "proxy_hostname": f"http://[{host}]" if ":" in host else f"http://{host}",
             "proxy_port": url.port or 80,
             "username": unquote(url.username or ""),
             "password": unquote(url.password or ""),
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in options.items() if value}
 
 
 def client_id(text: str) -> str | None:
@@ -82,7 +82,7 @@ def service_bus_connection(
     Raises:
         WrongConnection: the connection is missing or wrong.
     """
-    values: dict[str, str] = {}
+    values: dict[str, str] = {}  # by what follows "__", in lower case; "": the connection string
     problems: list[str] = []
     for name, value in environment.items():
         head, separator, part = name.partition("__")
@@ -92,11 +92,12 @@ def service_bus_connection(
                 supported = ", ".join(f"__{each}" for each in _SUPPORTED)
                 problems.append(f"{CONNECTION}__{part} is not supported (supported: {supported})")
     host, websockets, proxy = "", False, None
-    for check in (_check_namespace, _check_identity):
-        try:
-            host = check(values) or host
-        except ValueError as error:
-            problems.append(f"{CONNECTION}{error}")
+    try:
+        host = _namespace(values)
+    except ValueError as error:
+        problems.append(str(error))
+    if problem := _identity_problem(values):
+        problems.append(problem)
     try:
         websockets = _uses_websockets(environment, host_json)
         proxy = proxy_for(host, environment) if websockets and host else None
@@ -115,42 +116,45 @@ def service_bus_connection(
     )
 
 
-def _check_namespace(values: Mapping[str, str]) -> str:
+def _namespace(values: Mapping[str, str]) -> str:
     """Return the host name of the namespace."""
     connection_string, namespace = values.get(""), values.get("fullyqualifiednamespace")
     if connection_string and namespace:
-        raise ValueError(f" and {CONNECTION}__fullyQualifiedNamespace exclude each other")
+        raise ValueError(
+            f"{CONNECTION} and {CONNECTION}__fullyQualifiedNamespace exclude each other"
+        )
     if connection_string:
         endpoint = re.search(r"(?i)(?:^|;)\s*Endpoint=sb://([^/:;]+)", connection_string)
         if not endpoint:
-            raise ValueError(" must be a connection string, Endpoint=sb://…;…")
+            raise ValueError(f"{CONNECTION} must be a connection string, Endpoint=sb://…;…")
         if re.search(r"(?i);\s*EntityPath=", connection_string):
-            raise ValueError(" must be for the namespace, without EntityPath")
+            raise ValueError(f"{CONNECTION} must be for the namespace, without EntityPath")
         return endpoint[1]
     if not namespace:
-        raise ValueError(f" is not set: {_EXPECTED}")
+        raise ValueError(f"{CONNECTION} is not set: {_EXPECTED}")
     if not re.fullmatch(r"[A-Za-z0-9.-]+\.[A-Za-z0-9.-]+", namespace):
-        raise ValueError(f"__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
+        raise ValueError(f"{CONNECTION}__fullyQualifiedNamespace must be a host name: {_EXPECTED}")
     return namespace
 
 
-def _check_identity(values: Mapping[str, str]) -> None:
+def _identity_problem(values: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the settings of the identity, or None."""
     if values.get("credential", "managedidentity").lower() != "managedidentity":
-        raise ValueError("__credential must be managedidentity or not set")
+        return f"{CONNECTION}__credential must be managedidentity or not set"
     if "managedidentityresourceid" in values and "clientid" in values:
-        raise ValueError(
-            f"__clientId and {CONNECTION}__managedIdentityResourceId exclude each other"
-        )
+        names = f"{CONNECTION}__clientId and {CONNECTION}__managedIdentityResourceId"
+        return f"{names} exclude each other"
     try:
         client_id(values.get("clientid", ""))
     except ValueError as error:
-        raise ValueError(f"__clientId {error}") from None
+        return f"{CONNECTION}__clientId {error}"
+    return None
 
 
 def _uses_websockets(environment: Mapping[str, str], host_json: Path) -> bool:
     """Return whether the host's own connection uses WebSockets: an app setting, or host.json."""
     names = [name for name in environment if name.lower() == _TRANSPORT.lower()]
-    value: Any = environment[names[0]].strip() if names else ""
+    value: Any = environment[names[0]].strip() if names else None
     if not value and host_json.exists():  # not on an operator's machine, where no host runs
         try:
             value = json.loads(host_json.read_text("utf-8-sig"))

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024  # bounds the CPU time of one message
 
 SessionType = Literal["livenessWithVerify", "liveness"]
 
 _TYPES: tuple[SessionType, ...] = get_args(SessionType)
 
+# The end is "(?![\s\S])": "$" also matches before a line feed in Python, and JSON Schema has no "\Z".
 SESSION_ID = r"^[A-Za-z0-9_-]{1,128}(?![\s\S])"
-"""Only unreserved characters: the id goes into a URL path. Not "$", which in Python also matches before
-a line feed at the end."""
+"""The id goes into a URL path: only characters that need no encoding there."""
 _SessionId = Annotated[str, msgspec.Meta(pattern=SESSION_ID)]
 
 
@@ -50,27 +50,28 @@ def parse(body: bytes, content_type: str | None) -> SessionRevoked | Malformed:
 
     Args:
         body: the message's bytes.
-        content_type: AMQP content type. An event with another one is known by its `specversion`.
+        content_type: AMQP content type. A message is an event if this or its `specversion` says so.
     """
     if len(body) > MAX_BODY_BYTES:
         return Malformed(f"body: {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")
     media_type = (content_type or "").strip().lower()
     try:
-        found, path = _object(body, "body"), ""
-        is_event = "specversion" in found or media_type.startswith("application/cloudevents")
-        is_bare = "sessionId" in found and "data" not in found and "data_base64" not in found
-        if is_event and not is_bare:
-            found, path = _data(found)
+        members, path = _object(body, "body"), ""
+        is_event = "specversion" in members or media_type.startswith("application/cloudevents")
+        # A plain message is read even if it is labelled as an event.
+        is_plain = "sessionId" in members and "data" not in members and "data_base64" not in members
+        if is_event and not is_plain:
+            members, path = _data(members)
     except _Unreadable as error:
         return Malformed(str(error))
     except RecursionError:
         return Malformed("body: nested too deeply")
     try:
-        session_id = msgspec.convert(found.get("sessionId"), _SessionId)
+        session_id = msgspec.convert(members.get("sessionId"), _SessionId)
     except msgspec.ValidationError:
         rule = "must be 1 to 128 characters of A–Z, a–z, 0–9, - and _"
-        return Malformed(f"{path}sessionId: {rule if 'sessionId' in found else 'is missing'}")
-    match found.get("sessionType"):
+        return Malformed(f"{path}sessionId: {rule if 'sessionId' in members else 'is missing'}")
+    match members.get("sessionType"):
         case None | "":  # what serializers write for a value that is not set
             return SessionRevoked(session_id)
         case "livenessWithVerify" | "liveness" as session_type:
@@ -82,7 +83,7 @@ class _Unreadable(Exception):
     """No session can be found in the message; the text says where and why."""
 
 
-_DECISIVE = ("sessionId", "sessionType", "data", "data_base64")
+_DECISIVE = ("sessionId", "sessionType", "data", "data_base64")  # they determine the deletion
 _FORMATS: dict[str, bytes | tuple[bytes, ...]] = {
     "gzip": b"\x1f\x8b",
     "zlib": (b"x\x01", b"x\x9c", b"x\xda"),
@@ -96,10 +97,7 @@ _FORMATS: dict[str, bytes | tuple[bytes, ...]] = {
 
 
 def _object(raw: bytes, where: str) -> dict[str, Any]:
-    """Return a JSON object.
-
-    Bytes that are not UTF-8 are replaced: they can be no part of an id, and ASCII is read alike.
-    """
+    """Return a JSON object. Bytes that are not UTF-8 are replaced: no valid id or type has any."""
     try:
         value = _decoder.decode(raw.decode("utf-8-sig", "replace"))
     except json.JSONDecodeError as error:
@@ -113,6 +111,7 @@ def _object(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def _checked(value: object, where: str) -> dict[str, Any]:
+    """Return a decoded value if it is an object without conflicting members."""
     if not isinstance(value, _Members):
         raise _Unreadable(f"{where}: must be a JSON object")
     if value.conflict:
@@ -124,34 +123,37 @@ def _data(event: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the object in an event's `data` or `data_base64`, and the path of its members."""
     data, encoded = event.get("data"), event.get("data_base64")
     if encoded is None:
-        found, path = _checked(data, "data"), "data."
+        members, path = _checked(data, "data"), "data."
     elif data is not None:
         raise _Unreadable("data: must not stand beside data_base64")
     else:
         try:
-            # Characters outside the alphabet are not skipped: that would make another text.
+            # validate: skipping characters outside the alphabet could give another id.
             raw = base64.b64decode(encoded, validate=True)
         except (TypeError, ValueError):
             raise _Unreadable("data_base64: not Base64") from None
-        found, path = _object(raw, "data_base64"), "data_base64."
+        members, path = _object(raw, "data_base64"), "data_base64."
     for name in ("sessionId", "sessionType"):
         # Deleting one of two sessions would silently leave the other.
-        if event.get(name) not in (None, "", found.get(name)):
+        if event.get(name) not in (None, "", members.get(name)):
             raise _Unreadable(f"{name}: differs from {path}{name}")
-    return found, path
+    return members, path
 
 
 class _Members(dict[str, Any]):
-    """A JSON object, and the name of a decisive member that it has twice, with different values."""
+    """A JSON object. `conflict` names a decisive member that it has twice, with different values."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        twice = pairs if len(self) < len(pairs) else ()
-        self.conflict = next((n for n, v in twice if n in _DECISIVE and v != self[n]), None)
+        self.conflict: str | None = None
+        if len(self) < len(pairs):  # a member is there twice, and the last one is kept
+            for name, value in pairs:
+                if name in _DECISIVE and value != self[name]:
+                    self.conflict = name
 
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_Members,
     parse_int=float,  # int() refuses numbers of very many digits
-    strict=False,  # control characters within strings
+    strict=False,  # accepts control characters within strings
 )

@@ -1,6 +1,6 @@
 """What happens to a message after an attempt: a pure function, without I/O, clock or randomness.
 
-docs/failures.md shows the same table for people.
+docs/failures.md shows the decisions as a table.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a decision depends on."""
 
     verdict: Verdict | None
-    """On the call; None if no call was made because calls are blocked."""
+    """The verdict on the call; None if the gate gave no permit, so that no call was made."""
     attempts: int
     """Calls made for this revocation so far, including this one."""
     seconds_left: float
     """Until the retry deadline; zero or less: it has passed."""
     blocked_for: float = 0.0
-    """Seconds for which no call will be made; 0 if calls are made."""
+    """Seconds for which the gate permits no call; 0 if it permits calls."""
     last_error: str = ""
-    """The last error of this revocation, for people."""
+    """The last error of this revocation: text for people."""
     jitter: float
     """Uniform in [0, 1)."""
 
@@ -36,7 +36,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_delay: float
     """Upper bound of a backoff and of a Retry-After; a block of all calls may last longer."""
     return_spread: float
-    """After calls were blocked, the messages that waited return spread over this time."""
+    """When a block of calls ends, the messages that waited return spread over this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ type Decision = Done | RetryLater | DeadLetter
 
 
 def decide(attempt: Attempt, policy: RetryPolicy) -> Decision:
-    """Decide what happens to the message after an attempt, made or blocked."""
+    """Decide what happens to the message after a call, or after none was permitted."""
     if (verdict := attempt.verdict) is not None:
         match verdict.meaning:
             case Meaning.DELETED:
@@ -79,20 +79,20 @@ def decide(attempt: Attempt, policy: RetryPolicy) -> Decision:
             "RetriesExhausted",
             f"after {attempt.attempts} attempts, the last: {attempt.last_error}",
         )
-    # A last attempt is made at the retry deadline, however long the delay would be.
+    # The delay is cut so that a last attempt is made at the retry deadline.
     return RetryLater(min(retry_delay(attempt, policy), attempt.seconds_left))
 
 
 def retry_delay(attempt: Attempt, policy: RetryPolicy) -> float:
     """Return the seconds until the next attempt: exponential with full jitter, at least Retry-After.
 
-    While calls are blocked, messages wait for the end of the block and return spread over some time.
+    While calls are blocked: until the block ends, and a part of `return_spread`.
     """
-    asked_for = (attempt.verdict.retry_after if attempt.verdict is not None else None) or 0.0
-    asked_for = min(asked_for, policy.max_delay)  # a whole day has been asked for
-    if attempt.verdict is None or attempt.blocked_for > 0:
+    verdict = attempt.verdict
+    if verdict is None or attempt.blocked_for > 0:
         delay = attempt.blocked_for + attempt.jitter * policy.return_spread
     else:
-        doublings = min(attempt.attempts - 1, 64)
+        doublings = min(attempt.attempts - 1, 64)  # 2.0**1024 would overflow
         delay = attempt.jitter * min(policy.max_delay, policy.initial_delay * 2.0**doublings)
-    return max(delay, asked_for)
+    retry_after = verdict.retry_after if verdict is not None else None
+    return max(delay, min(retry_after or 0.0, policy.max_delay))  # Azure has asked for a day

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from urllib import request
 from urllib.parse import urlsplit
 
-# The same on every platform; missing in the type stubs.
+# What NO_PROXY means, on every platform; the type stubs do not have it.
 _bypass = getattr(request, "proxy_bypass_environment")  # noqa: B009
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -28,7 +28,7 @@ def face_endpoint(text: str) -> str:
     )
     try:
         url = urlsplit(text)
-        host, _ = url.hostname or "", url.port
+        host, _ = url.hostname or "", url.port  # reading a wrong port raises
     except ValueError:
         raise ValueError(f"{expected}; it is not a URL") from None
     if url.path.strip("/") or set(text) & set("?#@ "):
@@ -59,9 +59,9 @@ def face_scope(endpoint: str, given: str = "") -> str:
     Raises:
         ValueError: no scope is given and the suffix is unknown.
     """
-    host = urlsplit(endpoint).hostname or ""
     if given:
         return given
+    host = urlsplit(endpoint).hostname or ""
     if is_loopback(host):
         return SCOPE
     if cloud := _CUSTOM_SUBDOMAIN.fullmatch(host):

@@ -12,10 +12,10 @@ from .identity import TokenSource, TokenUnavailable
 from .transport import AiohttpTransport
 from .verdict import Verdict, judge, no_response, retry_after_seconds
 
-MAX_ANSWER_BYTES = 64 * 1024
-MAX_MESSAGE_CHARACTERS = 1000
+MAX_ANSWER_BYTES = 64 * 1024  # more than any error has
+MAX_MESSAGE_CHARACTERS = 1000  # all texts together must fit into a dead-letter description (4096)
 CONNECT_SECONDS = 5  # no healthy endpoint takes longer; the call's timeout may be shorter
-_MAX_LEVELS = 4  # of errors within errors
+_MAX_NESTING = 4  # errors within errors
 
 # Paths by API version (azure-rest-api-specs, specification/ai/data-plane/Face): previews up to
 # v1.2-preview.1 are nested, v1.2 and later are flat.
@@ -55,29 +55,28 @@ class FaceClient:
         proxy: str | None = None,
     ) -> None:
         self._tokens = tokens
-        self._seconds = timeout
+        self._timeout = timeout
         self._not_retryable = not_retryable
         self._collections = {
-            kind: httpx.URL(collection_url(endpoint, api_version, kind)) for kind in _PATH_SEGMENT
+            each: httpx.URL(collection_url(endpoint, api_version, each)) for each in _PATH_SEGMENT
         }
         # The transport alone: httpx.AsyncClient's redirects, cookies and merging of URLs and headers
         # cost CPU time and are not needed.
         self._transport = AiohttpTransport(
-            verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
+            tls=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )
-        self._timeout = {"connect": CONNECT_SECONDS}
 
     async def delete(self, session_id: str, session_type: SessionType) -> Verdict:
-        """Delete the session; never raises, whatever is answered or not."""
+        """Delete the session. It never raises: every failure is a verdict."""
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._timeout):
                 token = await self._tokens.get()
                 verdict = await self._send(session_id, session_type, token)
                 if verdict.refuses_token:
                     self._tokens.drop(token)  # the next attempt makes its call with a new one
                 return verdict
         except (TimeoutError, httpx.TimeoutException):
-            return no_response("Timeout", f"no answer within {self._seconds:g} s")
+            return no_response("Timeout", f"no answer within {self._timeout:g} s")
         except TokenUnavailable as error:
             return no_response("TokenUnavailable", str(error))
         except Exception as error:  # broken HTTP, TLS, DNS, sockets: the outcome is unknown
@@ -94,7 +93,7 @@ class FaceClient:
                 collection,
                 headers=_headers(token),
                 stream=_NO_BODY,
-                extensions={"target": target, "timeout": self._timeout},
+                extensions={"target": target, "timeout": {"connect": CONNECT_SECONDS}},
             )
         )
         # Not response.read(), which would decompress the body.
@@ -112,7 +111,7 @@ def _headers(token: str) -> httpx.Headers:
         {
             "user-agent": f"liveness-session-revoker/{__version__}",
             "accept": "application/json",
-            "accept-encoding": "identity",  # so that the bound on the answer is one on memory
+            "accept-encoding": "identity",  # a small compressed answer could fill the memory
             "authorization": f"Bearer {token}",
         }
     )
@@ -122,7 +121,7 @@ def read_response(response: httpx.Response, body: bytes, not_retryable: frozense
     """Judge a response by its status, its headers and at most `MAX_ANSWER_BYTES` of its body."""
     status, headers = response.status_code, response.headers
     request_id = _one_line(headers.get("apim-request-id", "")) or None
-    if response.is_success and not body:  # every deletion: there is nothing more to read
+    if response.is_success and not body:  # there is nothing more to read
         message = "" if request_id else "a success without the request id that the Face API gives"
         return judge(status, [], message, request_id=request_id, has_body=False)
     codes, message = _error(body)
@@ -147,19 +146,18 @@ def _error(body: bytes) -> tuple[list[str], str]:
         return [], ""
     if not isinstance(found, dict):
         return [], ""
-    levels: list[dict[str, object]] = []
+    errors: list[dict[str, object]] = []
     error: object = found.get("error")
-    while isinstance(error, dict) and len(levels) < _MAX_LEVELS:
-        levels.append(error)
+    while isinstance(error, dict) and len(errors) < _MAX_NESTING:
+        errors.append(error)
         error = error.get("innererror") or error.get("innerError")
-    codes = [
-        _one_line(str(each["code"])) for each in levels if isinstance(each.get("code"), str | int)
-    ]
+    given = [each.get("code") for each in errors]
+    codes = [_one_line(str(code)) for code in given if isinstance(code, str | int)]
     # Gateways and identity services write their text elsewhere.
-    texts = [each.get("message") for each in levels]
+    texts = [each.get("message") for each in errors]
     texts += [found.get(name) for name in ("message", "Message", "error_description", "title")]
-    said = dict.fromkeys(_one_line(text) for text in texts if isinstance(text, str))
-    return [code for code in codes if code], _one_line(" ".join(said))
+    distinct = dict.fromkeys(_one_line(text) for text in texts if isinstance(text, str))
+    return [code for code in codes if code], _one_line(" ".join(distinct))
 
 
 def _one_line(text: str) -> str:

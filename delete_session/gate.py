@@ -15,6 +15,7 @@ from .verdict import Meaning, Verdict
 _MAX_PAUSE = 60.0
 """Seconds for which one answer may pause or block all calls: the longest period of a documented limit
 (20 calls a minute, tier F0). A longer Retry-After delays only its own message."""
+_DEFAULT_PAUSE = 1.0  # seconds, after a 429 without a Retry-After
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Gate:
     """Hands out permits, first come, first served.
 
     Rates are in calls per second, times in seconds. Waiters wait out a pause of up to `max_wait`; a
-    longer one blocks calls. No pause is longer than `max_delay`, the longest delay of any message.
+    longer pause blocks calls. `max_delay`, the longest delay of a message, also bounds each pause.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Gate:
         self._breaker = CircuitBreaker(
             breaker_failures, break_duration, lambda state: record_circuit(state, self.last_failure)
         )
-        self._first = asyncio.Lock()  # held by the first waiter; the others follow in order
+        self._turn = asyncio.Lock()  # its holder gets the next permit; the others queue for it
         self.last_failure = ""
         """The last answer that was not about its message; without a request id."""
         self.waiting = 0
@@ -80,12 +81,9 @@ class Gate:
             within: longest wait, in seconds.
         """
         deadline = self._clock.monotonic() + within
-        if not self._first.locked() and not self.waiting:
-            async with self._first:
-                return await self._next_permit(deadline)
         self.waiting += 1
         try:
-            async with asyncio.timeout(max(0.0, within)), self._first:
+            async with asyncio.timeout(max(0.0, within)), self._turn:
                 return await self._next_permit(deadline)
         except TimeoutError:
             return None
@@ -108,19 +106,19 @@ class Gate:
     def report(self, permit: Permit, verdict: Verdict) -> None:
         """Record the answer to the permitted call."""
         now = self._clock.monotonic()
-        what = verdict.meaning
-        retry_after = min(verdict.retry_after or 0.0, self._max_pause)
-        if not what.endpoint_works:
-            # It goes into other messages' lines, too, and the request id belongs to this one.
+        works = verdict.meaning.endpoint_works
+        pause = min(verdict.retry_after or 0.0, self._max_pause)
+        if not works:
+            # Log lines of other messages show it, too, and the request id belongs to this one.
             self.last_failure = verdict.describe(request_id=False)
-        elif what is Meaning.THROTTLED:
-            retry_after = retry_after or min(1.0, self._max_pause)
-            if self._limiter.throttled(now, permit.acquired_at, retry_after):
-                record_rate(self.rate, self.rate_cause, retry_after)
-        self._breaker.report(permit.generation, what.endpoint_works, now, retry_after)
+        elif verdict.meaning is Meaning.THROTTLED:
+            pause = pause or min(_DEFAULT_PAUSE, self._max_pause)
+            if self._limiter.throttled(now, permit.acquired_at, pause):
+                record_rate(self.rate, self.rate_cause, pause)
+        self._breaker.report(permit.generation, works, now, pause)
 
     def blocked_for(self) -> float:
-        """Return the seconds for which no call will be made; 0 if waiting is worth it."""
+        """Return the seconds for which no call is permitted; 0 if waiters get a permit."""
         now = self._clock.monotonic()
         paused = self._limiter.paused_for(now)
         blocked = paused if paused > self._max_wait else 0.0

@@ -16,7 +16,7 @@ from .gate import Gate
 from .log import FaultLog, record, record_event
 from .message import Delivery, Revocation
 from .queue import ServiceBusQueue, SettlementFailed, Unsendable
-from .receipt import NoReceipts
+from .receipt import NoReceipts, Receipts
 from .telemetry import Telemetry
 
 HOLD_SECONDS = 240
@@ -31,14 +31,14 @@ class Handler:
     face: FaceClient
     gate: Gate
     queue: ServiceBusQueue
-    receipts: NoReceipts
+    receipts: Receipts | NoReceipts
     telemetry: Telemetry
     policy: RetryPolicy
     retry_deadline_hours: float
-    in_place_max: float
+    max_wait: float
     """Seconds: a longer delay becomes a scheduled copy."""
     clock: Clock
-    time: BrokerTime
+    broker_time: BrokerTime
     faults: FaultLog
 
     async def handle(self, message: func.ServiceBusMessage) -> None:
@@ -47,8 +47,8 @@ class Handler:
         Raises:
             SettlementFailed: the broker did not settle the message; the host abandons it.
         """
-        delivery = Delivery.from_trigger(message, self.time.now())
-        self.time.advance_to(delivery.enqueued_at)
+        delivery = Delivery.from_trigger(message, self.broker_time.now())
+        self.broker_time.advance_to(delivery.enqueued_at)
         revocation = Revocation(delivery, self.retry_deadline_hours, self.clock.monotonic)
         until = revocation.held_since + HOLD_SECONDS
         with self.telemetry.message(revocation):
@@ -70,33 +70,32 @@ class Handler:
                 raise
 
     async def _decide(self, revocation: Revocation, until: float) -> Decision:
-        """Read the message, and ask for its session under each type that it may have."""
+        """Read the message, and delete its session: of the stated type, or else of either type."""
         delivery = revocation.delivery
         revoked = parse(delivery.body, delivery.content_type)
         revocation.session_id = revoked.session_id
         if isinstance(revoked, Malformed):
             return DeadLetter("MalformedMessage", revoked.description)
         revocation.session_type = revoked.session_type
-        decision: Decision | None = None
-        for session_type in revoked.types:  # both, if the message states none
-            found = await self._ask(revocation, revoked.session_id, session_type, until)
+        decision: Decision = Done("already_gone")
+        for session_type in revoked.types:
+            found = await self._delete(revocation, revoked.session_id, session_type, until)
             if found == Done("deleted") or isinstance(found, RetryLater):
                 return found
-            # What the first type's answer says about the request outweighs "not found" in the other.
-            decision = found if decision in (None, Done("already_gone")) else decision
-        assert decision is not None
+            if decision == Done("already_gone"):  # else keep why the first type is dead-lettered
+                decision = found
         return decision
 
-    async def _ask(
+    async def _delete(
         self, revocation: Revocation, session_id: str, session_type: SessionType, until: float
     ) -> Decision:
-        """Make calls under one type, with short delays in place, until a decision stands."""
+        """Delete a session of one type; wait out short delays here."""
         while True:
             decision = await self._attempt(revocation, session_id, session_type, until)
             if not isinstance(decision, RetryLater):
                 return decision
             delay = decision.delay_seconds
-            if delay > self.in_place_max or self.clock.monotonic() + delay > until:
+            if delay > self.max_wait or self.clock.monotonic() + delay > until:
                 return decision
             await self.clock.sleep(delay)
 
@@ -108,7 +107,7 @@ class Handler:
         verdict = None
         if permit is not None:
             verdict = await self.face.delete(session_id, session_type)
-            revocation.called(verdict, session_type, permit.acquired_at)
+            revocation.record_call(verdict, session_type, permit.acquired_at)
             self.gate.report(permit, verdict)
             self.faults.report(verdict)
         else:
@@ -126,13 +125,13 @@ class Handler:
     async def _send_receipt(
         self, revocation: Revocation, decision: Done | DeadLetter, until: float
     ) -> None:
-        """Send the receipt before the message ends: a crash in between repeats it.
+        """Send the receipt, before the message ends: after a crash in between, it is sent again.
 
-        In the other order, the crash would leave a publisher without a receipt.
+        In the other order, it would be lost.
         """
         try:
             await self.receipts.send(revocation, decision, until)
-        except Unsendable as error:  # it would hold up every delivery, and never be sent
+        except Unsendable as error:  # no retry can send it, so the message must not wait for it
             record_event("receipt_not_sent", session_id=revocation.session_id, reason=str(error))
         except SettlementFailed as error:
             raise SettlementFailed(f"receipt not sent: {error}") from error

@@ -15,10 +15,12 @@ _RENEW_BEFORE_SECONDS = 300
 
 
 class _ManagedIdentity(ManagedIdentityCredential):
+    """A managed identity whose errors never contain a token."""
+
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
             return await super().get_token(*scopes, **options)  # type: ignore[no-any-return]
-        except Exception as error:  # its text may repeat the answer, and with it a token
+        except Exception as error:  # its text may repeat the endpoint's answer
             status = getattr(getattr(error, "response", None), "status_code", None)
             why = f"HTTP {status}" if status else type(error).__name__
             raise ClientAuthenticationError(f"the identity endpoint gave no token: {why}") from None
@@ -27,15 +29,15 @@ class _ManagedIdentity(ManagedIdentityCredential):
 def credential(client_id: str | None, *, resource_id: str | None = None) -> AsyncTokenCredential:
     """Return the platform's managed identity where there is one, the Azure CLI's login elsewhere.
 
-    App Service and Functions set IDENTITY_ENDPOINT. Both credentials know their cloud's authority.
-    Client id or resource id name a user-assigned identity; None: the system-assigned one.
+    App Service and Functions set IDENTITY_ENDPOINT. A client id or a resource id names a user-assigned
+    identity; without either, it is the system-assigned one.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
         return _ManagedIdentity(
             client_id=client_id,
-            # The name that App Service expects; azure-identity passes it on.
+            # azure-identity passes this parameter on to App Service as it is.
             identity_config={"mi_res_id": resource_id} if resource_id else None,
-            retry_total=0,  # the message's retries and the circuit breaker do that
+            retry_total=0,  # the function retries messages anyway
             use_env_settings=False,  # a proxy would see the secret in IDENTITY_HEADER
         )
     return AzureCliCredential()
@@ -70,7 +72,7 @@ class TokenSource:
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
         try:
-            # Shielded: one waiter's cancellation must not fail the others.
+            # Shielded: if one waiter is cancelled, the others still get the token.
             self._token = await asyncio.shield(self._fetching)
         except TokenUnavailable:
             if self._token is None or left <= 0:
@@ -80,12 +82,12 @@ class TokenSource:
     async def _fetch(self) -> AccessToken:
         try:
             async with asyncio.timeout(self._timeout), credential(self._client_id) as fresh:
-                # A new credential for each fetch: the cache of an open one cannot be dropped, and
-                # returns a token until its last second.
+                # A new credential for each fetch, because the cache of a used one cannot be cleared
+                # and returns a token until its last second.
                 return await fresh.get_token(self._scope)
         except TimeoutError:
             raise TokenUnavailable(f"no token within {self._timeout:g} s") from None
-        except Exception as error:  # every credential has failures of its own
+        except Exception as error:  # each credential raises other types
             text = str(error).partition("\n")[0][:300]
             raise TokenUnavailable(f"{type(error).__name__}: {text}") from error
         finally:

@@ -3,15 +3,14 @@
 The caller passes the time (monotonic seconds); the limiter never sleeps.
 """
 
-import random
 from collections.abc import Callable
 from enum import StrEnum
 
 CUT = 0.3
 """Fraction of the rate that a 429 removes. Calls that were in flight together count once."""
 RISE_SECONDS, RISE_CALLS = 300.0, 1000
-"""Time to rise from zero to `max_rate`: this many seconds, or the time that this many calls take at
-`max_rate` if that is longer (small quotas)."""
+"""Time to rise from zero to `max_rate`: `RISE_SECONDS`, or what `RISE_CALLS` take at `max_rate` if that
+is longer (small quotas)."""
 JITTER = 0.3
 """Spacing varies by up to this fraction: evenly spaced calls can fall into step with another client."""
 RETURN = 2.0
@@ -45,28 +44,24 @@ class RateLimiter:
     """
 
     def __init__(
-        self,
-        max_rate: float,
-        random: Callable[[], float] = random.random,
-        min_rate: float | None = None,
+        self, max_rate: float, random: Callable[[], float], min_rate: float | None = None
     ) -> None:
         self._max_rate = max_rate
         self._min_rate = max_rate * FLOOR if min_rate is None else min_rate
         self._rise = max_rate / max(RISE_SECONDS, RISE_CALLS / max_rate)  # per second
         self._random = random
-        self._base_rate = max_rate  # the rate at the end of the last pause; it rises from there
+        self._base_rate = max_rate  # the rate until the last pause ends; it rises from there
         self._cut_at = self._paused_until = float("-inf")
-        # Time of the last call, and intervals until the next one.
-        self._last, self._gap = float("-inf"), 0.0
+        # The next call comes this many intervals after the last call or pause.
+        self._spaced_from, self._intervals = float("-inf"), 0.0
 
     def rate(self, now: float) -> float:
         """Calls per second; during a pause, the rate after it."""
-        return min(
-            self._max_rate, self._base_rate + self._rise * max(0.0, now - self._paused_until)
-        )
+        seconds_of_rise = max(0.0, now - self._paused_until)
+        return min(self._max_rate, self._base_rate + self._rise * seconds_of_rise)
 
     def cause(self, now: float) -> RateCause:
-        """Why the rate is what it is. After a cut it rises; `FLOOR` if that cut ended at the floor."""
+        """Why the rate is what it is. After a cut: whether that cut ended at the floor."""
         if self.rate(now) == self._max_rate:
             return RateCause.CEILING
         return RateCause.FLOOR if self._base_rate == self._min_rate else RateCause.CUT
@@ -77,13 +72,13 @@ class RateLimiter:
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be made; 0: take it now."""
-        wait = max(self._next(now) - now, self.paused_for(now))
+        wait = max(self._next_call(now) - now, self.paused_for(now))
         return wait if wait > 1e-9 else 0.0  # less is rounding
 
     def take(self, now: float) -> None:
         """Make a call, after `wait` has returned 0."""
-        self._last = max(self._next(now), now - LATE_SECONDS)
-        self._gap = 1 + JITTER * (2 * self._random() - 1)
+        self._spaced_from = max(self._next_call(now), now - LATE_SECONDS)
+        self._intervals = 1 + JITTER * (2 * self._random() - 1)
 
     def throttled(self, now: float, called_at: float, retry_after: float) -> bool:
         """Record a 429.
@@ -97,13 +92,13 @@ class RateLimiter:
             Whether it cut the rate.
         """
         cuts = called_at >= self._cut_at
-        self._base_rate = self.rate(now)
+        self._base_rate = self.rate(now)  # a new pause begins
         if cuts:
             self._base_rate = max(self._min_rate, self._base_rate * (1 - CUT))
             self._cut_at = now
-        self._paused_until = self._last = max(self._paused_until, now + retry_after)
-        self._gap = RETURN * self._random()
+        self._paused_until = self._spaced_from = max(self._paused_until, now + retry_after)
+        self._intervals = RETURN * self._random()
         return cuts
 
-    def _next(self, now: float) -> float:
-        return self._last + self._gap / self.rate(now)
+    def _next_call(self, now: float) -> float:
+        return self._spaced_from + self._intervals / self.rate(now)

@@ -34,7 +34,7 @@ _MAX_MESSAGE_ID = 128  # characters (Service Bus)
 _MAX_ERROR = 500  # characters: all properties together may have 64 KiB
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last instant of the year 9999
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # .NET's "no time" is the first instant of the year 1
-# An instance whose clock is a day slow cannot verify certificates, so the stamp must be wrong.
+# If a stamp is further ahead, the stamp is wrong, and not this machine's clock.
 _MAX_AHEAD = timedelta(days=1)
 
 
@@ -126,6 +126,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
         """Read what the host hands over at the time `now`; bad metadata counts as missing."""
+        # The host gives the same properties under two names; either may be unreadable.
         properties: object = message.application_properties
         if not properties and message.user_properties is not None:
             properties = message.user_properties
@@ -133,7 +134,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             properties = {}
         enqueued_at = _utc(message.enqueued_time_utc)
         if enqueued_at is None or not _EARLIEST < enqueued_at < now + _MAX_AHEAD:
-            # It must not set this process's clock, nor a retry deadline.
+            # A wrong stamp must not set this process's clock, nor a retry deadline.
             enqueued_at = now
         expires_at = _utc(message.expires_at_utc)
         if expires_at is None or expires_at <= enqueued_at or expires_at >= _NEVER:
@@ -212,7 +213,7 @@ class Revocation:
             timedelta(hours=retry_deadline_hours)
         )
 
-    def called(self, verdict: Verdict, session_type: SessionType, began: float) -> None:
+    def record_call(self, verdict: Verdict, session_type: SessionType, began: float) -> None:
         """Record a call that began at this monotonic time and ended now."""
         if session_type not in self.asked:
             self.asked.append(session_type)
@@ -235,12 +236,12 @@ class Revocation:
 
     @property
     def now(self) -> datetime:
-        """The time, by the clock as it was when the message arrived."""
+        """The time of arrival plus the time since then: no step of the wall clock changes it."""
         return self.delivery.received_at + timedelta(seconds=self._monotonic() - self.held_since)
 
     @property
     def seconds_left(self) -> float:
-        """Seconds to the retry deadline; the time that the message waited in the queue is not lost."""
+        """Seconds to the retry deadline. The wait in the queue before this delivery does not count."""
         return self._seconds_to_deadline - (self._monotonic() - self.held_since)
 
     def copy(self, delay_seconds: float, *, bare: bool = False) -> Delivery:
@@ -260,15 +261,15 @@ class Revocation:
             first_attempt_at=self.first_attempt_at,
             last_attempt_at=self.last_attempt_at,
         )
-        end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
+        deadline = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
         # The SDK would encode a name that is not text in a form that no receiver can read.
         given = {} if bare else delivery.properties
-        given = {k: v for k, v in given.items() if isinstance(k, str) and k not in PROPERTIES}
+        given = {n: given[n] for n in given if isinstance(n, str) and n not in PROPERTIES}
         copy = replace(
             delivery,
             message_id=history.copy_id,
             properties={**self.trace, **given, **history.write()},
-            enqueued_at=min(self.now + timedelta(seconds=delay_seconds), end),
+            enqueued_at=min(self.now + timedelta(seconds=delay_seconds), deadline),
             history=history,
         )
         return replace(copy, correlation_id=None, subject=None) if bare else copy
@@ -301,4 +302,5 @@ def _read_time(value: object) -> datetime | None:
 
 
 def _count(value: object) -> int:
+    """Return a plausible count, else 0."""
     return value if isinstance(value, int) and 0 <= value < 1_000_000 else 0

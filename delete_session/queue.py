@@ -26,17 +26,13 @@ from .message import Delivery
 
 MAX_TEXT = 4096
 """Maximum characters of a dead-letter reason and of a description (Service Bus)."""
-_CLOSE_SECONDS = 2
+_CLOSE_SECONDS = 2  # nothing depends on a clean close
 _MAX_PAUSE = 30.0  # seconds between two tries
 _UNSENDABLE = (TypeError, ValueError, OverflowError, MessageSizeExceededError)
 
 
 class SettlementFailed(Exception):
     """The broker did not confirm the operation."""
-
-
-class LockLost(SettlementFailed):
-    """The lock token is no longer valid: the message was settled, or will be delivered again."""
 
 
 class Unsendable(SettlementFailed):
@@ -63,7 +59,7 @@ class ServiceBusQueue:
         self._sender: ServiceBusSender | None = None
 
     async def dead_letter(self, delivery: Delivery, decision: DeadLetter, until: float) -> None:
-        """Move the delivered message to the dead-letter queue; no third try begins after `until`.
+        """Move the delivered message to the dead-letter queue; `until` is as in `_run`.
 
         Raises:
             SettlementFailed: the broker refused, or cannot be reached, or the lock is lost.
@@ -95,13 +91,13 @@ class ServiceBusQueue:
         await self._run(operation, until)
 
     async def schedule(self, copy: Delivery, until: float) -> None:
-        """Put a copy into the queue for a later time; arguments and errors as in `send`."""
+        """Put a copy into the queue for a later time; `until` and errors are as in `send`."""
         await self.send(_as_message(copy), until, at=copy.enqueued_at)
 
     async def send(
         self, message: ServiceBusMessage, until: float, at: datetime | None = None
     ) -> None:
-        """Send a message, to be enqueued now or `at` a time; no third try begins after `until`.
+        """Send a message, to be enqueued now or `at` a time; `until` is as in `_run`.
 
         Repeating it is harmless: the broker drops a message id that it has seen.
 
@@ -122,27 +118,29 @@ class ServiceBusQueue:
         await self._run(operation, until)
 
     async def _run(self, operation: Callable[[], Awaitable[None]], until: float) -> None:
-        """Try an operation until it succeeds; at once after the first failure, then with pauses.
+        """Try an operation twice, then again with pauses until the monotonic time `until`.
 
-        The broker closes connections that were idle for some minutes, so a failure is often the first
-        sign of that. The message is held meanwhile: if the function raised instead, the message would
-        be redelivered at once, time after time, until the broker dead-letters it.
+        The broker closes connections that were idle for some minutes, and the first failure often only
+        shows this. The message is held meanwhile: if the function raised instead, the broker would
+        redeliver it at once, and after twenty deliveries dead-letter it.
         """
         pause = 0.0
         while True:
             try:
+                # The outer time includes the wait for other operations.
                 async with asyncio.timeout(max(self._timeout, until - self._clock.monotonic())):
                     async with self._lock, asyncio.timeout(self._timeout):
                         return await self._try(operation)
             except MessageLockLostError as error:
-                raise LockLost("MessageLockLost") from error
+                # The message was settled, or will be delivered again.
+                raise SettlementFailed("MessageLockLost") from error
             except Exception as error:
                 text = f"{type(error).__name__}: {error or 'no answer from the broker in time'}"
-                # On the second connection, so that it was not the connection's fault.
-                if pause and isinstance(error, _UNSENDABLE):
-                    raise Unsendable(text) from error
-                if pause and self._clock.monotonic() + pause > until:
-                    raise SettlementFailed(text) from error
+                if pause:  # not the first try: the connection is new
+                    if isinstance(error, _UNSENDABLE):
+                        raise Unsendable(text) from error
+                    if self._clock.monotonic() + pause > until:
+                        raise SettlementFailed(text) from error
             await self._clock.sleep(pause)
             pause = min(max(1.0, 2 * pause), _MAX_PAUSE)
 
@@ -150,7 +148,7 @@ class ServiceBusQueue:
         try:
             await operation()
         except MessageLockLostError:
-            raise  # an answer; a new connection would take a second, and other messages would wait
+            raise  # the connection works, and opening another one takes a second
         except BaseException:
             # Also if cancelled: an interrupted request leaves its link unusable.
             await self._close()
@@ -167,9 +165,9 @@ class ServiceBusQueue:
             await self._close()
 
     async def _close(self) -> None:
-        held = (self._receiver, self._sender, self._client, self._credential)
+        resources = (self._receiver, self._sender, self._client, self._credential)
         self._receiver = self._sender = self._client = self._credential = None
-        for resource in held:
+        for resource in resources:
             if resource is not None:
                 # Ignore errors: the broker cleans up abandoned connections.
                 with contextlib.suppress(Exception):
@@ -185,17 +183,17 @@ def open_client(
     Raises:
         ValueError: the connection string is not usable.
     """
-    # The SDK would trust certifi only; httpx, for the Face API, reads this variable itself.
+    # The SDK trusts certifi alone; httpx, for the Face API, reads this variable itself.
     trust = os.environ.get("SSL_CERT_FILE")
     options: dict[str, Any] = {"retry_total": retry_total, "connection_verify": trust}
     if connection.websockets:
         options["transport_type"] = TransportType.AmqpOverWebsocket
         options["http_proxy"] = connection.proxy_options
     if connection.connection_string:
-        return ServiceBusClient.from_connection_string(
-            connection.connection_string, **options
-        ), None
-    from .identity import credential  # the command publishes without it: a quarter of a second
+        client = ServiceBusClient.from_connection_string(connection.connection_string, **options)
+        return client, None
+    # Its import takes a quarter of a second, and the command can publish without it.
+    from .identity import credential
 
     assert connection.fully_qualified_namespace is not None
     login = credential(connection.client_id, resource_id=connection.resource_id)
@@ -203,9 +201,9 @@ def open_client(
 
 
 def _as_message(copy: Delivery) -> ServiceBusMessage:
-    live = None
-    if copy.expires_at is not None:  # a scheduled message begins to live when it is enqueued
-        live = max(copy.expires_at - copy.enqueued_at, timedelta(seconds=1))
+    time_to_live = None
+    if copy.expires_at is not None:  # it counts from when a scheduled message is enqueued
+        time_to_live = max(copy.expires_at - copy.enqueued_at, timedelta(seconds=1))
     return ServiceBusMessage(
         copy.body,
         message_id=copy.message_id,
@@ -216,7 +214,7 @@ def _as_message(copy: Delivery) -> ServiceBusMessage:
             name: _as_amqp(value)  # type: ignore[misc]  # null is allowed
             for name, value in copy.properties.items()
         },
-        time_to_live=live,
+        time_to_live=time_to_live,
     )
 
 

@@ -42,8 +42,8 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     root_message_id: str
 
     @property
-    def kind(self) -> str:
-        """The type of the event."""
+    def event_type(self) -> str:
+        """The type of the CloudEvent."""
         return FAILED if self.outcome == "dead_lettered" else COMPLETED
 
 
@@ -56,17 +56,17 @@ def make_receipt(
     queue: str,
     time: datetime,
 ) -> ServiceBusMessage:
-    """Make the receipt for the end of a revocation at a time; its id follows from the arguments.
+    """Make the receipt for a revocation that ended at `time`. Repeating it gives the same message id.
 
     `trace` are properties that may hold the publisher's trace context.
     """
-    message_id = history.derived_id(data.kind.rpartition(".")[2])
+    message_id = history.derived_id(data.event_type.rpartition(".")[2])
     context = trace_context(trace)
     event = {
         "specversion": "1.0",
         "id": message_id,
         "source": f"/liveness-session-revoker/{queue}",
-        "type": data.kind,
+        "type": data.event_type,
         "subject": data.session_id or data.root_message_id,
         "time": time,
         "datacontenttype": "application/json",
@@ -78,7 +78,7 @@ def make_receipt(
         message_id=message_id,
         content_type=CONTENT_TYPE,
         correlation_id=correlation_id or data.root_message_id,
-        subject=data.kind,
+        subject=data.event_type,
         application_properties=dict(context),  # type: ignore[arg-type]  # invariant
     )
 
@@ -90,11 +90,8 @@ class NoReceipts:
         """Do nothing."""
 
 
-class Receipts(NoReceipts):
-    """Sends receipts over a connection to their queue or topic.
-
-    It is separate from that of the revocations, so that a fault of one does not disturb the other.
-    """
+class Receipts:
+    """Sends receipts over a separate connection, so that a fault of one does not disturb the other."""
 
     def __init__(self, queue: str, outcomes: ServiceBusQueue) -> None:
         self._queue = queue
@@ -103,15 +100,15 @@ class Receipts(NoReceipts):
     async def send(self, revocation: Revocation, decision: Done | DeadLetter, until: float) -> None:
         """Send the receipt for a decision; arguments and errors as in `ServiceBusQueue.send`."""
         delivery, verdict = revocation.delivery, revocation.verdict
-        failed = decision if isinstance(decision, DeadLetter) else None
+        dead_letter = decision if isinstance(decision, DeadLetter) else None
         data = Data(
             session_id=revocation.session_id,
             session_type=revocation.session_type,
             asked_types=tuple(revocation.asked),
             outcome=decision.outcome if isinstance(decision, Done) else "dead_lettered",
-            reason=failed.reason if failed else None,
-            code=verdict.code if failed and verdict else None,
-            description=failed.description[:MAX_TEXT] if failed else None,
+            reason=dead_letter.reason if dead_letter else None,
+            code=verdict.code if dead_letter and verdict else None,
+            description=dead_letter.description[:MAX_TEXT] if dead_letter else None,
             attempts=revocation.attempts,
             published_at=delivery.history.first_enqueued_at,
             first_attempt_at=revocation.first_attempt_at,

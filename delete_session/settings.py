@@ -13,11 +13,12 @@ from .endpoint import face_endpoint, face_scope, proxy_for, token_scope
 from .verdict import KNOWN_CODES, is_generic
 
 
-class SettingsError(WrongConnection):
-    """Some settings are missing or wrong; the message names each one and what would be right."""
+class SettingsError(ValueError):
+    """Settings are missing or wrong; `problems` has a sentence for each."""
 
-    def __str__(self) -> str:
-        return "\n  - ".join(["wrong settings:", *self.problems])
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n  - ".join(["wrong settings:", *problems]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,13 @@ def _api_version(text: str) -> str:
 
 def _codes(text: str) -> frozenset[str]:
     codes = frozenset(code.strip() for code in text.split(",") if code.strip())
-    if odd := sorted(code for code in codes if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", code)):
-        raise ValueError(f"must be FaceError codes with commas between them; not a code: {odd[0]}")
-    if generic := sorted(filter(is_generic, codes)):
-        raise ValueError(f"must not contain {generic[0]}, which firewalls and gateways answer")
-    if known := codes & KNOWN_CODES:
-        raise ValueError(f"must not contain {min(known)}, which is not about the request")
+    for code in sorted(codes):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", code):
+            raise ValueError(f"must be comma-separated FaceError codes; not a code: {code}")
+        if is_generic(code):
+            raise ValueError(f"must not contain {code}, which firewalls and gateways answer")
+        if code in KNOWN_CODES:
+            raise ValueError(f"must not contain {code}, which is not about the request")
     return codes
 
 
@@ -52,14 +54,14 @@ def _queue(text: str) -> str:
     return text
 
 
-def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
+def _number(minimum: float, maximum: float, unit: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not least <= value <= most:  # false for NaN, too
-            raise ValueError(f"must be a number of {unit} from {least:g} to {most:g}")
+        if not minimum <= value <= maximum:  # false for NaN, too
+            raise ValueError(f"must be a number of {unit} from {minimum:g} to {maximum:g}")
         return value
 
     return parse
@@ -86,7 +88,7 @@ TABLE: dict[str, Setting[Any]] = {
     "call_timeout": Setting("CALL_TIMEOUT_SECONDS", "30", _number(0.001, 60, "seconds")),
     "initial_delay": Setting("RETRY_INITIAL_DELAY_SECONDS", "2", _number(0.001, 600, "seconds")),
     "max_delay": Setting("RETRY_MAX_DELAY_SECONDS", "900", _number(0.001, 86_400, "seconds")),
-    "retry_deadline": Setting("RETRY_DEADLINE_HOURS", "48", _number(0.0001, 336, "hours")),
+    "retry_deadline_hours": Setting("RETRY_DEADLINE_HOURS", "48", _number(0.0001, 336, "hours")),
     "max_rate": Setting("FACE_MAX_CALLS_PER_SECOND", "8", _rate),
     "min_rate": Setting("FACE_MIN_CALLS_PER_SECOND", "", _optional(_rate)),
     "break_duration": Setting(
@@ -101,13 +103,13 @@ _FORMERLY = {
     "RETRY_DEADLINE_HOURS": "RETRY_HORIZON_HOURS",
     "CIRCUIT_BREAKER_BREAK_SECONDS": "CIRCUIT_BREAKER_COOL_DOWN_SECONDS",
 }
-"""Names until 0.2, which still count where the new one is not set."""
-_RETIRED = ("TOKEN_TIMEOUT_SECONDS", "SETTLE_TIMEOUT_SECONDS", "MAXIMUM_INSTANCE_COUNT")
+"""Names until 0.2, which still count where the new name is not set."""
+_RETIRED_NAMES = ("TOKEN_TIMEOUT_SECONDS", "SETTLE_TIMEOUT_SECONDS", "MAXIMUM_INSTANCE_COUNT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that the function reads from its environment. Times are in seconds unless noted."""
+    """All that the function reads from its environment. Times are in seconds unless named otherwise."""
 
     service_bus: ServiceBusConnection
     face_endpoint: str
@@ -117,27 +119,26 @@ class Settings:
     face_codes_not_retryable: frozenset[str]
     queue: str
     outcome_queue: str | None
-    """Of the same namespace, or a topic of it: Service Bus takes what is sent to either alike."""
+    """A queue or a topic of the same namespace."""
     client_id: str | None
     call_timeout: float
     initial_delay: float
     max_delay: float
-    retry_deadline: float
-    """Hours."""
+    retry_deadline_hours: float
     max_rate: float
     """Calls per second."""
     min_rate: float | None
     """Calls per second; None: the limiter's default, a fraction of `max_rate`."""
     break_duration: float
     ignored: tuple[str, ...] = ()
-    """Variables that look like settings of this app, and are none."""
+    """Variables that look like settings of this app but have no effect."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read every setting.
 
         Raises:
-            SettingsError: one or more are missing or wrong; it tells all of them at once.
+            SettingsError: some are missing or wrong.
         """
         problems: list[str] = []
         values: dict[str, Any] = {}
@@ -151,13 +152,13 @@ class Settings:
                 problems.append(prefix + str(error))
 
         for attribute, row in TABLE.items():
-            text = environment.get(row.name, "").strip()
-            text = text or environment.get(_FORMERLY.get(row.name, ""), "").strip() or row.default
-            read(attribute, partial(row.parse, text), f"{row.name} ")
+            former = _FORMERLY.get(row.name, row.name)
+            given = environment.get(row.name, "").strip() or environment.get(former, "").strip()
+            read(attribute, partial(row.parse, given or row.default), f"{row.name} ")
         read("service_bus", lambda: service_bus_connection(environment))
         endpoint: str = values.get("face_endpoint", "")
         scope: str | None = values.get("face_token_scope")
-        if endpoint and scope is not None:
+        if endpoint and scope is not None:  # the scope may follow from the endpoint
             read("face_token_scope", lambda: face_scope(endpoint, scope))
         read("face_proxy", lambda: proxy_for(urlsplit(endpoint).hostname or "", environment))
         if problem := receipts_problem(values.get("outcome_queue"), values.get("queue")):
@@ -168,7 +169,7 @@ class Settings:
         if not problems and values["initial_delay"] > values["max_delay"]:
             problems.append("RETRY_INITIAL_DELAY_SECONDS must be at most RETRY_MAX_DELAY_SECONDS")
         if problems:
-            raise SettingsError([*dict.fromkeys(problems)])
+            raise SettingsError([*dict.fromkeys(problems)])  # both services may share a problem
         return cls(**values, ignored=_ignored(environment))
 
 
@@ -181,7 +182,5 @@ def receipts_problem(outcome_queue: str | None, queue: str | None) -> str | None
 
 def _ignored(environment: Mapping[str, str]) -> tuple[str, ...]:
     known = {*(setting.name for setting in TABLE.values()), *_FORMERLY.values()}
-    ours = ("FACE_", "RETRY_", "CIRCUIT_BREAKER_", *_RETIRED)
-    return tuple(
-        sorted(each for each in environment if each.startswith(ours) and each not in known)
-    )
+    ours = ("FACE_", "RETRY_", "CIRCUIT_BREAKER_", *_RETIRED_NAMES)
+    return tuple(sorted(name for name in environment.keys() - known if name.startswith(ours)))

@@ -18,17 +18,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     Supports the request extensions (python-httpx.org/advanced/extensions) `target` and `timeout`
     (`connect` and `read`). Concurrency is limited by the caller.
 
-    `verify`: whether to check certificates. `max_bytes`: maximum size of an answer's body that is read.
-    `proxy`: URL of an HTTP proxy; aiohttp's own search for one costs a thread per request.
+    Args:
+        tls: whether requests are https. If not, it need not load the certificates to trust.
+        max_bytes: maximum size of an answer's body that is read.
+        proxy: URL of an HTTP proxy; aiohttp's own search for one costs a thread per request.
     """
 
-    def __init__(self, *, verify: bool, max_bytes: int, proxy: str | None = None) -> None:
-        self._verify = verify
+    def __init__(self, *, tls: bool, max_bytes: int, proxy: str | None = None) -> None:
+        self._tls = tls
         self._max_bytes = max_bytes
         self._proxy: dict[str, Any] = {}
         if proxy is not None:
             url = URL(proxy)
-            # Without the login, which aiohttp's errors would repeat.
+            # aiohttp's errors repeat the URL, so the login goes into a header.
             self._proxy["proxy"] = url.with_user(None)
             if url.user is not None:
                 login = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
@@ -43,15 +45,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """
         url, extensions = request.url, request.extensions
         target: bytes = extensions.get("target") or url.raw_path
-        times = extensions.get("timeout", {})
+        timeouts = extensions.get("timeout", {})
         try:
             async with (self._session or self._open()).request(
                 request.method,
-                # httpx has encoded its URL, and the caller has encoded the target.
+                # Both parts are encoded already.
                 URL(f"{url.scheme}://{url.netloc.decode()}{target.decode()}", encoded=True),
                 headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
                 allow_redirects=False,
-                timeout=_timeout(times.get("connect"), times.get("read")),
+                timeout=_timeout(timeouts.get("connect"), timeouts.get("read")),
                 **self._proxy,
             ) as answer:
                 body = await self._read(answer)
@@ -61,9 +63,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     stream=httpx.ByteStream(body),
                     request=request,
                 )
+        except aiohttp.ServerTimeoutError as error:
+            raise httpx.TimeoutException(str(error)) from error
         except aiohttp.ClientError as error:
-            timeout = isinstance(error, TimeoutError)
-            raise (httpx.TimeoutException if timeout else httpx.NetworkError)(str(error)) from error
+            raise httpx.NetworkError(str(error)) from error
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -76,7 +79,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             connector=aiohttp.TCPConnector(
                 limit=0,
                 keepalive_timeout=_KEEP_ALIVE_SECONDS,
-                ssl=httpx.create_ssl_context() if self._verify else True,
+                ssl=httpx.create_ssl_context() if self._tls else True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,

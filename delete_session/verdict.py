@@ -21,12 +21,12 @@ class Meaning(Enum):
     DELETED = auto()
     UNCONFIRMED = auto()  # a success without the request id that the Face API always gives
     ALREADY_GONE = auto()
-    REJECTED = auto()  # the code is on the list of non-retryable codes
+    REJECTED = auto()  # the code is one of FACE_CODES_NOT_RETRYABLE
     MISCONFIGURED = auto()  # the deployment is wrong, not the request
-    UNKNOWN_CODE = auto()  # a 4xx with a code that is on no list
-    THROTTLED = auto()
-    CONFLICT = auto()
-    UNAVAILABLE = auto()
+    UNKNOWN_CODE = auto()  # a 4xx with a code that has no known meaning
+    THROTTLED = auto()  # 429
+    CONFLICT = auto()  # 409
+    UNAVAILABLE = auto()  # no response, or one that the operation does not give
 
     @property
     def endpoint_works(self) -> bool:
@@ -54,7 +54,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def refuses_token(self) -> bool:
         """Whether a new token may be accepted, e.g. after the signing keys were rolled over."""
-        return self.remedy is _CHECK_IDENTITY
+        return self.remedy == _CHECK_IDENTITY
 
     def describe(self, *, request_id: bool = True) -> str:
         """Return one line for people: HTTP status, FaceError code, message and request id."""
@@ -83,16 +83,16 @@ def judge(
     retry_after: float | None = None,
     not_retryable: frozenset[str] = frozenset(),
 ) -> Verdict:
-    """Judge a response: its HTTP status, its FaceError codes (outermost first) and message.
+    """Judge a response by its HTTP status, FaceError codes and message, as described at `Verdict`.
 
-    Gateways wrap the operation's code in their own. `retry_after` is in seconds; `not_retryable` are
-    the FaceError codes that dead-letter a message.
+    `codes` are outermost first: gateways wrap the operation's code in their own. `not_retryable` are
+    those that dead-letter a message.
     """
     code = _decisive(codes, KNOWN_CODES | not_retryable) if codes else f"HTTP {status}"
     remedy = None
     match status:
         case 200 | 204 if not has_body:
-            # A proxy that answers everything with 200 gives no request id. Asking again is harmless.
+            # A proxy that answers everything with 200 gives no request id. Calling again is harmless.
             meaning = Meaning.DELETED if request_id else Meaning.UNCONFIRMED
         case 404 if code == SESSION_NOT_FOUND:
             meaning = Meaning.ALREADY_GONE
@@ -100,7 +100,7 @@ def judge(
             meaning = Meaning.CONFLICT
         case 429:
             meaning = Meaning.THROTTLED
-        case _ if 300 <= status < 500 and status != 408:
+        case _ if 300 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
             meaning, remedy = _judge_refusal(status, code, message, not_retryable)
         case _:
             # Includes a 200 with a body: the Face API's own answer to a deletion is empty.
@@ -118,27 +118,30 @@ def judge(
 
 def _decisive(codes: list[str], known: frozenset[str]) -> str:
     """Return the first code that is known, else the first that says more than the status."""
-    for wanted in (known.__contains__, lambda code: not is_generic(code)):
-        if (code := next(filter(wanted, codes), None)) is not None:
+    for code in codes:
+        if code in known:
+            return code
+    for code in codes:
+        if not is_generic(code):
             return code
     return codes[0]
 
 
 _GENERIC = {re.sub("[^a-z]", "", status.phrase.lower()) for status in HTTPStatus}
-_GENERIC |= {"accessdenied", "unspecified"}
+_GENERIC |= {"accessdenied", "unspecified"}  # in lower case, letters only
 
 
 def is_generic(code: str) -> bool:
-    """Return whether a code says no more than an HTTP status, as firewalls and gateways answer.
+    """Return whether a code says no more than an HTTP status. Firewalls and gateways give such codes.
 
     Examples: `403`, `HTTP 403`, `Forbidden`, `AccessDenied`, `Unspecified`.
     """
-    words = re.sub("[^a-z0-9]", "", code.lower().removeprefix("http "))
-    return words in _GENERIC or bool(re.fullmatch("[0-9]{3}", words))
+    plain = re.sub("[^a-z0-9]", "", code.lower().removeprefix("http "))
+    return plain in _GENERIC or bool(re.fullmatch("[0-9]{3}", plain))
 
 
-# What answers in front of the Face operation, by the words that public reports show. The code that
-# comes with them differs from case to case. (statuses, words, remedy)
+# Known misconfigurations: statuses, words of the code or message, remedy. The words are from public
+# reports; the code alone does not tell, because it differs from report to report.
 _FAULTS: tuple[tuple[tuple[int, ...], re.Pattern[str], str], ...] = (
     (
         (401, 403),
@@ -163,8 +166,8 @@ _FAULTS: tuple[tuple[tuple[int, ...], re.Pattern[str], str], ...] = (
     (
         (400, 401, 403, 404),
         re.compile(r"(?i)custom (sub)?domain"),
-        "The Face resource has no custom subdomain, and without one it takes no Entra tokens: give it "
-        "one (it cannot be changed later) and set FACE_ENDPOINT to it.",
+        "The Face resource has no custom subdomain, and without one it accepts no Entra tokens: give "
+        "it one (it cannot be changed later) and set FACE_ENDPOINT to it.",
     ),
     (
         (402, 403),
@@ -210,18 +213,19 @@ def _judge_refusal(
 
 
 _SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*")
-_HINT = re.compile(r"(?i)retry after ([\d,]{1,12}) second")
+_HINT = re.compile(r"(?i)retry after (\d[\d,]{0,11}) second")
 
 
 def retry_after_seconds(header: str | None, message: str) -> float | None:
     """Return the seconds that a response asks to wait; the longer, if header and message differ.
 
     Args:
-        header: `Retry-After` in seconds. A date, which no report shows, counts as missing.
+        header: `Retry-After` in seconds. A date counts as missing: no report of one is known.
         message: the FaceError message, which may say "Please retry after 1 second".
     """
-    number, hint = _SECONDS.fullmatch(header or ""), _HINT.search(message)
-    waits = [float(number[1])] if number else []
-    if hint and (digits := hint[1].replace(",", "")):
-        waits.append(float(digits))
+    waits = []
+    if number := _SECONDS.fullmatch(header or ""):
+        waits.append(float(number[1]))
+    if hint := _HINT.search(message):
+        waits.append(float(hint[1].replace(",", "")))
     return max(waits, default=None)

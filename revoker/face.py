@@ -114,7 +114,7 @@ class Face:
             raise Failure(f"{error}.", "Correct HTTPS_PROXY, or unset it.", Exit.USAGE) from None
         async with httpx.AsyncClient(
             transport=AiohttpTransport(
-                verify=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
+                tls=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
             ),
             timeout=CALL_SECONDS,
             headers=headers,

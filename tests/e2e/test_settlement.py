@@ -13,7 +13,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from delete_session.clock import Clock
 from delete_session.decision import DeadLetter
 from delete_session.message import Delivery, Revocation
-from delete_session.queue import LockLost, ServiceBusQueue, SettlementFailed
+from delete_session.queue import ServiceBusQueue, SettlementFailed
 from tests.local.broker_process import OwnQueue
 from tests.unit.fakes import UNAVAILABLE, message, settings
 
@@ -104,7 +104,7 @@ async def test_lost_lock_is_told(desk: Desk) -> None:
     """A message that was settled elsewhere is not ours any more."""
     received, delivery = await desk.deliver()
     await desk.receiver.complete_message(received)
-    with pytest.raises(LockLost):
+    with pytest.raises(SettlementFailed, match="MessageLockLost"):
         await desk.dead_letter(delivery)
     _, another = await desk.deliver()
     await desk.dead_letter(another)  # the connection still works
@@ -157,7 +157,7 @@ async def test_copy_is_as_the_original_and_comes_once(desk: Desk) -> None:
         message_id="m-1", content_type="application/json", time_to_live=timedelta(hours=1)
     )
     revocation = Revocation(delivery, 48, lambda: 0.0)
-    revocation.called(UNAVAILABLE, "liveness", 0.0)
+    revocation.record_call(UNAVAILABLE, "liveness", 0.0)
     for _ in range(2):
         await desk.schedule(revocation.copy(0.3))
     await desk.receiver.complete_message(received)

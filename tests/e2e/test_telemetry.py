@@ -187,7 +187,7 @@ async def test_copies_stay_in_the_trace_even_if_the_publisher_began_none(
     exported: Exported,
 ) -> None:
     """Without a trace context of the publisher's, a copy carries that of the first handling."""
-    bench = Bench(verdict(503, "x"), in_place_max=0)
+    bench = Bench(verdict(503, "x"), max_wait=0)
     await bench.handle()
     [copy] = bench.queue.copies
     span = exported.named("process session-revoked")[-1]

@@ -185,7 +185,7 @@ class Bench:
         errors: tuple[Exception, ...] = (),
         receipt_errors: tuple[Exception, ...] = (),
         time: FakeTime | None = None,
-        in_place_max: float | None = None,
+        max_wait: float | None = None,
         breaker_failures: int | None = None,
         **environment: str,
     ) -> None:
@@ -197,8 +197,8 @@ class Bench:
         self.handler = create_handler(settings(**environment), self.time.clock)
         self.handler.face = self.face  # type: ignore[assignment]
         self.handler.queue = self.queue  # type: ignore[assignment]
-        if in_place_max is not None:
-            self.handler.in_place_max = self.handler.gate._max_wait = in_place_max
+        if max_wait is not None:
+            self.handler.max_wait = self.handler.gate._max_wait = max_wait
         if breaker_failures is not None:
             self.handler.gate._breaker._failures = breaker_failures
         if isinstance(self.handler.receipts, Receipts):

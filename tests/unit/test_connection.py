@@ -75,20 +75,6 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "host",
-    [
-        "contoso.servicebus.windows.net",
-        "contoso.servicebus.usgovcloudapi.net",
-        "contoso.servicebus.chinacloudapi.cn",
-    ],
-)
-def test_namespaces_of_all_clouds_are_taken(host: str) -> None:
-    """The scope of Service Bus tokens is the same in all of them."""
-    found = service_bus_connection({"ServiceBusConnection__fullyQualifiedNamespace": host})
-    assert found.fully_qualified_namespace == host
-
-
-@pytest.mark.parametrize(
     ("namespace", "credential", "client_id"),
     [
         ("fullyQualifiedNamespace", "credential", "clientId"),

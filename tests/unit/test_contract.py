@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from delete_session.contract import MAX_BODY_BYTES, Malformed, SessionRevoked, parse
@@ -260,28 +260,27 @@ STARTS = [
 ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
+@example(b"[" * 10_050 + b'"', b'\\"', b"")  # once took nine seconds
 @given(st.sampled_from(STARTS), st.sampled_from(UNITS), st.sampled_from([b"", b'"}', b"}", b"]}"]))
 def test_no_body_costs_more_than_50_ms(start: bytes, unit: bytes, end: bytes) -> None:
     """Nesting, escapes, digits and duplicate members take linear time, even at 64 KiB."""
     assert cpu_seconds(filled(start, unit, end)) < 0.05
 
 
-def test_escapes_after_deep_nesting_cost_less_than_50_ms() -> None:
-    """A body that once cost nine seconds."""
-    assert cpu_seconds(filled(b"[" * 10_050 + b'"', b'\\"', b"")) < 0.05
-
-
+ODD_TEXT = st.text('a0 "\\{[,\n\0é\u2028\ud800😀', max_size=20)
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    st.none() | st.booleans() | st.integers() | st.floats() | ODD_TEXT,
     lambda inner: (
-        st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.just("sessionId"), inner)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(ODD_TEXT | st.just("sessionId"), inner, max_size=3)
     ),
-    max_leaves=8,
+    max_leaves=4,
 )
-CONTENT_TYPES = st.sampled_from([None, "", "text/plain", STRUCTURED]) | st.text()
+CONTENT_TYPES = st.sampled_from([None, "", "text/plain", STRUCTURED, "é"])
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=300) | ANYTHING.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_read_or_described(raw: bytes) -> None:
     """No bytes make the parser raise, or read a session id that is not one."""
@@ -293,11 +292,13 @@ def test_any_bytes_are_read_or_described(raw: bytes) -> None:
 
 IDS = st.text(ALLOWED, min_size=1, max_size=128)
 OTHERS = st.dictionaries(
-    st.text(st.characters()) | st.sampled_from(["reason", "revokedAt", "id", "type", "source"]),
+    ODD_TEXT | st.sampled_from(["reason", "revokedAt", "id", "type", "source"]),
     ANYTHING,
+    max_size=4,
 )
 
 
+@settings(max_examples=30)
 @given(IDS, OTHERS, CONTENT_TYPES, st.sampled_from(["plain", "data", "data_base64"]), st.booleans())
 def test_valid_id_is_read_whatever_else_is_sent(
     session_id: str, others: dict[str, Any], content_type: str | None, form: str, escaped: bool
@@ -321,7 +322,8 @@ def test_valid_id_is_read_whatever_else_is_sent(
         assert parse(raw, content_type) == SessionRevoked(session_id, "liveness")
 
 
-@given(IDS | st.text(st.characters(), max_size=200) | IDS.map(lambda valid: valid + "\n"))
+@settings(max_examples=30)
+@given(IDS | ODD_TEXT | st.builds(str.__add__, IDS, ODD_TEXT))
 async def test_id_reaches_the_url_byte_for_byte_or_not_at_all(session_id: str) -> None:
     """What is asked for ends in the very id that was sent, and nothing else is asked for."""
     asked: list[bytes] = []

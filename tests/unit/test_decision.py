@@ -1,7 +1,7 @@
 """What an answer means: the table of docs/failures.md, row by row."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delete_session.decision import (
@@ -162,6 +162,7 @@ answers = st.builds(
 chances = st.floats(0, 1, exclude_max=True)
 
 
+@settings(max_examples=50)
 @given(
     st.none() | answers,
     st.integers(1, 10_000),
@@ -191,6 +192,7 @@ def test_no_wait_is_negative_or_ends_after_the_effort(
         assert 0 <= decision.delay_seconds <= seconds_left
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e6), chances)
 def test_wait_is_never_less_than_asked_for_and_never_above_the_cap(
     attempts: int, floor: float | None, chance: float
@@ -198,16 +200,6 @@ def test_wait_is_never_less_than_asked_for_and_never_above_the_cap(
     """Retry-After is a floor, and the cap holds for it as well."""
     wait = delay(attempts, floor, chance)
     assert min(floor or 0, POLICY.max_delay) <= wait <= POLICY.max_delay
-
-
-@given(st.integers(1, 1000), st.none() | st.floats(0, 1e6), chances, st.floats(0, 1e6))
-def test_wait_rises_with_attempts_and_with_the_floor(
-    attempts: int, floor: float | None, chance: float, more: float
-) -> None:
-    """For the same chance, a later attempt or a longer Retry-After never waits less."""
-    wait = delay(attempts, floor, chance)
-    assert delay(attempts + 1, floor, chance) >= wait
-    assert delay(attempts, (floor or 0) + more, chance) >= wait
 
 
 def test_jitter_covers_the_whole_window() -> None:

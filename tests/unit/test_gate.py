@@ -69,26 +69,6 @@ async def test_waiter_gets_no_permit_while_calls_are_blocked(answers: list[Verdi
     assert await line.acquire(60.0) is None
 
 
-async def test_newcomer_keeps_its_time_limit_while_the_turn_passes_on() -> None:
-    """A message that asks while the next waiter is woken queues behind it, and its wait still ends."""
-    time = NeverEnds()
-    line = gate(time.clock)
-    await next_permit(line)
-    first = await waits(time, line)
-    second = asyncio.create_task(line.acquire(60.0))
-    await asyncio.sleep(0)
-    first.cancel()
-    newcomers = []
-    while not first.done():  # one for each step until its turn has passed on
-        newcomers.append(asyncio.create_task(line.acquire(0.01)))
-        await asyncio.sleep(0)
-    newcomers.append(asyncio.create_task(line.acquire(0.01)))
-    async with asyncio.timeout(5):
-        assert await asyncio.gather(*newcomers) == [None] * len(newcomers)
-    second.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
-
-
 async def test_each_cut_is_reported_once(rates: list[Change]) -> None:
     """The report has the rate, its cause and the pause; two 429s of one flight are one cut."""
     time = FakeTime()
@@ -112,13 +92,14 @@ async def test_cut_to_the_floor_is_reported_as_such(rates: list[Change]) -> None
     assert rates[-1] == (1.0, RateCause.FLOOR, 1.0)
 
 
-async def test_sleep_ends_with_the_waiter_that_is_cancelled() -> None:
-    """No sleeping task is left behind by a message whose lock ends."""
+async def test_wait_in_line_ends_in_time() -> None:
+    """A message behind one that waits gives up when its own time is over; those that wait count."""
     time = NeverEnds()
     line = gate(time.clock)
     await next_permit(line)
-    waiting = await waits(time, line)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    first = await waits(time, line)
+    assert line.waiting == 1
+    assert await line.acquire(0.01) is None
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert line.waiting == 0

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from delete_session.handler import HOLD_SECONDS
-from delete_session.queue import LockLost, SettlementFailed, Unsendable
+from delete_session.queue import SettlementFailed, Unsendable
 from delete_session.verdict import Verdict
 
 from .fakes import (
@@ -196,14 +196,6 @@ async def test_deliveries_are_not_attempts() -> None:
     assert not bench.queue.dead_letters
 
 
-async def test_retry_after_is_waited_out() -> None:
-    """A 429 that asks for a minute is retried no sooner."""
-    bench = Bench(throttled(60))
-    await bench.handle()
-    [copy] = bench.queue.copies
-    assert copy.enqueued_at >= ENQUEUED + timedelta(seconds=60)
-
-
 @pytest.mark.parametrize("answer", [UNAVAILABLE, DENIED, throttled(1)])
 async def test_effort_ends_at_the_horizon(answer: Verdict) -> None:
     """48 hours after the first enqueue, the next failure is the last."""
@@ -220,7 +212,7 @@ async def test_effort_ends_at_the_horizon(answer: Verdict) -> None:
 
 async def test_effort_ends_before_the_message_expires() -> None:
     """A message that lives for a minute only is dead-lettered by us, with the true cause."""
-    bench = Bench(UNAVAILABLE, in_place_max=60)
+    bench = Bench(UNAVAILABLE, max_wait=60)
     await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=20)))
     [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "RetriesExhausted"
@@ -251,17 +243,9 @@ async def test_failed_settlement_abandons_the_message(answer: Verdict, lines: Li
     assert lines()[-1]["outcome"] == "settlement_failed"
 
 
-async def test_lost_lock_is_not_tried_again() -> None:
-    """Without the lock nothing can be settled: the message is somebody else's by now."""
-    bench = Bench(BAD, errors=(LockLost("gone"),))
-    with pytest.raises(LockLost):
-        await bench.handle()
-    assert bench.queue.tries == 1
-
-
 async def test_outage_opens_the_circuit_and_stops_the_calls(lines: Lines) -> None:
     """After a run of failures no call is made, and messages wait behind the cool-down."""
-    bench = Bench(UNAVAILABLE, breaker_failures=3, in_place_max=0)
+    bench = Bench(UNAVAILABLE, breaker_failures=3, max_wait=0)
     for _ in range(10):
         await bench.handle()
     assert len(bench.face.calls) == 3
@@ -281,7 +265,7 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
     bench = Bench(
         *(UNAVAILABLE, UNAVAILABLE, DELETED),
         breaker_failures=2,
-        in_place_max=0,
+        max_wait=0,
     )
     await bench.handle()
     await bench.handle()
@@ -295,19 +279,9 @@ async def test_probe_closes_the_circuit_again(lines: Lines) -> None:
     assert len(lines(outcome="deleted")) >= 1
 
 
-async def test_circuit_open_until_the_horizon_dead_letters_with_the_cause() -> None:
-    """A message whose time is over while the circuit is open is given up, not sent round for ever."""
-    bench = Bench(UNAVAILABLE, breaker_failures=1, in_place_max=0)
-    await bench.handle()
-    await bench.handle(retry_copy(ENQUEUED - timedelta(hours=49)))
-    [(_, decision)] = bench.queue.dead_letters
-    assert decision.reason == "RetriesExhausted"
-    assert "503" in decision.description
-
-
 async def test_throttling_does_not_open_the_circuit(lines: Lines) -> None:
     """429 is the limiter's matter: the endpoint works."""
-    bench = Bench(throttled(1), breaker_failures=1, in_place_max=0)
+    bench = Bench(throttled(1), breaker_failures=1, max_wait=0)
     for _ in range(3):
         await bench.handle()
     assert not lines(event="circuit_open")
@@ -365,14 +339,6 @@ async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
     assert len(bench.face.calls) == 2
 
 
-async def test_wait_that_is_asked_for_counts_with_an_open_circuit_too() -> None:
-    """Retry-After is a floor, also for the message that meets an open circuit."""
-    asks = verdict(503, "x", retry_after=300)
-    bench = Bench(asks, breaker_failures=1, in_place_max=0)
-    await bench.handle()
-    assert bench.queue.copies[0].enqueued_at >= ENQUEUED + timedelta(seconds=300)
-
-
 async def test_no_invocation_waits_for_its_turn_for_longer_than_it_may_hold() -> None:
     """With a tiny quota, messages that wait in line give way to a copy before the host's limit."""
     bench = Bench(throttled(1), FACE_MAX_CALLS_PER_SECOND="0.1")
@@ -405,28 +371,13 @@ async def test_deployment_fault_is_told_once_in_plain_words(lines: Lines) -> Non
     """The first line of such a fault says what to do; the next one comes after a recovery."""
     bench = Bench(
         *(DENIED, DENIED, DELETED, DENIED),
-        in_place_max=0,
+        max_wait=0,
     )
     for _ in range(4):
         await bench.handle()
     told = lines(event="deployment_fault")
     assert len(told) == 2
     assert "role" in str(told[0]["remedy"])
-
-
-async def test_message_without_any_metadata_is_handled() -> None:
-    """What the host may leave out has a stand-in."""
-    bench = Bench()
-    await bench.handle(
-        message(
-            message_id=None,
-            enqueued_time_utc=None,
-            expires_at_utc=None,
-            delivery_count=None,
-            lock_token=None,
-        )
-    )
-    assert len(bench.face.calls) == 1
 
 
 async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +399,7 @@ async def test_cancellation_completes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_impossible_stamp_is_not_the_time_of_the_process(lines: Lines) -> None:
     """After a message from the end of time, the next one's retry is due as usual."""
-    bench = Bench(UNAVAILABLE, in_place_max=0)
+    bench = Bench(UNAVAILABLE, max_wait=0)
     await bench.handle(message(enqueued_time_utc=datetime.max))
     await bench.handle()
     assert all(copy.enqueued_at < ENQUEUED + timedelta(hours=1) for copy in bench.queue.copies)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delete_session.limiter import (
@@ -145,6 +145,7 @@ def test_idle_time_saves_up_no_burst() -> None:
     assert times[-1] - times[0] >= 4 / 8 - LATE_SECONDS
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans()), max_size=60), st.floats(0.1, 50))
 def test_any_history_keeps_the_rate_between_floor_and_ceiling(
     history: list[tuple[float, bool]], max_rate: float

@@ -12,7 +12,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 
 from delete_session.message import History, Revocation
-from delete_session.queue import LockLost, SettlementFailed, Unsendable
+from delete_session.queue import SettlementFailed, Unsendable
 from delete_session.receipt import CONTENT_TYPE, published_id
 from delete_session.verdict import Verdict
 
@@ -149,7 +149,7 @@ async def test_end_without_a_call_tells_the_attempts_before_it() -> None:
     bench = Bench(
         UNAVAILABLE,
         breaker_failures=1,
-        in_place_max=0,
+        max_wait=0,
         OUTCOME_QUEUE=OUTCOMES,
     )
     await bench.handle()
@@ -219,8 +219,8 @@ async def test_redelivery_is_told_under_the_same_id() -> None:
     await bench.handle(message(delivery_count=2))
     first, second = bench.outcomes.sent
     assert first.message_id == second.message_id
-    failing = Bench(BAD, errors=(LockLost("lost"),), OUTCOME_QUEUE=OUTCOMES)
-    with pytest.raises(LockLost):
+    failing = Bench(BAD, errors=(SettlementFailed("lost"),), OUTCOME_QUEUE=OUTCOMES)
+    with pytest.raises(SettlementFailed):
         await failing.handle()
     await failing.handle(message(delivery_count=2))
     first, second = failing.outcomes.sent

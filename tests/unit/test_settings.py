@@ -30,7 +30,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.client_id is None
     assert (settings.max_rate, settings.min_rate) == (8, None)
     assert (settings.initial_delay, settings.max_delay) == (2, 900)
-    assert (settings.call_timeout, settings.retry_deadline) == (30, 48)
+    assert (settings.call_timeout, settings.retry_deadline_hours) == (30, 48)
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -78,9 +78,9 @@ def test_number_or_name_out_of_range_is_refused(name: str, wrong: str) -> None:
 def test_former_names_still_count() -> None:
     """A deployment of 0.2 keeps its retry deadline; the new name wins where both are set."""
     former = {**RIGHT, "RETRY_HORIZON_HOURS": "24"}
-    assert Settings.from_environment(former).retry_deadline == 24
+    assert Settings.from_environment(former).retry_deadline_hours == 24
     both = {**former, "RETRY_DEADLINE_HOURS": "12"}
-    assert Settings.from_environment(both).retry_deadline == 12
+    assert Settings.from_environment(both).retry_deadline_hours == 12
 
 
 def test_retired_and_unknown_settings_are_named() -> None:
