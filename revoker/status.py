@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 from revoker.connection import QueueAddress
 from revoker.messages import Seen, look
-from revoker.remedies import cause_of, for_reason, plain
+from revoker.remedies import cause_of, for_error, for_reason, plain
 
 WATCH_SECONDS = 10.0
 """How long to wait for a message to end, if any waits. The function holds one for less than that."""
+_KNOWN_SECONDS = 3.0  # the same if the error of each is known
 
 _EVERY_SECONDS = 1.0
 _DELIVERIES = 3  # without an end, from which on a message is suspect
@@ -69,22 +70,37 @@ async def status(address: QueueAddress, limit: int) -> Status:
     reading.
     """
     first, dead = await _read(address, limit)
-    found = summary(first, dead, limit)
-    pending = [each for each in first if each.state == "active" or each.last_error]
-    if not pending or not found.complete:
-        return found
+    found = progress(first, first, summary(first, dead, limit), 0)
     began = time.monotonic()
-    while True:
+    while found.stalled:
         await asyncio.sleep(_EVERY_SECONDS)
         waiting, dead = await _read(address, limit)
         seconds = time.monotonic() - began
-        found = summary(waiting, dead, limit)
-        ended = len({each.root_id for each in first} - {each.root_id for each in waiting})
-        if ended or seconds >= WATCH_SECONDS or not found.complete:
+        found = progress(first, waiting, summary(waiting, dead, limit), seconds)
+        known = all(each.last_error for each in waiting)
+        if seconds >= (_KNOWN_SECONDS if known else WATCH_SECONDS):
             break
-    if not ended and (cause := _standstill(first, waiting)):
-        found = replace(found, advice=[cause, *found.advice])
-    return replace(found, watched_seconds=round(seconds, 1), ended=ended)
+    return found
+
+
+def progress(
+    first: Sequence[Seen], waiting: Sequence[Seen], found: Status, seconds: float
+) -> Status:
+    """Add to what was found how many messages have ended since an earlier reading, or why none has.
+
+    Args:
+        first: what waited at the earlier reading.
+        waiting: what waits now.
+        found: the summary of what waits now.
+        seconds: the time between the two readings.
+    """
+    pending = any(each.state == "active" or each.last_error for each in first)
+    if not pending or not found.complete:
+        return found
+    ended = len({each.root_id for each in first} - {each.root_id for each in waiting})
+    cause = None if ended or not seconds else _standstill(first, waiting)
+    advice = [cause, *found.advice] if cause else found.advice
+    return replace(found, watched_seconds=round(seconds, 1), ended=ended, advice=advice)
 
 
 async def _read(address: QueueAddress, limit: int) -> tuple[list[Seen], list[Seen]]:
@@ -103,6 +119,10 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
         because[name] += count
         names.setdefault(remedy, []).append(name)
     reasons = Counter(seen.reason for seen in dead)
+    faults: dict[str, dict[str, None]] = {}
+    for seen in dead:
+        if fault := for_error(seen.description):
+            faults.setdefault(seen.reason, {})[fault] = None
     return Status(
         active=states["active"],
         scheduled=states["scheduled"],
@@ -116,14 +136,17 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
         advice=[
             *(f"{', '.join(some)}: {remedy}" for remedy, some in names.items()),
             *_delivered_repeatedly(waiting),
-            *(f"{name}: {plain(for_reason(name).remedy)}." for name, _ in reasons.most_common()),
+            *(
+                " ".join((f"{name}: {plain(for_reason(name).remedy)}.", *faults.get(name, ())))
+                for name, _ in reasons.most_common()
+            ),
         ],
     )
 
 
 def _standstill(first: Sequence[Seen], last: Sequence[Seen]) -> str | None:
     """Return the most likely cause if active messages stayed as they were."""
-    if {_state(each) for each in first} != {_state(each) for each in last}:
+    if not {_state(each) for each in first} <= {_state(each) for each in last}:
         return None  # they are delivered, and retried or abandoned
     active = [each for each in last if each.state == "active"]
     if not active:

@@ -162,13 +162,14 @@ def _plots(buckets: Sequence[Bucket | None], quota: float | None) -> Sequence[Pl
     def levels(name: str) -> list[float | None]:
         return [each.counts.get(name, 0) if each and each.counts else None for each in buckets]
 
-    def per_second(kind: str) -> list[float | None]:
-        return [each.calls[kind] / BUCKET_SECONDS if each else None for each in buckets]
+    def per_second(*kinds: str) -> list[float | None]:
+        full = buckets[:-1]  # the last one is not over, and would show too few
+        counts = [sum(each.calls[kind] for kind in kinds) if each else None for each in full]
+        return [*(None if each is None else each / BUCKET_SECONDS for each in counts), None]
 
-    all_calls = [each.calls.total() / BUCKET_SECONDS if each else None for each in buckets]
     speed = [
         Series("allowed rate", [each.rate if each else None for each in buckets]),
-        Series("calls made", all_calls),
+        Series("calls made", per_second(*KINDS)),
     ]
     if quota is not None:
         speed.append(Series("quota", [quota] * len(buckets)))

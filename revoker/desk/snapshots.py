@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,16 +12,13 @@ from azure.servicebus.aio import ServiceBusReceiver
 from revoker.connection import QueueAddress
 from revoker.failure import Failure, first_line
 from revoker.messages import Seen, peek
-from revoker.remedies import for_error
-from revoker.status import Status, summary
+from revoker.status import WATCH_SECONDS, Status, progress, summary
 
 LIMIT = 20_000
 """Maximum number of messages examined in each of the two queues."""
 
 CURRENT_SECONDS = 10.0
 """A page says that older facts are out of date."""
-
-_SAMPLE = 200  # dead letters of each reason whose descriptions are read
 
 _WAIT_SECONDS = 0.4  # that a page waits for a reading
 _CHANGED_WAIT_SECONDS = 5.0  # the same after a change
@@ -42,8 +38,6 @@ class Snapshot:
     waiting: Sequence[Seen]
     dead: Sequence[Seen]
     status: Status
-    faults: Mapping[str, Sequence[str]]
-    """By dead-letter reason, the remedies for the faults in its descriptions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +69,8 @@ class Snapshots:
         self._outdated = True
         self._reading: asyncio.Task[None] | None = None
         self._reading_since: datetime | None = None
+        self._unended: tuple[float, Sequence[Seen]] = 0.0, ()
+        """The earliest reading of which no message has ended, and its time."""
         self._links = AsyncExitStack()
         self._receivers: list[ServiceBusReceiver] = []
 
@@ -151,8 +147,7 @@ class Snapshots:
                 seconds=time.monotonic() - began,
                 waiting=waiting,
                 dead=dead,
-                status=summary(waiting, dead, LIMIT),
-                faults=_faults(dead),
+                status=self._watched(waiting, summary(waiting, dead, LIMIT), began),
             )
             self._failure = None
         except Failure as failure:
@@ -168,17 +163,14 @@ class Snapshots:
             if self._failure is not None:
                 await self._disconnect()
 
+    def _watched(self, waiting: Sequence[Seen], found: Status, now: float) -> Status:
+        began, first = self._unended
+        watched = progress(first, waiting, found, now - began)
+        if not watched.stalled:
+            self._unended = now, waiting
+        return watched if now - began >= WATCH_SECONDS else found
+
 
 async def _all_of(receiver: ServiceBusReceiver) -> list[Seen]:
     async with aclosing(peek(receiver, limit=LIMIT)) as messages:
         return [Seen.read(message) async for message in messages]
-
-
-def _faults(dead: Sequence[Seen]) -> Mapping[str, Sequence[str]]:
-    seen_of: Counter[str] = Counter()
-    found: dict[str, dict[str, None]] = {}
-    for seen in dead:
-        seen_of[seen.reason] += 1
-        if seen_of[seen.reason] <= _SAMPLE and (remedy := for_error(seen.description)):
-            found.setdefault(seen.reason, {})[remedy] = None
-    return {reason: list(remedies) for reason, remedies in found.items()}

@@ -76,8 +76,9 @@ def _record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits ten seconds for a message to end."""
+    """No test waits seconds for a message to end."""
     monkeypatch.setattr(status, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(status, "_KNOWN_SECONDS", 0.2)
     monkeypatch.setattr(status, "_EVERY_SECONDS", 0.1)
 
 

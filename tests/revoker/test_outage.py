@@ -15,7 +15,7 @@ from revoker.publish import message_id, new_run
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import revoker
 
-MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "80"))
+MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "20"))
 DEADLINE_SECONDS = 30 + MESSAGES / 10
 SETTINGS = {
     # A new process starts with a small part of its rate, and raises it with successes only.

@@ -108,6 +108,22 @@ async def test_nothing_ends_because_the_function_takes_nothing(
     assert found.advice[0].startswith("The function takes no messages")
 
 
+async def test_messages_that_come_meanwhile_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishers go on while the function is stopped."""
+    found = await watched(monkeypatch, [seen(1)], [seen(1), seen(2)])
+    assert found.advice[0].startswith("The function takes no messages")
+
+
+async def test_errors_that_are_known_are_not_watched_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cause is known then, and waiting would only delay the answer."""
+    monkeypatch.setattr(status, "WATCH_SECONDS", 30.0)
+    found = await watched(monkeypatch, [seen(1, last_error=FIREWALL)])
+    assert found.stalled
+    assert (found.watched_seconds or 0) < 10
+
+
 async def test_nothing_ends_because_the_function_holds_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -121,6 +137,14 @@ async def test_nothing_ends_but_messages_move(monkeypatch: pytest.MonkeyPatch) -
     found = await watched(monkeypatch, [seen(1)], [seen(2, root_id="m-1", last_error=FIREWALL)])
     assert found.stalled
     assert "network rules" in found.advice[0]
+
+
+def test_dead_letters_tell_what_their_last_error_asks_for() -> None:
+    """The reason alone would not say what to repair."""
+    dead = [seen(1, reason="RetriesExhausted", description=f"retried for 48 h; {ROLE}")] * 2
+    (advice,) = summary([], dead, 100).advice
+    assert advice.startswith("RetriesExhausted: fix the last error")
+    assert advice.count("may not delete sessions") == 1
 
 
 async def test_one_that_ends_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

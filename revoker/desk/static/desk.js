@@ -1,6 +1,6 @@
 // Refreshes what each page marks with data-live, and says so when it cannot.
 // Everything else on the desk works without it.
-const EVERY = 2000, OLD = 10000; // milliseconds
+const EVERY = 2000, OLD = 9000; // milliseconds; it looks each second, and ten are the limit
 const old = document.getElementById("old");
 const live = () => [...document.querySelectorAll("[data-live]")];
 let readAt = 0;

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 from local.cloud import Options
+from local.run import serve_environment
 from tests.revoker.clouds import CloudThread
 from tests.revoker.conftest import revoker
 from tests.revoker.desk.browser import launched
-from tests.revoker.desk.test_browser import ROOT, serving
+from tests.revoker.desk.test_browser import ROOT, at, serving
 
 SECONDS = 25  # the flow has a point every five
 
@@ -21,7 +22,7 @@ def main(target: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         CloudThread.running(options) as cloud,
-        serving(cloud.cloud.environment, Path(folder)) as (address, _),
+        serving(serve_environment(cloud.cloud), Path(folder)) as (address, _),
     ):
         rejected = {"fault": "status", "status": 400, "code": "BadArgument", "count": 2}
         cloud.ask(cloud.cloud.face, "POST", "/_local/faults", rejected)
@@ -29,10 +30,9 @@ def main(target: Path) -> None:
         revoker(cloud.cloud.environment, "publish", "--file", "-", stdin="\n".join(ids))
         time.sleep(SECONDS)
         with launched() as browser:
-            page = browser.new_page(viewport={"width": 1000, "height": 780})
+            page = browser.new_page(viewport={"width": 1000, "height": 790})
             page.goto(address)
-            page.wait_for_timeout(3000)  # for the first reading of the queues
-            page.reload()
+            page.goto(at(page, "/flow"))
             page.screenshot(path=target)
 
 

@@ -71,7 +71,9 @@ async def test_calls_are_counted_once_and_when_they_were_made(told: Told) -> Non
         told.call(NOW, 200)
     slow, lost = told.call(NOW, None), told.call(NOW, None)
     await flow.sample(NOW + 1)
-    assert flow.now(NOW + 1).calls == BUCKET_SECONDS
+    now = flow.now(NOW + 1)
+    assert now.calls == BUCKET_SECONDS
+    assert series(now.plots[2], "calls made")[-1] is None  # these seconds are not over
     slow |= {"status": 429, "code": "429"}
     told.call(NOW + 2, 404, "SessionNotFound")
     await flow.sample(NOW + 2)

@@ -69,7 +69,7 @@ def test_overview_shows_what_waits_and_what_was_given_up(desk: Browser, seeded: 
 
 
 def test_waiting_messages_tell_what_they_met(queue: OneQueue, record: Path) -> None:
-    """A retry shows its last error, and what to do about a fault of the deployment."""
+    """A retry shows its last error; the overview has what to do about a fault of the deployment."""
     connection_string = queue.environment["ServiceBusConnection"]
     with (
         ServiceBusClient.from_connection_string(connection_string) as client,
@@ -90,9 +90,30 @@ def test_waiting_messages_tell_what_they_met(queue: OneQueue, record: Path) -> N
         sender.schedule_messages(retry, datetime.now(UTC) + timedelta(hours=1))
     with opened(queue.environment, record) as desk:
         until(lambda: "PermissionDenied" in desk.text("/waiting"), "the first reading")
-        for path in ("/", "/waiting"):
-            assert "assign it the role that infra/ defines" in desk.text(path)
+        assert "assign it the role that infra/ defines" in desk.text("/")
         assert "scheduled" in desk.text("/waiting")
+
+
+def test_overview_says_what_status_says(seeded: OneQueue, record: Path) -> None:
+    """Nothing ends, for whatever reason: both name the same causes, in the same order."""
+    with (
+        ServiceBusClient.from_connection_string(
+            seeded.environment["ServiceBusConnection"]
+        ) as client,
+        client.get_queue_sender(seeded.name) as sender,
+    ):
+        sender.send_messages(ServiceBusMessage('{"sessionId": "a"}'))
+    advice = seeded.revoker("status", "--json").json["advice"]
+    assert advice[0].startswith("The function takes no messages")
+    with opened(seeded.environment, record) as desk:
+        until(lambda: "Active 1" in desk.text("/"), "the first reading")
+        snapshots = desk.desk.snapshots
+        began, first = snapshots._unended
+        snapshots._unended = began - 60, first
+        snapshots.outdate()
+        page = desk.text("/")
+        assert "None of the waiting messages has ended for 6" in page
+        assert " ".join(advice) in page
 
 
 def test_dead_letters_are_filtered_by_reason_session_and_age(desk: Browser) -> None:
