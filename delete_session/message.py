@@ -28,6 +28,8 @@ FIRST_ATTEMPT = "revoker-first-attempt"
 LAST_ATTEMPT = "revoker-last-attempt"
 PROPERTIES = (ROOT_ID, FIRST_ENQUEUED, ATTEMPT, COPY, LAST_ERROR, FIRST_ATTEMPT, LAST_ATTEMPT)
 """Application properties that a retry copy has besides the publisher's."""
+RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")  # what `resubmit` adds to a message id
+PUBLISHED_ID = "revoker-published-id"  # it also adds the id before: a long one becomes a hash
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_MESSAGE_ID = 128  # characters (Service Bus)
@@ -126,9 +128,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
         """Read what the host hands over at the time `now`; bad metadata counts as missing."""
-        properties: object = message.application_properties
-        if not properties and message.user_properties is not None:
-            properties = message.user_properties
+        properties: object = message.application_properties or message.user_properties
         if not isinstance(properties, dict):
             properties = {}
         enqueued_at = _utc(message.enqueued_time_utc)
@@ -249,7 +249,7 @@ class Revocation:
         Args:
             delay_seconds: until it is enqueued, at most until the retry deadline, so that a last
                 attempt is made before the message expires.
-            bare: without the publisher's properties, which may make it too large.
+            bare: without what the publisher set, which may be too large or impossible to encode.
         """
         delivery = self.delivery
         history = replace(
@@ -262,7 +262,8 @@ class Revocation:
         )
         end = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
         # The SDK would encode a name that is not text in a form that no receiver can read.
-        given = {} if bare else delivery.properties
+        published = {PUBLISHED_ID: published_id(history.root_id, delivery.properties)}
+        given = published if bare else delivery.properties
         given = {k: v for k, v in given.items() if isinstance(k, str) and k not in PROPERTIES}
         copy = replace(
             delivery,
@@ -271,7 +272,15 @@ class Revocation:
             enqueued_at=min(self.now + timedelta(seconds=delay_seconds), end),
             history=history,
         )
-        return replace(copy, correlation_id=None, subject=None) if bare else copy
+        kind = (_text(delivery.content_type) or "")[:_MAX_MESSAGE_ID]
+        return replace(copy, content_type=kind, correlation_id=None, subject=None) if bare else copy
+
+
+def published_id(root_id: str, properties: Mapping[str, object]) -> str:
+    """Return the message id under which it was published, even if it was resubmitted."""
+    last = RESUBMITTED.sub("", root_id)
+    whole = (_text(properties.get(PUBLISHED_ID)) or "")[:_MAX_MESSAGE_ID]
+    return whole if hashlib.sha256(whole.encode()).hexdigest() == last else last
 
 
 def trace_context(properties: Mapping[str, object]) -> dict[str, str]:

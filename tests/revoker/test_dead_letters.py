@@ -78,7 +78,7 @@ def test_resubmit_starts_the_effort_anew_and_keeps_the_history(seeded: OneQueue)
     assert properties.pop(f"{HISTORY}at").startswith("20")
     assert properties == {
         "team": "fraud",
-        "revoker-root-id": "a",
+        "revoker-published-id": "a",
         f"{HISTORY}from-reason": "One",
         f"{HISTORY}from-description": "why: One",
         f"{HISTORY}count": 1,
@@ -88,7 +88,7 @@ def test_resubmit_starts_the_effort_anew_and_keeps_the_history(seeded: OneQueue)
     (second,) = seeded.messages()
     assert second["message_id"] != message["message_id"]
     properties = second["application_properties"]
-    assert properties["revoker-root-id"] == "a"
+    assert properties["revoker-published-id"] == "a"
     assert (properties[f"{HISTORY}count"], properties[f"{HISTORY}from-reason"]) == (2, "Again")
 
 
