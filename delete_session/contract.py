@@ -46,12 +46,7 @@ class Malformed:
 
 
 def parse(body: bytes, content_type: str | None) -> SessionRevoked | Malformed:
-    """Read one message.
-
-    Args:
-        body: the message's bytes.
-        content_type: AMQP content type. An event with another one is known by its `specversion`.
-    """
+    """Read one message; an event with another `content_type` is known by its `specversion`."""
     if len(body) > MAX_BODY_BYTES:
         return Malformed(f"body: {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed")
     media_type = (content_type or "").strip().lower()

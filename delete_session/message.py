@@ -166,25 +166,19 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     def seconds_to_deadline(self, retry_deadline: timedelta) -> float:
         """Return the seconds from this message's enqueue to its retry deadline, by the broker's times.
 
-        The deadline counts from the first enqueue, and lies just before the message expires: the
-        broker would dead-letter an expired message without the cause.
+        The deadline counts from the first enqueue, and lies before the message expires: the broker
+        would dead-letter it without the cause. In an hour, tens of thousands end at the usual rate.
         """
         first = self.history.first_enqueued_at
         end = first + retry_deadline
         if self.expires_at is not None:
-            margin = min(timedelta(minutes=1), (self.expires_at - first) / 10)
+            margin = min(timedelta(hours=1), (self.expires_at - first) / 4)
             end = min(end, self.expires_at - margin)
         return (end - self.enqueued_at).total_seconds()
 
 
 class Revocation:
-    """What is done during one delivery.
-
-    Args:
-        delivery: the message.
-        retry_deadline_hours: retry deadline, in hours from the first enqueue.
-        monotonic: a clock that never steps, in seconds.
-    """
+    """What is done during one delivery; `monotonic` is a clock that never steps, in seconds."""
 
     def __init__(
         self, delivery: Delivery, retry_deadline_hours: float, monotonic: Callable[[], float]

@@ -314,7 +314,9 @@ def test_an_original_and_its_copies_are_shown_as_one(seeded: OneQueue) -> None:
     dead_letter(seeded, body, "Three", message_id="m-1")
     dead_letter(seeded, body, "Three", properties=dict(copy.write()), message_id=copy.copy_id)
     with (
-        ServiceBusClient.from_connection_string(seeded.environment["ServiceBusConnection"]) as client,
+        ServiceBusClient.from_connection_string(
+            seeded.environment["ServiceBusConnection"]
+        ) as client,
         client.get_queue_sender(seeded.name) as sender,
     ):
         sender.send_messages(ServiceBusMessage(body, message_id="m-1:resubmit:7"))

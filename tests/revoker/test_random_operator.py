@@ -18,7 +18,7 @@ from revoker.amqp import remember_types
 from tests.revoker.conftest import OneQueue
 from tests.revoker.test_messages import OLD, PROPERTIES
 
-RUNS = int(os.environ.get("OPERATOR_RUNS", "8"))
+RUNS = int(os.environ.get("OPERATOR_RUNS", "3"))
 SEED = int(os.environ.get("OPERATOR_SEED", "1"))
 RUN_SECONDS = 60.0
 EVIL = "\x1b[2J\u202e\x00"
@@ -107,7 +107,7 @@ def test_no_session_is_lost_and_every_act_is_recorded(queue: OneQueue, tmp_path:
     for _ in range(RUNS):
         numbers = [each["sequence_number"] for each in queue.messages(dead=True)]
         run_at_random(queue, chance, numbers or [1], record)
-    time.sleep(2.5)  # until the locks of a run that was killed are free
+    time.sleep(2)  # until the locks of a run that was killed are free
     ran = queue.revoker(
         *("dead-letters", "resubmit", "--all", "--wait", "3", "--json", "--record", str(record))
     )
