@@ -11,15 +11,18 @@ import json
 import re
 import sys
 import time
+from itertools import count
 
 from local.broker.serving import announce, stopped
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _DELETED = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
-    b"apim-request-id: 0f8e1f7a-7c2d-4f21-9a4e-5a0a7f3f2b11\r\n"
+    b"apim-request-id: 0f8e1f7a-7c2d-4f21-9a4e-%012x\r\n"
     b"x-envoy-upstream-service-time: 12\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
 )
+_numbers = count()
+"""For request ids: each call has its own."""
 
 
 class Server(asyncio.Protocol):
@@ -51,12 +54,13 @@ class Server(asyncio.Protocol):
     def _answer(self, request_line: bytes, sent: bytes) -> None:
         method, path, _ = request_line.split(b" ")
         if method == b"DELETE":
+            deleted = _DELETED % next(_numbers)
             if Server.latency:
                 asyncio.get_running_loop().call_later(
-                    Server.latency, self._transport.write, _DELETED
+                    Server.latency, self._transport.write, deleted
                 )
             else:
-                self._transport.write(_DELETED)
+                self._transport.write(deleted)
             return
         body = b"{}"
         if path.endswith(b"/track"):

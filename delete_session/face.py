@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+from collections import deque
 from functools import lru_cache
 
 import httpx
+from msgspec.structs import replace
 
 from . import __version__
 from .contract import SessionType
 from .identity import TokenSource, TokenUnavailable
 from .transport import AiohttpTransport
-from .verdict import Verdict, judge, no_response, retry_after_seconds
+from .verdict import Meaning, Verdict, judge, no_response, retry_after_seconds
 
 MAX_ANSWER_BYTES = 64 * 1024  # more than any error has
 MAX_MESSAGE_CHARACTERS = 1000  # all texts together must fit into a dead-letter description (4096)
@@ -35,13 +37,8 @@ def collection_url(endpoint: str, api_version: str, session_type: str) -> str:
 class FaceClient:
     """Deletes liveness sessions over one connection pool.
 
-    Args:
-        endpoint: `https://<name>.cognitiveservices.azure.com`.
-        api_version: of the Face API.
-        tokens: where the bearer token comes from.
-        timeout: seconds for one call, its token included.
-        not_retryable: FaceError codes that dead-letter a message.
-        proxy: URL of an HTTP proxy; None for a direct connection.
+    `timeout`: seconds for one call, its token included. `not_retryable`: FaceError codes that
+    dead-letter a message. `proxy`: URL of an HTTP proxy; None for a direct connection.
     """
 
     def __init__(
@@ -65,6 +62,7 @@ class FaceClient:
         self._transport = AiohttpTransport(
             tls=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
         )
+        self._answered = deque[str](maxlen=100)  # request ids
 
     async def delete(self, session_id: str, session_type: SessionType) -> Verdict:
         """Delete the session. It never raises: every failure is a verdict."""
@@ -98,7 +96,13 @@ class FaceClient:
         )
         # Not response.read(), which would decompress the body.
         assert isinstance(response.stream, httpx.ByteStream)
-        return read_response(response, b"".join(response.stream), self._not_retryable)
+        verdict = read_response(response, b"".join(response.stream), self._not_retryable)
+        if verdict.meaning in (Meaning.DELETED, Meaning.ALREADY_GONE):
+            if verdict.request_id in self._answered:  # the answer to another call proves nothing
+                message = "its request id was seen before"
+                return replace(verdict, meaning=Meaning.UNCONFIRMED, message=message)
+            self._answered.append(verdict.request_id or "")
+        return verdict
 
     async def close(self) -> None:
         """Close all connections."""

@@ -75,11 +75,7 @@ class Gate:
         return self._breaker.state
 
     async def acquire(self, within: float) -> Permit | None:
-        """Wait for a permit; return None when calls are blocked or the time is up.
-
-        Args:
-            within: longest wait, in seconds.
-        """
+        """Wait `within` seconds for a permit; return None if calls are blocked or the time is up."""
         deadline = self._clock.monotonic() + within
         self.waiting += 1
         try:

@@ -140,7 +140,6 @@ class Handler:
         try:
             await self.queue.schedule(revocation.copy(delay), until)
         except Unsendable:
-            # The publisher's properties and ours together are too large, or cannot be encoded.
             await self.queue.schedule(revocation.copy(delay, bare=True), until)
 
     def _record(self, outcome: str, revocation: Revocation, **facts: object) -> None:

@@ -3,7 +3,6 @@
 `Data` is the contract; revoker/schema.py describes its members.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,14 +12,13 @@ from azure.servicebus import ServiceBusMessage
 
 from .contract import SessionType
 from .decision import DeadLetter, Done
-from .message import History, Revocation, trace_context
+from .message import History, Revocation, published_id, trace_context
 from .queue import MAX_TEXT, ServiceBusQueue
 
 COMPLETED = "liveness-session-revoker.session-revocation.completed"
 FAILED = "liveness-session-revoker.session-revocation.failed"
 CONTENT_TYPE = "application/cloudevents+json"
 
-_RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -114,7 +112,7 @@ class Receipts:
             first_attempt_at=revocation.first_attempt_at,
             last_attempt_at=revocation.last_attempt_at,
             face_request_id=verdict.request_id if verdict else None,
-            root_message_id=published_id(delivery.history),
+            root_message_id=published_id(delivery.history.root_id, delivery.properties),
         )
         receipt = make_receipt(
             data,
@@ -125,8 +123,3 @@ class Receipts:
             time=revocation.now,
         )
         await self._outcomes.send(receipt, until)
-
-
-def published_id(history: History) -> str:
-    """Return the message id under which it was published, even if it was resubmitted."""
-    return _RESUBMITTED.sub("", history.root_id)

@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from yarl import URL
 
 # Idle connections are dropped before Azure's load balancers forget them (240 s).
@@ -76,7 +77,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         # Made by the first call, because aiohttp needs a running event loop.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 limit=0,
                 keepalive_timeout=_KEEP_ALIVE_SECONDS,
                 ssl=httpx.create_ssl_context() if self._tls else True,
@@ -94,6 +95,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 answer.close()
                 return body[: self._max_bytes]
         return body
+
+
+class _Connector(aiohttp.TCPConnector):
+    async def connect(self, *args: Any, **more: Any) -> Connection:
+        """Return a connection; an idle one on which data came, unasked for, is closed."""
+        connection = await super().connect(*args, **more)
+        if connection.protocol is None or not connection.protocol.should_close:
+            return connection
+        connection.close()
+        return await self.connect(*args, **more)
 
 
 @lru_cache

@@ -73,4 +73,4 @@ async def outcomes_of(
 
 def _copy(seen: Seen) -> str:
     """Return the message id of the copy that this is, or of which it is a retry."""
-    return str(seen.properties.get(ROOT_ID)) if seen.attempts else seen.message_id
+    return str(seen.properties.get(ROOT_ID) or seen.message_id)

@@ -41,10 +41,13 @@ async def carriers(
         sessions: their ids.
         except_ids: message ids to leave out.
     """
-    waiting, dead = await asyncio.gather(
+    return among(*await _look_at_both(address), sessions, except_ids=except_ids)
+
+
+async def _look_at_both(address: QueueAddress) -> tuple[list[Seen], list[Seen]]:
+    return await asyncio.gather(
         look(address, LIMIT, dead_letters=False), look(address, LIMIT, dead_letters=True)
     )
-    return among(waiting, dead, sessions, except_ids=except_ids)
 
 
 def among(
@@ -63,3 +66,64 @@ def among(
         if seen.session_id in wanted and seen.message_id not in left_out:
             by_session[seen.session_id or ""].append(Carrier(seen, is_dead))
     return by_session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """One published message: its original and its copies may both be dead letters."""
+
+    letters: Sequence[Seen]
+    """Those of its dead letters that are wanted."""
+    copies: Sequence[Carrier]
+    """Its other messages, in the queue and in the dead letters."""
+    of_session: Sequence[Carrier]
+    """All other messages of its session, these copies among them."""
+
+    @property
+    def others(self) -> Sequence[Carrier]:
+        """Messages of other publications that carry its session."""
+        key = _key(self.letters[0])
+        return [each for each in self.of_session if _key(each.seen) != key]
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other known message carries its session."""
+        return not self.copies and not self.of_session
+
+
+def publications(
+    wanted: Sequence[Seen], waiting: Sequence[Seen], dead: Sequence[Seen]
+) -> list[Publication]:
+    """Return the publications of these dead letters, with what else is known of each."""
+    own = {seen.sequence_number for seen in wanted}
+    letters, copies = defaultdict(list), defaultdict(list)
+    of_session: defaultdict[str | None, list[Carrier]] = defaultdict(list)
+    for seen in wanted:
+        letters[_key(seen)].append(seen)
+    others = [Carrier(seen, dead=True) for seen in dead if seen.sequence_number not in own]
+    for each in [*(Carrier(seen, dead=False) for seen in waiting), *others]:
+        copies[_key(each.seen)].append(each)
+        if each.seen.session_id is not None:
+            of_session[each.seen.session_id].append(each)
+    return [
+        Publication(letters=some, copies=copies[key], of_session=of_session[key[1]])
+        for key, some in letters.items()
+    ]
+
+
+async def publications_of(address: QueueAddress, wanted: Sequence[Seen]) -> list[Publication]:
+    """Look for what else there is of the publications of these dead letters. Changes nothing."""
+    return publications(wanted, *await _look_at_both(address))
+
+
+def together(found: Iterable[Carrier]) -> list[str]:
+    """Say what each of these messages is, those of one publication in one text."""
+    texts = defaultdict(list)
+    for each in found:
+        texts[_key(each.seen)].append(each.what)
+    return ["; the same publication: ".join(some) for some in texts.values()]
+
+
+def _key(seen: Seen) -> tuple[str, str | None]:
+    # With the session, because nothing keeps publishers from using a message id twice.
+    return seen.root_id, seen.session_id

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
-from delete_session.message import PROPERTIES, ROOT_ID
+from delete_session.message import PROPERTIES, PUBLISHED_ID
 from revoker.amqp import readable, typed
 from revoker.messages import DESCRIPTION, REASON, Seen, body_of, text_of
 
@@ -45,7 +45,7 @@ def copy_of(message: ServiceBusReceivedMessage, now: datetime) -> ServiceBusMess
     }
     properties = {
         **{readable(name): value for name, value in kept.items()},
-        ROOT_ID: seen.root_id,
+        PUBLISHED_ID: seen.root_id,
         FROM_REASON: seen.reason,
         FROM_DESCRIPTION: seen.description,
         COUNT: (count if isinstance(count, int) and 0 <= count < _MAX_COUNT else 0) + 1,

@@ -1,12 +1,10 @@
 """Look at dead letters, and select some of them. Nothing is locked, moved or changed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen, body_of, walk
@@ -83,27 +81,3 @@ async def show(address: QueueAddress, sequence_number: int) -> tuple[Seen, bytes
         "'revoker dead-letters list' shows the numbers.",
         Exit.WRONG,
     )
-
-
-async def others_of(
-    address: QueueAddress, wanted: Sequence[Seen]
-) -> Mapping[str, Sequence[Carrier]]:
-    """Look for what else carries the sessions of these dead letters, by session."""
-    return without(wanted, await carriers(address, sessions_of(wanted)))
-
-
-def sessions_of(wanted: Sequence[Seen]) -> frozenset[str]:
-    """Return the sessions that these dead letters name."""
-    return frozenset(seen.session_id for seen in wanted if seen.session_id is not None)
-
-
-def without(
-    wanted: Sequence[Seen], found: Mapping[str, Sequence[Carrier]]
-) -> Mapping[str, Sequence[Carrier]]:
-    """Return what else carries the sessions of these dead letters, by session."""
-    own = {seen.sequence_number for seen in wanted}
-    kept = {
-        session: [each for each in some if not (each.dead and each.seen.sequence_number in own)]
-        for session, some in found.items()
-    }
-    return {session: some for session, some in kept.items() if some}

@@ -1,6 +1,5 @@
 """Messages as peeking shows them: nothing is locked, moved or changed."""
 
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.amqp import AmqpMessageBodyType
 
 from delete_session.contract import SessionRevoked, SessionType, parse
-from delete_session.message import History
+from delete_session.message import History, published_id
 from revoker.amqp import readable, remember_types
 from revoker.connection import QueueAddress, answered
 
@@ -22,9 +21,6 @@ remember_types()
 REASON = "DeadLetterReason"
 DESCRIPTION = "DeadLetterErrorDescription"
 NO_REASON = "(none)"
-
-RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
-"""What `resubmit` adds to a message id."""
 
 _PEEK = 250  # messages per request; Service Bus returns no more
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # no message is older than Service Bus
@@ -69,7 +65,7 @@ class Seen:
         return cls(
             sequence_number=message.sequence_number or 0,
             message_id=message_id,
-            root_id=RESUBMITTED.sub("", history.root_id if history else message_id),
+            root_id=published_id(history.root_id if history else message_id, properties),
             state=_STATES.get(message.state, "active"),
             session_id=revoked.session_id if revoked else None,
             session_type=known.session_type if known else None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from revoker.caller import Caller
-    from revoker.carriers import Carrier
+    from revoker.carriers import Carrier, Publication
     from revoker.connection import QueueAddress
     from revoker.doctor.runner import Result
     from revoker.face import Finding
@@ -157,6 +157,9 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     Console(highlight=False, soft_wrap=True).print(table)
     if not (found.active or found.scheduled or found.deferred or found.dead_lettered):
         _line("Nothing waits. There are no dead letters.")
+    if found.publications < found.dead_lettered:
+        of = "one publication" if found.publications == 1 else f"{found.publications} publications"
+        _line(f"These dead letters are {of}: an original and its copies are one.")
     if found.stalled:
         _line(f"Nothing has ended for {found.watched_seconds:.0f} s.", fg="red")
     elif found.ended:
@@ -244,20 +247,27 @@ def desk(address: str, as_json: bool) -> None:
 # ---- dead letters ----
 
 
-def dead_letters(found: Sequence["Seen"], complete: bool, as_json: bool) -> None:
-    """Print a list of dead letters; `complete` is False if there are more."""
+def dead_letters(found: Sequence["Publication"], complete: bool, as_json: bool) -> None:
+    """Print a list of dead letters by publication; `complete` is False if there are more."""
+    letters = [seen for each in found for seen in each.letters]
     if as_json:
-        _json({"dead_letters": [asdict(seen) for seen in found], "complete": complete})
+        numbers = [[seen.sequence_number for seen in each.letters] for each in found]
+        facts = {"dead_letters": [asdict(seen) for seen in letters], "publications": numbers}
+        _json({**facts, "complete": complete})
         return
-    for seen in found:
-        published_at = f"{seen.first_enqueued_at:%Y-%m-%d %H:%M:%S}Z"
-        session_id = seen.session_id or "(unreadable)"
-        _line(f"{seen.sequence_number:>8}  {session_id}  {published_at}  {seen.reason}")
-        _line(f"          {seen.description}")
+    for each in found:
+        for seen in each.letters:
+            what = (
+                f"{seen.session_id or '(unreadable)'}  {seen.first_enqueued_at:%Y-%m-%d %H:%M:%S}Z"
+            )
+            if seen is not each.letters[0]:
+                what = "the same publication"
+            _line(f"{seen.sequence_number:>8}  {what}  {seen.reason}")
+            _line(f"          {seen.description}")
     if not found:
         _line("There are no such dead letters.")
     if not complete:
-        _line(f"There are more than these {len(found)}; --limit shows them.", err=True)
+        _line(f"There are more than these {len(letters)}; --limit shows them.", err=True)
 
 
 def dead_letter(seen: "Seen", as_json: bool) -> None:
@@ -318,43 +328,80 @@ def canaries(firsts: Sequence["Seen"], failed: Mapping[str, str]) -> None:
         _line(f"  {seen.reason}: number {seen.sequence_number}: {outcome}", err=True)
 
 
-def carried(wanted: Sequence["Seen"], others: "Mapping[str, Sequence[Carrier]]") -> None:
-    """Print for each dead letter what else carries its session; to standard error.
+def carried(publications: Sequence["Publication"]) -> None:
+    """Print for each publication what else carries its session; to standard error.
 
     Those whose sessions may be alive come first: nothing else carries them, and they are young.
     """
     expired = datetime.now(UTC) - SESSION_LIFE
 
-    def order(seen: "Seen") -> int:
-        if seen.session_id in others:
+    def order(each: "Publication") -> int:
+        if not each.alone:
             return 2
-        return 0 if seen.first_enqueued_at > expired else 1
+        return 0 if max(seen.first_enqueued_at for seen in each.letters) > expired else 1
 
-    for seen in sorted(wanted, key=order)[:CARRIED_SHOWN]:
-        number = f"  number {seen.sequence_number}"
-        if seen.session_id is None:
-            _line(f"{number}: its session cannot be read", err=True)
-        elif some := others.get(seen.session_id):
-            names = "; ".join(each.what for each in some)
-            _line(f"{number}: {seen.session_id} is also named by {names}", err=True)
-        else:
-            state = ("may be alive", "has expired")[order(seen)]
-            _line(f"{number}: nothing else names {seen.session_id}, which {state}", err=True)
-    if len(wanted) > CARRIED_SHOWN:
-        _line(f"  and {len(wanted) - CARRIED_SHOWN} more", err=True)
-    orders = Counter(map(order, wanted))
+    for each in sorted(publications, key=order)[:CARRIED_SHOWN]:
+        session_id = each.letters[0].session_id
+        if each.copies:
+            _line(_copies_of(each), err=True)
+        if session_id is None:
+            _line(f"{_numbers(each)}: its session cannot be read", err=True)
+        elif each.others:
+            names = "; ".join(other.what for other in each.others[:CARRIED_SHOWN])
+            _line(f"{_numbers(each)}: {session_id} is also named by {names}", err=True)
+        elif each.alone:
+            state = ("may be alive", "has expired")[order(each)]
+            _line(f"{_numbers(each)}: nothing else names {session_id}, which {state}", err=True)
+    _more(len(publications) - CARRIED_SHOWN)
+    orders = Counter(map(order, publications))
     if alone := orders[0] + orders[1]:
+        of = sum(len(each.letters) for each in publications)
+        what = "dead letters" if of == len(publications) else "publications"
         _line(
             f"Warning: no other known message carries the session of {alone} of "
-            f"the {len(wanted)} dead letters. {orders[0]} of these may be alive, until 48 hours after "
+            f"the {len(publications)} {what}. {orders[0]} of these may be alive, until 48 hours after "
             "the session was created.",
             fg="yellow",
             err=True,
         )
 
 
+def copies(publications: Sequence["Publication"]) -> None:
+    """Print which dead letters are one publication, and what else of it stays; to standard error."""
+    some = [each for each in publications if each.copies or len(each.letters) > 1]
+    for each in some[:CARRIED_SHOWN]:
+        _line(_copies_of(each), err=True)
+    _more(len(some) - CARRIED_SHOWN)
+
+
+def _copies_of(each: "Publication") -> str:
+    if not each.copies:
+        return f"{_numbers(each)} are one publication"
+    stays = "which stays" if len(each.copies) == 1 else "which stay"
+    names = "; ".join(copy.what for copy in each.copies[:CARRIED_SHOWN])
+    return f"{_numbers(each)}: of the same publication: {names}, {stays}"
+
+
+def _numbers(each: "Publication") -> str:
+    numbers = [str(seen.sequence_number) for seen in each.letters]
+    more = " …" if len(numbers) > CARRIED_SHOWN else ""
+    some = f"{', '.join(numbers[:CARRIED_SHOWN])}{more}"
+    return f"  {'number' if len(numbers) == 1 else 'numbers'} {some}"
+
+
+def _more(count: int) -> None:
+    if count > 0:
+        _line(f"  and {count} more", err=True)
+
+
 def settled(
-    done: str, count: int, kept: Mapping[int, str], as_json: bool, *, record: str | None
+    done: str,
+    count: int,
+    kept: Mapping[int, str],
+    known: Sequence["Publication"],
+    as_json: bool,
+    *,
+    record: str | None,
 ) -> None:
     """Print how many of the dead letters that were wanted are settled, and why others are not.
 
@@ -362,12 +409,19 @@ def settled(
         done: what was done to them, such as `resubmitted`.
         count: how many.
         kept: why others were left, by their numbers.
+        known: their publications.
         as_json: print JSON.
         record: the file with the record; None if nothing was written.
     """
     total = count + len(kept)
     if as_json:
-        facts = {done: count, "selected": total, "kept": kept}
+        same = {
+            seen.sequence_number: [copy.what for copy in each.copies]
+            for each in known
+            for seen in each.letters
+            if each.copies
+        }
+        facts = {done: count, "selected": total, "kept": kept, "same_publication": same}
         _json(facts | ({"record": record} if record else {}))
         return
     _line(f"{count} of {total} {done}." if total else "There are no such dead letters.")

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from revoker.carriers import together
 from revoker.log_query import query
 from revoker.output import _json, _line
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def story(session_id: str, found: "Story", as_json: bool) -> None:
     """Print the steps of one session, what names it now, and where the rest is."""
-    now = [each.what for each in found.carriers]
+    now = together(found.carriers)
     if as_json:
         steps = [asdict(step) for step in found.steps]
         facts = {"session_id": session_id, "steps": steps, "carried_by": now}

@@ -8,7 +8,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.exceptions import MessageSizeExceededError
 
 from delete_session.message import History
-from delete_session.receipt import Data, make_receipt, published_id
+from delete_session.receipt import Data, make_receipt
 from revoker.connection import QueueAddress, answered
 from revoker.failure import first_line
 from revoker.messages import Seen, properties_of, text_of, walk
@@ -45,7 +45,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
         published_at=history.first_enqueued_at,
         first_attempt_at=history.first_attempt_at,
         last_attempt_at=history.last_attempt_at,
-        root_message_id=published_id(history),
+        root_message_id=seen.root_id,
     )
     return make_receipt(
         data,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from revoker.carriers import publications
 from revoker.connection import QueueAddress
 from revoker.messages import Seen, look
 from revoker.remedies import cause_of, for_error, for_reason, plain
@@ -38,6 +39,8 @@ class Status:
     scheduled: int
     deferred: int
     dead_lettered: int
+    publications: int
+    """How many were published of the dead letters: an original and its copies are one."""
     oldest_seconds: float | None
     """Age of the oldest pending revocation since its first enqueue; None if nothing is pending."""
     oldest_dead_letter_seconds: float | None
@@ -128,6 +131,7 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
         scheduled=states["scheduled"],
         deferred=states["deferred"],
         dead_lettered=len(dead),
+        publications=len(publications(dead, (), ())),
         oldest_seconds=_oldest(waiting),
         oldest_dead_letter_seconds=_oldest(dead),
         waiting_because=dict(because.most_common()),

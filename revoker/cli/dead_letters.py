@@ -68,7 +68,8 @@ def list_(
     queue: Queue = None,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters, oldest first. Changes nothing."""
+    """List dead letters, oldest first: an original and its copies together. Changes nothing."""
+    from revoker.carriers import publications
     from revoker.connection import Options, QueueAddress
     from revoker.dead_letters import Selection, select
 
@@ -81,7 +82,7 @@ def list_(
         )
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         found = run(select(address, selection, limit + 1))
-        output.dead_letters(found[:limit], len(found) <= limit, as_json)
+        output.dead_letters(publications(found[:limit], (), ()), len(found) <= limit, as_json)
 
 
 @dead_letters.command(epilog=EPILOG)
@@ -163,6 +164,8 @@ def resubmit(
         wanted = [seen for seen in found if not (everything and seen.reason == MALFORMED)]
         output.skipped(MALFORMED, len(found) - len(wanted))
         wanted = wanted[:limit]
+        known = task.known(wanted)
+        output.copies(known)
         if dry_run:
             output.would_be("resubmitted", wanted, as_json)
             return
@@ -180,7 +183,7 @@ def resubmit(
                     number = number_of[seen.reason]
                     kept[seen.sequence_number] = f"number {number} of the same reason: {why}"
             wanted = [seen for seen in wanted if seen not in firsts and seen.reason not in failed]
-        task.finish(wanted, kept, settled, as_json)
+        task.finish(wanted, kept, settled, known, as_json)
 
 
 @dead_letters.command(epilog=EPILOG)
@@ -206,19 +209,20 @@ def discard(
     hours after its creation. The record has JSON lines for each message, with session, reason, times
     and properties, but not the body.
     """
-    from revoker.dead_letters import others_of, select
+    from revoker.dead_letters import select
 
     with reporting(as_json):
         selection = read_selection(numbers, reason, session, since, everything)
         task = Task.read("discard", record, wait, namespace, queue, outcome_queue)
         wanted = run(select(task.address, selection), WORK_SECONDS)[:limit]
+        known = task.known(wanted)
         if wanted:
-            output.carried(wanted, run(others_of(task.address, wanted), WORK_SECONDS))
+            output.carried(known)
             if not yes:
                 output.summary(wanted, err=True)
                 question = f"Discard these {len(wanted)} dead letters for good?"
                 typer.confirm(question, abort=True, err=True)
-        task.finish(wanted, missing_of(selection, wanted), 0, as_json)
+        task.finish(wanted, missing_of(selection, wanted), 0, known, as_json)
 
 
 @dead_letters.command(epilog=EPILOG)

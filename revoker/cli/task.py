@@ -13,6 +13,7 @@ from revoker.cli.running import WORK_SECONDS, counted, run
 from revoker.failure import Exit
 
 if TYPE_CHECKING:
+    from revoker.carriers import Publication
     from revoker.connection import QueueAddress
     from revoker.messages import Seen
     from revoker.settling import Outcome
@@ -85,8 +86,19 @@ class Task:
                 raise outcome.failure
         return outcome
 
+    def known(self, wanted: "Sequence[Seen]") -> "list[Publication]":
+        """Look for what else there is of the publications of these dead letters."""
+        from revoker.carriers import publications_of
+
+        return run(publications_of(self.address, wanted), WORK_SECONDS) if wanted else []
+
     def finish(
-        self, wanted: "Sequence[Seen]", kept: dict[int, str], settled: int, as_json: bool
+        self,
+        wanted: "Sequence[Seen]",
+        kept: dict[int, str],
+        settled: int,
+        known: "Sequence[Publication]",
+        as_json: bool,
     ) -> None:
         """Settle these dead letters, and report them together with what was done or left before."""
         if wanted:
@@ -94,6 +106,6 @@ class Task:
             settled += len(outcome.settled)
             kept = kept | outcome.kept
         path = str(self.record) if settled or wanted else None
-        output.settled(self.done, settled, kept, as_json, record=path)
+        output.settled(self.done, settled, kept, known, as_json, record=path)
         if kept:
             raise typer.Exit(Exit.WRONG)

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from delete_session import __version__
 from revoker.actor import service_bus_actor
-from revoker.carriers import among
+from revoker.carriers import among, publications
 from revoker.connection import face_scope, setting
 from revoker.dead_letters import show
 from revoker.desk import cloud_story
@@ -28,7 +28,7 @@ from revoker.desk.filters import AGES, Filter, Page
 from revoker.desk.local_cloud import CloudDown
 from revoker.desk.rendering import Pages
 from revoker.desk.snapshots import LIMIT
-from revoker.desk.work import publications, read_action
+from revoker.desk.work import read_action
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
 from revoker.log_query import query

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from revoker.actor import service_bus_actor
-from revoker.carriers import Carrier
+from revoker.carriers import Publication, publications
 from revoker.connection import QueueAddress
 from revoker.desk.snapshots import Snapshot
 from revoker.failure import Exit, Failure
@@ -38,23 +37,6 @@ def read_action(text: str | None) -> Action:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """One published message: its original and its copies may both be dead letters."""
-
-    letters: Sequence[Seen]
-    """Those of its dead letters that are wanted."""
-    copies: Sequence[Carrier]
-    """Its other messages, in the queue and in the dead letters."""
-    of_session: Sequence[Carrier]
-    """All other messages of its session, these copies among them."""
-
-    @property
-    def others(self) -> Sequence[Carrier]:
-        """Messages of other publications that carry its session."""
-        return [each for each in self.of_session if each not in self.copies]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """An action, and the dead letters that it is for."""
 
@@ -68,32 +50,7 @@ class Plan:
     @property
     def alone(self) -> Sequence[Publication]:
         """Those whose sessions no other known message carries."""
-        return [each for each in self.publications if not each.copies and not each.of_session]
-
-
-def publications(
-    wanted: Sequence[Seen], waiting: Sequence[Seen], dead: Sequence[Seen]
-) -> list[Publication]:
-    """Return the publications of these dead letters, with what else is known of each."""
-    own = {seen.sequence_number for seen in wanted}
-    letters, copies = defaultdict(list), defaultdict(list)
-    of_session: defaultdict[str | None, list[Carrier]] = defaultdict(list)
-    for seen in wanted:
-        letters[_key(seen)].append(seen)
-    others = [Carrier(seen, dead=True) for seen in dead if seen.sequence_number not in own]
-    for each in [*(Carrier(seen, dead=False) for seen in waiting), *others]:
-        copies[_key(each.seen)].append(each)
-        if each.seen.session_id is not None:
-            of_session[each.seen.session_id].append(each)
-    return [
-        Publication(letters=some, copies=copies[key], of_session=of_session[key[1]])
-        for key, some in letters.items()
-    ]
-
-
-def _key(seen: Seen) -> tuple[str, str | None]:
-    # With the session, because nothing keeps publishers from using a message id twice.
-    return seen.root_id, seen.session_id
+        return [each for each in self.publications if each.alone]
 
 
 @dataclass(slots=True)

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.servicebus import ServiceBusClient as SyncClient
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage
@@ -202,3 +203,25 @@ def cloud() -> Iterator[CloudThread]:
     """A broker, a Face API and an identity endpoint, without a Functions host."""
     with CloudThread.running(Options(hosts=0)) as running:
         yield running
+
+
+def dead_letter(
+    queue: OneQueue,
+    body: str,
+    reason: str,
+    description: str = "",
+    properties: Mapping[str, object] | None = None,
+    message_id: str | None = None,
+) -> None:
+    """Put one message into the dead letters."""
+    connection_string = queue.environment["ServiceBusConnection"]
+    with (
+        SyncClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue.name) as sender,
+        client.get_queue_receiver(queue.name) as receiver,
+    ):
+        message = ServiceBusMessage(body, message_id=message_id)
+        message.application_properties = dict(properties or {})  # type: ignore[assignment]
+        sender.send_messages(message)
+        (message,) = receiver.receive_messages(1, max_wait_time=10)
+        receiver.dead_letter_message(message, reason=reason, error_description=description)

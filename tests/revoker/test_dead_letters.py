@@ -16,7 +16,7 @@ from revoker.copies import copy_id
 from revoker.dead_letters import Selection
 from revoker.failure import Failure
 from revoker.messages import Seen
-from tests.revoker.conftest import OneQueue
+from tests.revoker.conftest import OneQueue, dead_letter, retry_copy_of
 
 HISTORY = "revoker-resubmitted-"
 
@@ -78,7 +78,7 @@ def test_resubmit_starts_the_effort_anew_and_keeps_the_history(seeded: OneQueue)
     assert properties.pop(f"{HISTORY}at").startswith("20")
     assert properties == {
         "team": "fraud",
-        "revoker-root-id": "a",
+        "revoker-published-id": "a",
         f"{HISTORY}from-reason": "One",
         f"{HISTORY}from-description": "why: One",
         f"{HISTORY}count": 1,
@@ -88,7 +88,7 @@ def test_resubmit_starts_the_effort_anew_and_keeps_the_history(seeded: OneQueue)
     (second,) = seeded.messages()
     assert second["message_id"] != message["message_id"]
     properties = second["application_properties"]
-    assert properties["revoker-root-id"] == "a"
+    assert properties["revoker-published-id"] == "a"
     assert (properties[f"{HISTORY}count"], properties[f"{HISTORY}from-reason"]) == (2, "Again")
 
 
@@ -305,3 +305,35 @@ def test_an_id_that_is_no_text_can_be_resubmitted(
     reject_one(queue, "Odd")
     assert queue.revoker("dead-letters", "resubmit", "--all").code == 0
     assert queue.counts["active"] == 1
+
+
+def test_an_original_and_its_copies_are_shown_as_one(seeded: OneQueue) -> None:
+    """All verbs say which messages are one publication, and what stays of one that is acted on."""
+    copy = retry_copy_of("m-1")
+    body = '{"sessionId": "s"}'
+    dead_letter(seeded, body, "Three", message_id="m-1")
+    dead_letter(seeded, body, "Three", properties=dict(copy.write()), message_id=copy.copy_id)
+    with (
+        ServiceBusClient.from_connection_string(
+            seeded.environment["ServiceBusConnection"]
+        ) as client,
+        client.get_queue_sender(seeded.name) as sender,
+    ):
+        sender.send_messages(ServiceBusMessage(body, message_id="m-1:resubmit:7"))
+    listed = seeded.revoker("dead-letters", "list", "--json").json
+    original, retried = listed["publications"][-1]
+    lines = seeded.revoker("dead-letters", "list", "--session", "s").out.splitlines()
+    assert [line.split()[1:4] for line in lines[::2]][1] == ["the", "same", "publication"]
+    status = seeded.revoker("status")
+    assert "These dead letters are 5 publications" in status.out
+    told = seeded.revoker("session", "s", "--story").out
+    assert f"is active; the same publication: dead letter number {original}" in told
+    both = (str(original), str(retried))
+    ran = seeded.revoker("dead-letters", "resubmit", *both, "--dry-run")
+    assert f"numbers {original}, {retried}: of the same publication: a message that is" in ran.err
+    ran = seeded.revoker("dead-letters", "discard", str(retried), stdin="n\n")
+    stay = f"a message that is active; dead letter number {original}, Three, which stay"
+    assert f"number {retried}: of the same publication: {stay}" in ran.err
+    assert "Warning" not in ran.err
+    ran = seeded.revoker("dead-letters", "discard", str(retried), "--yes", "--json")
+    assert ran.json["same_publication"][str(retried)][1] == f"dead letter number {original}, Three"

@@ -18,14 +18,14 @@ from revoker.amqp import remember_types
 from tests.revoker.conftest import OneQueue
 from tests.revoker.test_messages import OLD, PROPERTIES
 
-RUNS = int(os.environ.get("OPERATOR_RUNS", "8"))
+RUNS = int(os.environ.get("OPERATOR_RUNS", "3"))
 SEED = int(os.environ.get("OPERATOR_SEED", "1"))
 RUN_SECONDS = 60.0
 EVIL = "\x1b[2J\u202e\x00"
 
 
 def hostile() -> list[AmqpAnnotatedMessage]:
-    """One message of each kind; its session is named after its place."""
+    """One message of each kind; its session is named after its sequence number."""
     kinds: list[dict[str, Any]] = [
         *({"application_properties": {name: value}} for name, value in PROPERTIES.items()),
         {"application_properties": {"nan": float("nan"), EVIL: EVIL}},
@@ -40,7 +40,7 @@ def hostile() -> list[AmqpAnnotatedMessage]:
         {"pad": 262_144 - 900},
     ]
     messages = []
-    for number, kind in enumerate(kinds):
+    for number, kind in enumerate(kinds, 1):
         body = json.dumps({"sessionId": f"s{number}", "reason": "x" * kind.pop("pad", 0)}).encode()
         properties = kind.pop("application_properties", None)
         messages.append(
@@ -50,7 +50,7 @@ def hostile() -> list[AmqpAnnotatedMessage]:
                 properties=AmqpMessageProperties(**kind),
             )
         )
-    text = AmqpAnnotatedMessage(value_body=json.dumps({"sessionId": f"s{len(messages)}"}))
+    text = AmqpAnnotatedMessage(value_body=json.dumps({"sessionId": f"s{len(messages) + 1}"}))
     return [*messages, text]
 
 
@@ -81,9 +81,10 @@ def run_at_random(queue: OneQueue, chance: random.Random, numbers: list[int], re
         process.kill()
         process.communicate()
         return
-    assert process.returncode in (0, 1), (verb, out, err)
     assert b"Traceback" not in err, (verb, err)
-    json.loads(out)
+    said = json.loads(out)
+    none_left = "No dead letter has the reason" in said.get("error", "")
+    assert process.returncode in ((2,) if none_left else (0, 1)), (verb, out, err)
 
 
 @pytest.mark.timeout(60 + 30 * RUNS)
@@ -106,7 +107,7 @@ def test_no_session_is_lost_and_every_act_is_recorded(queue: OneQueue, tmp_path:
     for _ in range(RUNS):
         numbers = [each["sequence_number"] for each in queue.messages(dead=True)]
         run_at_random(queue, chance, numbers or [1], record)
-    time.sleep(2.5)  # until the locks of a run that was killed are free
+    time.sleep(2)  # until the locks of a run that was killed are free
     ran = queue.revoker(
         *("dead-letters", "resubmit", "--all", "--wait", "3", "--json", "--record", str(record))
     )
@@ -121,9 +122,9 @@ def test_no_session_is_lost_and_every_act_is_recorded(queue: OneQueue, tmp_path:
         if event["event"] == "completed" and event["queue"].endswith("$deadletterqueue")
     }
     assert completed <= discarded | sent
-    there = {each["session_id"] for each in lines if each["sequence_number"] in discarded}
+    # By number, because no tool reads the session of a body that is too large.
     listed = queue.revoker("dead-letters", "list", "--json").json["dead_letters"]
-    there |= {each["session_id"] for each in listed}
+    there = {f"s{number}" for number in discarded | {each["sequence_number"] for each in listed}}
     with (
         ServiceBusClient.from_connection_string(
             queue.environment["ServiceBusConnection"]
@@ -132,4 +133,4 @@ def test_no_session_is_lost_and_every_act_is_recorded(queue: OneQueue, tmp_path:
     ):
         copies = receiver.peek_messages(250)
     there |= {json.loads(b"".join(copy.body))["sessionId"] for copy in copies}
-    assert {f"s{number}" for number in range(len(messages))} <= there
+    assert {f"s{number}" for number in range(1, len(messages) + 1)} <= there

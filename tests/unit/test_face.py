@@ -316,3 +316,17 @@ async def test_refused_connection_is_a_failed_connection() -> None:
     await client.close()
     assert (answer.status, answer.code) == (None, "ConnectionFailed")
     assert "token" not in answer.message
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(204, b""), (404, b'{"error": {"code": "SessionNotFound"}}')]
+)
+async def test_the_same_answer_proves_one_deletion_only(status: int, body: bytes) -> None:
+    """A request id that was seen before belongs to another call, whose session is gone; this one's
+    may be alive."""
+    async with served(always(status, body, apim_request_id="r-1")) as (client, _):
+        first, second = [await client.delete(*SESSION) for _ in range(2)]
+    assert first.meaning in (Meaning.DELETED, Meaning.ALREADY_GONE)
+    assert (second.meaning, second.message) == (
+        *(Meaning.UNCONFIRMED, "its request id was seen before"),
+    )

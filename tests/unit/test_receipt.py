@@ -1,6 +1,7 @@
 """What the publisher is told: what a receipt says, and when it is sent."""
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from delete_session.message import History, Revocation
+from delete_session.message import PUBLISHED_ID, History, Revocation, published_id
 from delete_session.queue import SettlementFailed, Unsendable
-from delete_session.receipt import CONTENT_TYPE, published_id
+from delete_session.receipt import CONTENT_TYPE
 from delete_session.verdict import Verdict
 
 from .fakes import (
@@ -271,4 +272,22 @@ async def test_trace_that_the_function_began_goes_on(monkeypatch: pytest.MonkeyP
 def test_resubmitted_message_is_told_as_the_published_one() -> None:
     """The publisher finds its own message id, however often a dead letter was put back."""
     for root_id in ("m-1", "m-1:resubmit:7", "m-1:resubmit:7:resubmit:12"):
-        assert published_id(History(root_id=root_id, first_enqueued_at=ENQUEUED)) == "m-1"
+        assert published_id(root_id, {}) == "m-1"
+
+
+async def test_long_id_is_told_as_published() -> None:
+    """A resubmitted message's id holds its hash; the id beside it is told if it has that hash."""
+    long = "m" * 128
+    id_ = f"{hashlib.sha256(long.encode()).hexdigest()}:resubmit:7"
+    for beside, told_as in ((long, long), ("other", id_.partition(":")[0])):
+        given = message(message_id=id_, properties={PUBLISHED_ID: beside}, correlation_id=None)
+        bench = Bench(throttled(60), DELETED, OUTCOME_QUEUE=OUTCOMES)
+        await bench.handle(given)
+        [copy] = bench.queue.copies  # it goes through a retry, too
+        sent, told = await only_receipt(
+            Bench(OUTCOME_QUEUE=OUTCOMES),
+            message_id=copy.message_id,
+            properties=dict(copy.properties),
+            correlation_id=None,
+        )
+        assert told["data"]["rootMessageId"] == sent.correlation_id == told_as

@@ -162,3 +162,31 @@ async def test_proxy_that_is_not_there_is_a_failed_connect() -> None:
     """No server listens at the proxy's port."""
     with pytest.raises(httpx.NetworkError, match=r"127\.0\.0\.1:9 "):
         await through("http://127.0.0.1:9", "https://127.0.0.1:4433/")
+
+
+async def test_an_answer_that_nobody_asked_for_answers_no_call() -> None:
+    """A connection on which something came while it was idle is closed, and another is opened."""
+    calls: list[bytes] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                calls.append((await reader.readuntil(b"\r\n\r\n")).split()[1])
+                writer.write(b"HTTP/1.1 204 No Content\r\nX-For: %b\r\n\r\n" % calls[-1])
+                await writer.drain()
+                if calls == [b"/1"]:
+                    await answered.wait()
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    await writer.drain()
+                    unasked.set()
+
+    answered, unasked = asyncio.Event(), asyncio.Event()
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, AiohttpTransport(tls=False, max_bytes=MAX_BYTES) as transport:
+        first = await transport.handle_async_request(httpx.Request("DELETE", f"{base}/1"))
+        answered.set()
+        await unasked.wait()
+        await asyncio.sleep(0)  # so that the client's socket is read
+        second = await transport.handle_async_request(httpx.Request("DELETE", f"{base}/2"))
+    assert (first.headers["x-for"], second.headers["x-for"]) == ("/1", "/2")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -25,35 +25,13 @@ from revoker.messages import Seen
 from revoker.remedies import for_reason, plain
 from revoker.status import summary
 from tests.local.broker_process import until
-from tests.revoker.conftest import LETTERS, OneQueue, retry_copy_of
+from tests.revoker.conftest import LETTERS, OneQueue, dead_letter, retry_copy_of
 from tests.revoker.desk.conftest import Browser, opened, shown
 
 SCRIPT = "<script>document.title='taken'</script>"
 HOSTILE = f"{SCRIPT}\u202e\x1b[31m"
 SHOWN = f"{SCRIPT}\\u202e\\x1b[31m"
 """What a page has to show of it."""
-
-
-def dead_letter(
-    queue: OneQueue,
-    body: str,
-    reason: str,
-    description: str = "",
-    properties: Mapping[str, object] | None = None,
-    message_id: str | None = None,
-) -> None:
-    """Put one message into the dead letters."""
-    connection_string = queue.environment["ServiceBusConnection"]
-    with (
-        ServiceBusClient.from_connection_string(connection_string) as client,
-        client.get_queue_sender(queue.name) as sender,
-        client.get_queue_receiver(queue.name) as receiver,
-    ):
-        message = ServiceBusMessage(body, message_id=message_id)
-        message.application_properties = dict(properties or {})  # type: ignore[assignment]
-        sender.send_messages(message)
-        (message,) = receiver.receive_messages(1, max_wait_time=10)
-        receiver.dead_letter_message(message, reason=reason, error_description=description)
 
 
 def test_overview_shows_what_waits_and_what_was_given_up(desk: Browser, seeded: OneQueue) -> None:
