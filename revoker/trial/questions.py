@@ -20,8 +20,9 @@ from delete_session.face import collection_url
 from delete_session.message import History
 from delete_session.verdict import Meaning
 from revoker.doctor.runner import Check, Skipped
+from revoker.face import is_nested
 from revoker.failure import Failure
-from revoker.trial.stage import Stage, is_nested
+from revoker.trial.stage import Stage
 
 REFUSED_ID = "not-a-guid"
 """A session id that the contract allows and that the Face API may refuse for good."""

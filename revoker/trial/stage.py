@@ -24,7 +24,7 @@ from revoker import settling
 from revoker.actor import service_bus_actor
 from revoker.connection import QueueAddress, answered, face_scope, setting
 from revoker.doctor.runner import Skipped
-from revoker.face import CALL_SECONDS, NOT_RETRYABLE, token
+from revoker.face import CALL_SECONDS, NOT_RETRYABLE, is_nested, token
 from revoker.failure import Exit, Failure, first_line
 from revoker.messages import Seen, body_of, peek, walk
 from revoker.record import Record
@@ -318,8 +318,3 @@ class Stage:
         if scheduled:
             async with self.address.explained("Send"):
                 await answered(self.sender.cancel_scheduled_messages(scheduled))
-
-
-def is_nested(version: str) -> bool:
-    """Whether a version has the paths of the older previews."""
-    return "/singleModal/" in collection_url("", version, "liveness")
