@@ -154,7 +154,7 @@ async def types_left_out_and_ids_wrong(stage: Stage) -> None:
 def types_thresholds(stage: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that no success is reported for a session that exists, and no call is made in vain."""
     successes = list(_successes(evidence))
-    stated = {each.session_id: _stated(each.body) for each in stage.published}
+    stated = {each.session_id: _stated(each.body) for each in evidence.published}
     untrue = sum(session_id in evidence.sessions for session_id, _, _ in successes)
     too_early = sum(
         outcome == "already_gone" and not stated[session_id] and set(asked) != set(KINDS)
