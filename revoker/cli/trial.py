@@ -29,8 +29,8 @@ dead letters may raise an alert. Your login needs
 """
 
 DISTURBANCES = """\
-- for --disturb: Website Contributor on the app, User Access Administrator on the Face resource, and
-  the Azure CLI, AZURE_FUNCTION_APP_NAME and FACE_ACCOUNT in the environment
+- for --disturb: Website Contributor on the app, Role Based Access Control Administrator on the Face
+  resource, the Azure CLI, and AZURE_FUNCTION_APP_NAME and FACE_ACCOUNT in the environment
 It restarts the app, and removes the app's role on the Face resource for some minutes: meanwhile no
 session is deleted, and alerts are raised. If it is killed then, 'azd provision' restores the role.
 """

@@ -284,6 +284,18 @@ def change_az(folder: Path, before: str, after: str) -> None:
     az.write_text(az.read_text().replace(before, after))
 
 
+def test_disturbances_are_announced_first(
+    deployed: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked of a deployment whose operator does not agree."""
+    prepare(deployed, tmp_path, monkeypatch)
+    calls = len(deployed.ask(deployed.cloud.face, "GET", "/_local/calls"))
+    ran = revoker({**os.environ}, "trial", "--disturb", stdin="n\n")
+    assert ran.code == 1
+    assert "removes the app's role" in ran.err
+    assert len(deployed.ask(deployed.cloud.face, "GET", "/_local/calls")) == calls
+
+
 @nightly
 @pytest.mark.parametrize("starts", [True, False])
 def test_a_restart_loses_nothing_unless_the_app_stays_away(
@@ -321,7 +333,9 @@ REFUSED_BY_AZURE = ('face("DELETE")', "sys.exit('no right')")
     ("sown", "said"),
     [
         (None, "deployment_fault was logged"),
-        pytest.param(NOT_RESTORED, "The deployment is wrong", marks=nightly),
+        pytest.param(
+            NOT_RESTORED, "have not ended in time. HTTP 401 PermissionDenied", marks=nightly
+        ),
         pytest.param(NOT_REPORTED, "No deployment_fault was logged", marks=nightly),
         pytest.param(REFUSED_BY_AZURE, "is still removed", marks=nightly),
     ],
@@ -335,7 +349,8 @@ def test_a_role_that_was_missing_loses_nothing(
 ) -> None:
     """It is removed until a revocation is refused; what goes wrong then is found."""
     prepare(deployed, tmp_path, monkeypatch)
-    monkeypatch.setattr("revoker.trial.disturbances._RETURN_SECONDS", 1.0 if sown else 60.0)
+    seconds = 1.0 if sown == NOT_RESTORED else 60.0
+    monkeypatch.setattr("revoker.trial.disturbances._RETURN_SECONDS", seconds)
     if sown:
         change_az(tmp_path, *sown)
     asked = ("login", "revocation", "role removed")

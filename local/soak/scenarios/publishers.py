@@ -204,7 +204,7 @@ SCENARIOS = (
         name="types_left_out_and_ids_wrong",
         play=types_left_out_and_ids_wrong,
         limit=240,
-        settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES),
+        settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES, CALL_TIMEOUT_SECONDS=6),
         options={"hosts": 2},
         thresholds=types_thresholds,
     ),
