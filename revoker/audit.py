@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, get_args
+from functools import partial
+from typing import get_args
 
 from delete_session import __version__
 from delete_session.contract import SessionType
@@ -13,11 +14,12 @@ from delete_session.identity import TokenSource, TokenUnavailable
 from delete_session.verdict import Meaning
 from revoker.actor import actor_of
 from revoker.evidence import Evidence
-from revoker.face import CALL_SECONDS, Face, Reply, unanswered
+from revoker.face import CALL_SECONDS, MAX_LIST_BYTES, Face, Reply, is_nested, unanswered
 from revoker.failure import Exit, Failure
 
 _TRIES = 5
 _MAX_PAUSE_SECONDS = 60.0
+_MIN_LIST_CALLS = 4  # for each type a page, and an empty one
 
 type Add = Callable[[Mapping[str, object]], None]
 
@@ -35,6 +37,18 @@ class Pace:
         at = max(now, self.next_at)
         self.next_at = at + 1 / self.rate
         return at - now
+
+
+@dataclass(slots=True)
+class Listing:
+    """All sessions of a type, as the API listed them."""
+
+    kind: SessionType
+    found: dict[str, dict[str, object]] = field(default_factory=dict)
+    """The page that has a session, by its id."""
+    end: dict[str, object] = field(default_factory=dict)
+    """The empty page after the last one, which is what speaks for a session that is not listed."""
+    who: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +69,21 @@ class Auditor:
         Raises:
             Failure: the API's answer leaves it open, or there is no token.
         """
-        for line in evidence.sessions.values():
+        for line in evidence.lines:
             if (line["endpoint"], line["api_version"]) != (self.endpoint, self.api_version):
                 raise Failure(
                     f"The evidence was begun for {line['endpoint']}, {line['api_version']}.",
                     "Go on with the same endpoint and version, or name another file.",
                     Exit.USAGE,
                 )
-        known = frozenset(evidence.sessions)
+        known = evidence.sessions
         progress(len(known))
-        async with Face.open(self.endpoint, None) as face:
-            left = (each for each in ids if each not in known)
+        async with Face.open(self.endpoint, None, MAX_LIST_BYTES) as face:
+            left = [each for each in ids if each not in known]
+            lists = await self._lists(face, len(left), add)
             for done, session_id in enumerate(left, len(known) + 1):
-                add(await self._line(face, session_id))
+                by_list = self._listed(lists, session_id) if lists else None
+                add(by_list or await self._asked(face, session_id))
                 progress(done)
 
     async def token(self) -> str:
@@ -84,49 +100,109 @@ class Auditor:
                 "Log in with 'az login', and run this again.",
             ) from None
 
-    async def _line(self, face: Face, session_id: str) -> dict[str, object]:
+    async def _lists(self, face: Face, calls: int, add: Add) -> Sequence[Listing]:
+        """List the sessions of each type to the end, and add a line for each page.
+
+        Args:
+            face: where they are listed.
+            calls: how many calls that may take.
+            add: adds a line to the evidence.
+
+        Returns:
+            Nothing if the API cannot list them, or there are more than these calls show.
+        """
+        lists = [Listing(kind) for kind in get_args(SessionType)]
+        if not is_nested(self.api_version) or calls < _MIN_LIST_CALLS:
+            return ()
+        for each in lists:
+            after = ""
+            while not each.end:
+                if not calls:
+                    return ()
+                calls -= 1
+                call = partial(face.list, self.api_version, each.kind, after)
+                try:
+                    bearer, reply = await self._answer(call)
+                except Failure:
+                    return ()
+                ids = reply.ids
+                if ids is None or not each.found.keys().isdisjoint(ids):
+                    return ()
+                each.who = asdict(actor_of(bearer))
+                page: dict[str, object] = {"at": datetime.now(UTC), "after": after}
+                page |= {"request_id": reply.verdict.request_id, "sessions": len(ids)}
+                add(self._line("list", session_type=each.kind, **page, who=each.who))
+                each.found |= dict.fromkeys(ids, page)
+                each.end = {} if ids else page
+                after = ids[-1] if ids else after
+        return lists
+
+    def _listed(self, lists: Sequence[Listing], session_id: str) -> dict[str, object]:
+        asked = []
+        found = next((each for each in lists if session_id in each.found), None)
+        for each in lists:
+            page = each.found.get(session_id, each.end)
+            asked.append(
+                {"type": each.kind, "by": "list", "status": 200, "code": None}
+                | {"request_id": page["request_id"]}
+            )
+            if each is found:
+                break
+        return self._session(
+            session_id, found.kind if found else None, asked, at=page["at"], who=each.who
+        )
+
+    async def _asked(self, face: Face, session_id: str) -> dict[str, object]:
         asked: list[dict[str, object]] = []
         found: SessionType | None = None
         bearer = ""
         for kind in get_args(SessionType):
-            bearer, reply = await self._answer(face, session_id, kind)
+            call = partial(face.call, "GET", self.api_version, kind, session_id)
+            bearer, reply = await self._answer(call)
             verdict = reply.verdict
             asked.append(
-                {"type": kind, "status": verdict.status, "code": verdict.code}
+                {"type": kind, "by": "id", "status": verdict.status, "code": verdict.code}
                 | {"request_id": verdict.request_id}
             )
             if verdict.status == 200:
                 found = kind
                 break
-        return {
-            "line": "session",
-            "session_id": session_id,
-            "at": datetime.now(UTC),
-            "answer": "exists" if found else "not_found",
-            "session_type": found,
-            "endpoint": self.endpoint,
-            "api_version": self.api_version,
-            "asked": asked,
-            "who": asdict(actor_of(bearer)),
-            "version": __version__,
-            "operation": self.operation,
-        }
+        who = asdict(actor_of(bearer))
+        return self._session(session_id, found, asked, at=datetime.now(UTC), who=who)
 
-    async def _answer(self, face: Face, session_id: str, kind: SessionType) -> tuple[str, Reply]:
-        """Ask until it is known whether the session exists under this type."""
+    def _session(
+        self,
+        session_id: str,
+        found: SessionType | None,
+        asked: Sequence[Mapping[str, object]],
+        **more: object,
+    ) -> dict[str, object]:
+        answer = "exists" if found else "not_found"
+        facts = {"answer": answer, "session_type": found, "asked": asked}
+        return self._line("session", session_id=session_id, **facts, **more)
+
+    def _line(self, kind: str, **facts: object) -> dict[str, object]:
+        where = {"endpoint": self.endpoint, "api_version": self.api_version}
+        return {"line": kind, **facts, **where, "version": __version__, "operation": self.operation}
+
+    async def _answer(self, call: Callable[..., Awaitable[Reply]]) -> tuple[str, Reply]:
+        """Make a call until the Face API itself says that something exists, or that it does not."""
         for attempt in range(_TRIES):
             await asyncio.sleep(self.pace.wait(time.monotonic()))
             bearer = await self.token()
             last = attempt == _TRIES - 1
             try:
-                reply = await face.call("GET", self.api_version, kind, session_id, bearer=bearer)
+                reply = await call(bearer=bearer)
             except Failure:
                 if last:
                     raise
                 await asyncio.sleep(2.0**attempt)
                 continue
             verdict = reply.verdict
-            if verdict.status == 200 or verdict.meaning is Meaning.ALREADY_GONE:
+            # A proxy that answers everything with 200 gives no request id.
+            if verdict.meaning is Meaning.ALREADY_GONE or (
+                verdict.status == 200 and verdict.request_id
+            ):
                 return bearer, reply
             if verdict.refuses_token:
                 self.tokens.drop(bearer)
@@ -150,24 +226,3 @@ def new_auditor(
         pace=Pace(rate),
         operation=operation,
     )
-
-
-def alive(evidence: Evidence) -> dict[str, SessionType]:
-    """Return the sessions that exist, with their types."""
-    return {
-        session_id: line["session_type"]
-        for session_id, line in evidence.sessions.items()
-        if line["answer"] == "exists"
-    }
-
-
-def summary(evidence: Evidence, operation: str, published: int) -> dict[str, Any]:
-    """Return the last line of the evidence."""
-    return {
-        "line": "summary",
-        "at": datetime.now(UTC),
-        "asked": len(evidence.sessions),
-        "alive": len(alive(evidence)),
-        "published": published,
-        "operation": operation,
-    }

@@ -1,8 +1,9 @@
 """Evidence: a file of JSON lines in which no line can be changed, removed or moved unseen.
 
 Each line ends with the SHA-256 of all that stands before it in the line, and has the SHA-256 of the
-line before it as `previous`. The last line is a summary: without it, the file is not complete. Who
-rewrites the whole file gets another last SHA-256, the seal, which the record has as well.
+line before it as `previous`. The last line is a summary, which follows from the lines before it:
+without it, the file is not complete. A file that was rewritten from some line to its end has another
+last SHA-256, the seal, which the record has as well.
 """
 
 import hashlib
@@ -15,11 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from delete_session.contract import SessionType
 from revoker.failure import Exit, Failure
 from revoker.text import as_json
 
 _START = "0" * 64
-_NEEDED = {"session_id", "answer", "session_type", "endpoint", "api_version", "operation"}
+_OF_ALL = {"endpoint", "api_version", "operation"}
+_NEEDED: Mapping[str, set[str]] = {
+    "session": {"session_id", "answer", "session_type"} | _OF_ALL,
+    "list": _OF_ALL,
+    "summary": set(),
+}
 _SUFFIX = re.compile(rb', "sha256": "([0-9a-f]{64})"}')
 _SUFFIX_LENGTH = len(', "sha256": ""}') + 64
 
@@ -42,6 +49,24 @@ class Evidence:
         """The lines about sessions, by session id."""
         return {each["session_id"]: each for each in self.lines if each.get("line") == "session"}
 
+    @property
+    def alive(self) -> dict[str, SessionType]:
+        """The sessions that exist, with their types."""
+        return {
+            session_id: line["session_type"]
+            for session_id, line in self.sessions.items()
+            if line["answer"] == "exists"
+        }
+
+    @property
+    def summary(self) -> Mapping[str, object]:
+        """The last line, once all sessions have theirs."""
+        return {
+            "line": "summary",
+            "asked": len(self.sessions),
+            "alive": len(self.alive),
+        }
+
     def read_line(self, line: bytes) -> None:
         """Add the next line of a file, without its line feed.
 
@@ -52,12 +77,15 @@ class Evidence:
         if suffix is None or hashlib.sha256(content).hexdigest().encode() != suffix[1]:
             raise ValueError("it was changed")
         facts: dict[str, Any] = json.loads(content + b"}")
-        if facts.get("line") == "session" and not facts.keys() >= _NEEDED:
-            raise ValueError("it does not say enough about its session")
+        kind = str(facts.get("line"))
+        if kind not in _NEEDED or not facts.keys() >= _NEEDED[kind]:
+            raise ValueError("it does not say enough")
         if facts.get("previous") != self.seal:
             raise ValueError("the line before it is not the one that was there")
         if self.closed:
             raise ValueError("it stands behind the summary")
+        if kind == "summary" and line + b"\n" != self.make_line(self.summary):
+            raise ValueError("it does not sum up the lines before it")
         self.lines.append(facts)
         self.seal = suffix[1].decode()
 

@@ -1,12 +1,13 @@
 """Single calls of the Face API, their answers, and the remedies."""
 
 import asyncio
+import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -28,6 +29,7 @@ from revoker.caller import Caller
 from revoker.failure import Exit, Failure, first_line
 
 CALL_SECONDS = 15.0
+MAX_LIST_BYTES = 1024 * 1024  # 1,000 sessions of about 250 bytes
 NOT_RETRYABLE = frozenset((TABLE["face_codes_not_retryable"].default or "").split(","))
 
 # The Failure says why there is no token; without a handler, standard error would repeat it.
@@ -67,6 +69,8 @@ class Reply:
     verdict: Verdict
     clock_skew_seconds: float | None
     """Seconds by which this machine's clock is ahead of the server's; None if it sent no time."""
+    ids: Sequence[str] | None = None
+    """What a list names; None for any other answer."""
 
 
 def remedy_for(verdict: Verdict) -> str:
@@ -98,12 +102,15 @@ class Face:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, endpoint: str, bearer: str | None) -> AsyncIterator["Face"]:
+    async def open(
+        cls, endpoint: str, bearer: str | None, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> AsyncIterator["Face"]:
         """Open a client on the function's transport, so that it has the same problems.
 
         Args:
             endpoint: the endpoint of the Face resource.
             bearer: the token; None for a call that should be refused.
+            max_bytes: how much of an answer is read.
         """
         headers = {"user-agent": f"liveness-session-revoker-ops/{__version__}"}
         if bearer is not None:
@@ -114,7 +121,7 @@ class Face:
             raise Failure(f"{error}.", "Correct HTTPS_PROXY, or unset it.", Exit.USAGE) from None
         async with httpx.AsyncClient(
             transport=AiohttpTransport(
-                tls=endpoint.startswith("https:"), max_bytes=MAX_ANSWER_BYTES, proxy=proxy
+                tls=endpoint.startswith("https:"), max_bytes=max_bytes, proxy=proxy
             ),
             timeout=CALL_SECONDS,
             headers=headers,
@@ -136,12 +143,34 @@ class Face:
             Failure: there was no answer.
         """
         url = collection_url(self._endpoint, api_version, session_type) + session_id
+        reply, _ = await self._request(method, url, bearer)
+        return reply
+
+    async def list(
+        self, api_version: str, session_type: SessionType, after: str, *, bearer: str
+    ) -> Reply:
+        """GET the ids of the sessions behind one, as many as the API gives at once.
+
+        Raises:
+            Failure: there was no answer.
+        """
+        url = collection_url(self._endpoint, api_version, session_type).removesuffix("/")
+        reply, body = await self._request("GET", url, bearer, {"start": after} if after else {})
+        try:
+            ids = [str(each["id"]) for each in json.loads(body)]
+        except (KeyError, TypeError, ValueError):
+            return reply
+        return replace(reply, ids=ids if reply.verdict.status == 200 else None)
+
+    async def _request(
+        self, method: str, url: str, bearer: str | None, query: Mapping[str, str] | None = None
+    ) -> tuple[Reply, bytes]:
         headers = {"authorization": f"Bearer {bearer}"} if bearer else None
         before = time.time()
         try:
             # The client's own timeout restarts with each byte.
             async with asyncio.timeout(CALL_SECONDS):
-                response = await self._client.request(method, url, headers=headers)
+                response = await self._client.request(method, url, headers=headers, params=query)
         except (httpx.HTTPError, TimeoutError) as error:
             why = (
                 f"no whole answer within {CALL_SECONDS:g} s"
@@ -153,9 +182,13 @@ class Face:
                 "Check FACE_ENDPOINT, and that this machine's network reaches it.",
             ) from error
         middle = (before + time.time()) / 2
-        return Reply(
-            read_response(response, response.content, NOT_RETRYABLE), _skew(response, middle)
-        )
+        verdict = read_response(response, response.content, NOT_RETRYABLE)
+        return Reply(verdict, _skew(response, middle)), response.content
+
+
+def is_nested(api_version: str) -> bool:
+    """Whether a version has the paths of the older previews; only those can list sessions."""
+    return "/singleModal/" in collection_url("", api_version, "liveness")
 
 
 def _skew(response: httpx.Response, now: float) -> float | None:

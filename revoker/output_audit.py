@@ -1,10 +1,8 @@
 """What `revoker audit` prints."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revoker.audit import alive
 from revoker.output import _json, _line
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ def audited(evidence: "Evidence", path: Path, published: int | None, as_json: bo
         published: how many sessions were published; None if that was not asked for.
         as_json: print JSON.
     """
-    living: Mapping[str, str] = alive(evidence)
+    living = evidence.alive
     count = len(evidence.sessions)
     if as_json:
         facts = {"asked": count, "alive": living, "published": published}
@@ -40,7 +38,7 @@ def audited(evidence: "Evidence", path: Path, published: int | None, as_json: bo
 
 def verified(evidence: "Evidence", path: Path, as_json: bool) -> None:
     """Print that evidence is as it was written, and what it says."""
-    living = alive(evidence)
+    living = evidence.alive
     if as_json:
         facts = {"verified": True, "asked": len(evidence.sessions), "alive": living}
         _json({**facts, "seal": evidence.seal})

@@ -14,13 +14,17 @@ from aiohttp import web
 from local import tokens
 from local.face import errors, injection
 from local.face.answers import NO_ROLE
-from local.face.bodies import flat, from_form, nested, read_create
+from local.face.bodies import flat, from_form, item, nested, read_create
 from local.face.errors import ApiError
 from local.face.sessions import Session
 from local.face.state import State
 
 NESTED_VERSIONS = ("v1.1-preview.1", "v1.2-preview.1")
 FLAT_VERSIONS = ("v1.2", "v1.3-preview.1")
+MAX_LISTED = 1000
+"""Sessions in one answer to a list, which only the nested versions have."""
+MAX_START = 64
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _PATH = re.compile(
     r"/face/(?P<version>[^/]+)/(?P<type>detectLiveness(?:WithVerify)?)"
     r"(?P<shape>/singleModal/sessions|-sessions)(?:/(?P<id>[^/]+))?"
@@ -129,6 +133,8 @@ class Api:
         match request.method, target.session_id:
             case "POST", None:
                 return await self._create(request, target)
+            case "GET", None if target.nested:
+                return self._list(request, target)
             case "GET", str(session_id):
                 session = self._find(session_id, target)
                 return web.json_response(nested(session) if target.nested else flat(session))
@@ -136,8 +142,8 @@ class Api:
                 self._state.sessions.delete(self._find(session_id, target))
                 return web.Response(status=200 if target.nested else 204)
             case _, session_id:
-                allowed = "GET, DELETE" if session_id else "POST"
-                raise errors.method_not_allowed(allowed)
+                of_collection = "GET, POST" if target.nested else "POST"
+                raise errors.method_not_allowed("GET, DELETE" if session_id else of_collection)
 
     def _caller(self, request: web.Request) -> tokens.Caller:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -165,14 +171,25 @@ class Api:
             return web.json_response({"sessionId": session.id, "authToken": session.token})
         return web.json_response(flat(session))
 
+    def _list(self, request: web.Request, target: Target) -> web.Response:
+        start, top = request.query.get("start", ""), request.query.get("top", str(MAX_LISTED))
+        if len(start) > MAX_START:
+            raise ApiError(400, "BadArgument", f"start: must have at most {MAX_START} characters.")
+        if not _WHOLE.fullmatch(top) or not 1 <= int(top) <= MAX_LISTED:
+            raise ApiError(400, "BadArgument", f"top: must be from 1 to {MAX_LISTED}.")
+        found = self._state.sessions.after(start, target.kind, time.time())
+        seen = [each for each in found if self._is_seen(each, target)]
+        return web.json_response([item(each) for each in seen[: int(top)]])
+
     def _find(self, session_id: str, target: Target) -> Session:
         session = self._state.sessions.find(session_id, target.kind, time.time())
-        if session is None:
-            raise errors.session_not_found()
-        is_other_family = session.nested not in (None, target.nested)
-        if is_other_family and self._state.config.separate_families:
+        if session is None or not self._is_seen(session, target):
             raise errors.session_not_found()
         return session
+
+    def _is_seen(self, session: Session, target: Target) -> bool:
+        is_other_family = session.nested not in (None, target.nested)
+        return not (is_other_family and self._state.config.separate_families)
 
 
 async def _values(request: web.Request) -> object:

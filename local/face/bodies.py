@@ -57,13 +57,17 @@ def from_form(parts: Mapping[str, str]) -> dict[str, object]:
 
 def nested(session: Session) -> dict[str, object]:
     """Return how the older path shape shows a session."""
+    return item(session) | {"status": "NotStarted"}
+
+
+def item(session: Session) -> dict[str, object]:
+    """Return how the older path shape lists a session."""
     created = datetime.fromtimestamp(session.created, UTC).isoformat().replace("+00:00", "Z")
     shown: dict[str, object] = {
         "id": session.id,
         "createdDateTime": created,
         "sessionExpired": session.token_has_expired(time.time()),
         "authTokenTimeToLiveInSeconds": session.token_seconds,
-        "status": "NotStarted",
     }
     return shown | ({} if session.device is None else {"deviceCorrelationId": session.device})
 

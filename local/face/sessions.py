@@ -68,6 +68,12 @@ class Sessions:
             return None
         return session
 
+    def after(self, start: str, kind: str, now: float) -> list[Session]:
+        """Return the sessions of a kind whose ids are greater than `start`, in their order."""
+        ids = sorted(each for each in self._by_id if each > start)
+        found = [self.find(each, kind, now) for each in ids]
+        return [each for each in found if each is not None]
+
     def delete(self, session: Session) -> None:
         """Delete a session that `find` returned."""
         del self._by_id[session.id]

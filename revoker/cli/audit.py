@@ -70,13 +70,15 @@ def audit(
     """Ask the Face API whether sessions exist, under both types, and keep its answers as evidence.
 
     The exit code is 1 if any exists. Your login needs the right to read sessions, which the function
-    does not have; --of-receipts needs Listen, --publish needs Send. A session that is not found takes
-    two calls: 10,000 take about three hours at the default rate. You can interrupt this and run it
-    again with the same --evidence: no session is asked about twice.
+    does not have; --of-receipts needs Listen, --publish needs Send. v1.2-preview.1 can list sessions,
+    1,000 in a call. Otherwise, a session that is not found takes two calls: 10,000 take about three
+    hours at the default rate. You can interrupt this and run it again with the same --evidence: a
+    session that has its line is not asked about again.
 
-    Evidence has a line for each session: when and by whom the Face API was asked, where, and what it
-    answered. Each line has the SHA-256 of the line before it. The last SHA-256, the seal, is printed
-    and recorded: keep it elsewhere, because a file that was rewritten as a whole has another one.
+    Evidence has a line for each session: when and by whom the Face API was asked, where, how (by its id
+    or by a list) and what it answered. Each line has the SHA-256 of the line before it. The last
+    SHA-256, the seal, is printed and recorded: keep it elsewhere, because a file that was rewritten
+    from some line to its end has another one.
     """
     with reporting(as_json):
         if verify is not None:
@@ -86,7 +88,7 @@ def audit(
             raise Failure("No file for the evidence.", "Use --evidence FILE.", Exit.USAGE)
         from revoker import output_audit
         from revoker.actor import actor_of
-        from revoker.audit import alive, new_auditor, summary
+        from revoker.audit import new_auditor
         from revoker.connection import Options, QueueAddress, face_scope, setting
         from revoker.evidence import appending
         from revoker.ids import read_ids
@@ -102,8 +104,7 @@ def audit(
         ids = list(read_ids(found, file).valid)
         address = QueueAddress.read(settings) if publish else None
         with appending(evidence) as (kept, add):
-            sessions = kept.sessions.values()
-            operation = next((each["operation"] for each in sessions), str(uuid4()))
+            operation = next((each["operation"] for each in kept.lines), str(uuid4()))
             auditor = new_auditor(
                 setting("face_endpoint", settings),
                 setting("face_api_version", settings),
@@ -118,7 +119,7 @@ def audit(
                     # Each session takes up to two calls at this rate; twice that leaves time for 429s.
                     seconds = WORK_SECONDS + 4 * len(ids) / rate
                     run(auditor.ask(ids, kept, add, bar), seconds)
-                living = alive(kept)
+                living = kept.alive
                 if address is not None and living:
                     from revoker.publish import publish as publish_all
 
@@ -126,7 +127,7 @@ def audit(
                         address, living, None, UUID(operation), file_of_record, lambda _: None
                     )
                     run(work, seconds + WORK_SECONDS)
-                add(summary(kept, operation, len(living) if publish else 0))
+                add(kept.summary)
                 facts = {"asked": len(kept.sessions), "alive": len(living), "seal": kept.seal}
                 file_of_record.write_all("audited", [{"evidence": str(evidence), **facts}])
         output_audit.audited(kept, evidence, len(living) if publish else None, as_json)
@@ -136,12 +137,11 @@ def audit(
 
 def _verify(path: Path, as_json: bool) -> None:
     from revoker import output_audit
-    from revoker.audit import alive
     from revoker.evidence import verify
 
     evidence = verify(path)
     output_audit.verified(evidence, path, as_json)
-    if alive(evidence):
+    if evidence.alive:
         raise typer.Exit(Exit.WRONG)
 
 

@@ -25,7 +25,14 @@ dead letters may raise an alert. Your login needs
 - on the Face resource: Cognitive Services Face Recognizer
 - for receipts, on OUTCOME_QUEUE: Azure Service Bus Data Receiver
 - for audit lines: Log Analytics Reader, the Azure CLI, and LOG_WORKSPACE_ID in the environment
-A question that it may not ask is left out.
+{disturbances}A question that it may not ask is left out.
+"""
+
+DISTURBANCES = """\
+- for --disturb: Website Contributor on the app, Role Based Access Control Administrator on the Face
+  resource, the Azure CLI, and AZURE_FUNCTION_APP_NAME and FACE_ACCOUNT in the environment
+It restarts the app, and removes the app's role on the Face resource for some minutes: meanwhile no
+session is deleted, and alerts are raised. If it is killed then, 'azd provision' restores the role.
 """
 
 
@@ -39,6 +46,12 @@ def trial(
             "--burst",
             help="Also use up the Face resource's rate limit for up to 90 seconds, which disturbs "
             "live traffic.",
+        ),
+    ] = False,
+    disturb: Annotated[
+        bool,
+        typer.Option(
+            "--disturb", help="Also restart the app, and remove its role for some minutes."
         ),
     ] = False,
     verify_image: Annotated[
@@ -69,12 +82,13 @@ def trial(
 
     async def play_all() -> "Report":
         async with Stage.open(os.environ, verify_image=verify_image) as stage:
-            asked = questions(stage, sessions=sessions, burst=burst)
+            asked = questions(stage, sessions=sessions, burst=burst, disturb=disturb)
             return await play(stage, asked, report.with_suffix(".jsonl"), output.trial_answer)
 
     with reporting(as_json):
         where = QueueAddress.read(os.environ).where
-        output.trial_plan(PLAN.format(where=where, total=sessions + 10))
+        more = DISTURBANCES if disturb else ""
+        output.trial_plan(PLAN.format(where=where, total=sessions + 10, disturbances=more))
         if not yes:
             typer.confirm("Begin?", abort=True, err=True)
         found = run(play_all(), WORK_SECONDS)

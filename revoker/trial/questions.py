@@ -1,11 +1,10 @@
 """The questions of a trial, in the order in which they are asked."""
 
 import asyncio
-import json
-import shutil
 import time
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,8 +19,11 @@ from delete_session.face import collection_url
 from delete_session.message import History
 from delete_session.verdict import Meaning
 from revoker.doctor.runner import Check, Skipped
+from revoker.face import is_nested
 from revoker.failure import Failure
-from revoker.trial.stage import Stage, is_nested
+from revoker.trial import disturbances
+from revoker.trial.az import log_rows
+from revoker.trial.stage import Stage
 
 REFUSED_ID = "not-a-guid"
 """A session id that the contract allows and that the Face API may refuse for good."""
@@ -30,7 +32,6 @@ _COPY_SECONDS = 3.0
 _MANY_SECONDS = 180.0
 _BURST_SECONDS, _BURST_CALLS, _BURST_SESSIONS = 90.0, 40, 4
 """A burst: at most these seconds, this many calls a second, while these sessions are revoked."""
-_INGESTION_POLL_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,14 @@ class Question(Check):
     text: str
 
 
-def questions(stage: Stage, *, sessions: int, burst: bool) -> list[Question]:
+def questions(stage: Stage, *, sessions: int, burst: bool, disturb: bool = False) -> list[Question]:
     """Return the questions about the deployment that the stage names.
 
     Args:
         stage: sessions and messages of this trial.
         sessions: how many are revoked at once.
         burst: whether the operator agrees to a burst of live calls.
+        disturb: whether the operator agrees to a restart, and to the removal of the app's role.
     """
     ask = _Questions(stage)
     login, works = ("login",), ("revocation",)
@@ -61,6 +63,8 @@ def questions(stage: Stage, *, sessions: int, burst: bool) -> list[Question]:
         for version in stage.families
         for kind in get_args(SessionType)
     ]
+    restart = partial(ask.disturbed, disturbances.restart, agreed=disturb)
+    remove_role = partial(ask.disturbed, disturbances.remove_role, agreed=disturb)
     many, burst_of = partial(ask.many, sessions), partial(ask.throttled, burst=burst)
     rows = [
         ("login", (), ask.login, "May your login create and read sessions?"),
@@ -75,6 +79,8 @@ def questions(stage: Stage, *, sessions: int, burst: bool) -> list[Question]:
         ("receipts", works, ask.receipts, "Is there one for each revocation that ended?"),
         ("live session", login, ask.live_session, "Does a session that was not revoked exist?"),
         ("audit lines", works, ask.audit_lines, "Does each message have one, and how late?"),
+        ("restart", works, restart, "Do revocations end if the app restarts meanwhile?"),
+        ("role removed", works, remove_role, "Do they end once a missing role is back?"),
     ]
     return [Question(*row) for row in rows]
 
@@ -255,40 +261,28 @@ class _Questions:
 
     async def audit_lines(self) -> str:
         stage = self._stage
-        az, workspace = shutil.which("az"), stage.environment.get("LOG_WORKSPACE_ID")
-        if not az or not workspace:
-            raise Skipped("it needs the Azure CLI and LOG_WORKSPACE_ID")
-        until = time.monotonic() + 5 * stage.patience
-        lines = await _audit_lines(az, workspace, stage.run)
-        while missing := sorted(stage.ended.keys() - lines.keys()):
-            if time.monotonic() > until:
-                raise Failure(
-                    f"{len(missing)} of {len(stage.ended)} messages have no audit line: "
-                    f"{', '.join(missing[:3])}",
-                    "See audit-lines-missing in docs/operations.md.",
-                )
-            await asyncio.sleep(min(_INGESTION_POLL_SECONDS, stage.patience))
-            lines = await _audit_lines(az, workspace, stage.run)
-        late = sorted(lines.values())
+        query = (
+            "AppTraces | where Message startswith '{' | extend line = parse_json(Message) "
+            f"| extend root_id = tostring(line.root_id) | where root_id startswith '{stage.run}' "
+            "| summarize seconds = max((ingestion_time() - TimeGenerated) / 1s) by root_id"
+        )
+
+        def missing(rows: list[dict[str, Any]]) -> list[str]:
+            return sorted(stage.ended.keys() - {row["root_id"] for row in rows})
+
+        rows = await log_rows(stage, query, lambda rows: not missing(rows))
+        if left := missing(rows):
+            raise Failure(
+                f"{len(left)} of {len(stage.ended)} messages have no audit line: "
+                f"{', '.join(left[:3])}",
+                "See audit-lines-missing in docs/operations.md.",
+            )
+        late = sorted(float(row["seconds"]) for row in rows)
         return (
             f"yes; ingestion took {late[len(late) // 2]:.0f} s (median), {late[-1]:.0f} s at most"
         )
 
-
-async def _audit_lines(az: str, workspace: str, run: str) -> dict[str, float]:
-    """Return the message ids that have an audit line, and the seconds until it arrived."""
-    query = (
-        "AppTraces | where Message startswith '{' | extend line = parse_json(Message) "
-        f"| extend root_id = tostring(line.root_id) | where root_id startswith '{run}' "
-        "| summarize seconds = max((ingestion_time() - TimeGenerated) / 1s) by root_id"
-    )
-    process = await asyncio.create_subprocess_exec(
-        *(az, "monitor", "log-analytics", "query", "--workspace", workspace),
-        *("--timespan", "PT1H", "--output", "json", "--analytics-query", query),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    if process.returncode:
-        raise Skipped(f"your login may not read the workspace: {err.decode().strip()[:300]}")
-    return {row["root_id"]: float(row["seconds"]) for row in json.loads(out)}
+    async def disturbed(self, disturb: Callable[[Stage], Awaitable[str]], *, agreed: bool) -> str:
+        if not agreed:
+            raise Skipped("it disturbs the deployment: --disturb agrees to it")
+        return await disturb(self._stage)

@@ -24,7 +24,7 @@ from revoker import settling
 from revoker.actor import service_bus_actor
 from revoker.connection import QueueAddress, answered, face_scope, setting
 from revoker.doctor.runner import Skipped
-from revoker.face import CALL_SECONDS, NOT_RETRYABLE, token
+from revoker.face import CALL_SECONDS, NOT_RETRYABLE, is_nested, token
 from revoker.failure import Exit, Failure, first_line
 from revoker.messages import Seen, body_of, peek, walk
 from revoker.record import Record
@@ -225,12 +225,15 @@ class Stage:
             or (seen.root_id.startswith(PREFIX) and seen.first_enqueued_at < old)
         ]
 
-    async def finish(self, ids: Sequence[str], seconds: float = 0) -> list[Seen]:
+    async def finish(
+        self, ids: Sequence[str], seconds: float = 0, *, is_misconfigured: bool = False
+    ) -> list[Seen]:
         """Wait until messages have left the queue; return those that were dead-lettered.
 
         Args:
             ids: the ids under which they were published.
             seconds: how long they may take besides `patience`.
+            is_misconfigured: whether errors of a wrong deployment are expected.
 
         Raises:
             Failure: they still wait, or the deployment is wrong.
@@ -239,7 +242,7 @@ class Stage:
         error = ""
         while left := [seen for seen in await self.look() if seen.root_id in ids]:
             error = next((seen.last_error for seen in left if seen.last_error), error)
-            if remedy := for_error(error):
+            if not is_misconfigured and (remedy := for_error(error)):
                 raise Failure(f"The deployment is wrong: {error}", remedy)
             if time.monotonic() > until:
                 raise Failure(
@@ -259,12 +262,22 @@ class Stage:
             Failure: they still wait, or were dead-lettered.
         """
         began = time.monotonic()
-        for seen in await self.finish(await self.send(*messages), seconds):
+        await self.ended_well(await self.send(*messages), seconds)
+        return time.monotonic() - began
+
+    async def ended_well(
+        self, ids: Sequence[str], seconds: float = 0, *, is_misconfigured: bool = False
+    ) -> None:
+        """Wait as `finish` does.
+
+        Raises:
+            Failure: they still wait, or were dead-lettered.
+        """
+        for seen in await self.finish(ids, seconds, is_misconfigured=is_misconfigured):
             raise Failure(
                 f"{seen.message_id} was dead-lettered as {seen.reason}: {seen.description}",
                 for_error(seen.description) or "Look the reason up in docs/operations.md.",
             )
-        return time.monotonic() - began
 
     async def receipts(self, outcomes: QueueAddress) -> list[dict[str, Any]]:
         """Return the data of the receipts of this trial."""
@@ -318,8 +331,3 @@ class Stage:
         if scheduled:
             async with self.address.explained("Send"):
                 await answered(self.sender.cancel_scheduled_messages(scheduled))
-
-
-def is_nested(version: str) -> bool:
-    """Whether a version has the paths of the older previews."""
-    return "/singleModal/" in collection_url("", version, "liveness")

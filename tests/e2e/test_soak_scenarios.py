@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from local.soak.invariants import (
 )
 from local.soak.results import Result
 from local.soak.scenarios import SCENARIOS, SHORT, Scenario
+from local.soak.scenarios.publishers import KINDS, types_thresholds
 
 NAMES = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -191,6 +193,51 @@ def test_open_breaker_ends_with_its_process() -> None:
         LogLine(0, 9.0, {"event": "revocation"}),
     ]
     assert sorted(open_intervals(lines)) == [(1.0, 9.0, 0), (1.5, 2.5, 1)]
+
+
+UNSTATED = replace(
+    GOOD,
+    published=[
+        Published(message_id="a", body=b'{"sessionId": "A"}', session_id="A"),
+        Published(
+            message_id="b", body=b'{"sessionId": "B", "sessionType": "liveness"}', session_id="B"
+        ),
+    ],
+    sessions=frozenset(f"of nobody {number}" for number in range(50)),
+    calls=[
+        {"session_id": "A", "path": "/detectLivenessWithVerify/A", "code": "SessionNotFound"},
+        {"session_id": "A", "path": "/detectLiveness/A", "code": None},
+        {"session_id": "B", "path": "/detectLiveness/B", "code": None},
+    ],
+    lines=[
+        LogLine(0, 0.0, {"session_id": "A", "outcome": "already_gone", "asked": [*KINDS]}),
+        LogLine(0, 0.0, {"session_id": "B", "outcome": "deleted", "asked": ["liveness"]}),
+    ],
+)
+EARLY = LogLine(0, 0.0, {"session_id": "A", "outcome": "already_gone", "asked": [KINDS[0]]})
+
+
+@pytest.mark.parametrize(
+    ("broken", "changes"),
+    [
+        (None, {}),
+        ("successes reported for a session that exists", {"sessions": UNSTATED.sessions | {"B"}}),
+        ("successes reported before both types were asked", {"lines": [EARLY]}),
+        ("calls for a type that need not be asked", {"calls": UNSTATED.calls[1:]}),
+        (
+            "calls for a type that need not be asked",
+            {"calls": [{**UNSTATED.calls[0], "session_id": "B"}]},
+        ),
+        ("sessions deleted that no message named", {"sessions": frozenset()}),
+    ],
+)
+def test_a_false_success_and_a_call_in_vain_are_found(
+    broken: str | None, changes: dict[str, Any]
+) -> None:
+    """The thresholds of messages without a type can be missed, each by what it is about."""
+    stage: Any = SimpleNamespace(marks={"hosts killed, stopped or drained": 3})
+    thresholds = types_thresholds(stage, replace(UNSTATED, **changes))
+    assert [each.name for each in thresholds if not each.ok] == ([broken] if broken else [])
 
 
 @pytest.mark.parametrize(

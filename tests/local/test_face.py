@@ -99,6 +99,8 @@ def test_session_of_the_other_family_can_be_unknown(api: Api) -> None:
             "sessionId"
         ]
         assert error(api.delete(created, other)) == (404, "SessionNotFound")
+        listed = {each["id"] for each in api.client.get(NESTED).json()}
+        assert (created in listed) is (base == NESTED)
         assert api.delete(created, base).is_success
     api.tell("config", {"separate_families": False})
 
@@ -302,7 +304,9 @@ def test_form_with_an_image_creates_a_session(api: Api, base: str, parts: dict[s
     )
 
 
-@pytest.mark.parametrize(("path", "allowed"), [(NESTED, "POST"), (f"{FLAT}/a", "GET, DELETE")])
+@pytest.mark.parametrize(
+    ("path", "allowed"), [(NESTED, "GET, POST"), (FLAT, "POST"), (f"{FLAT}/a", "GET, DELETE")]
+)
 def test_other_method_is_refused_with_those_allowed(api: Api, path: str, allowed: str) -> None:
     """A method that the path does not have is no missing resource."""
     response = api.client.put(path)

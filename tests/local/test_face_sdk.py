@@ -96,6 +96,24 @@ def test_liveness_with_verify(face_service: Emulator, image: bytes | None) -> No
     assert shown.id == created.session_id
 
 
+def test_list(face_service: Emulator) -> None:
+    """The SDK lists the sessions of each type in the order of their ids, page by page."""
+    ids = [f"listed-{number}" for number in range(5)]
+    for kind, some in (("liveness", ids[3:] + ids[:3]), ("livenessWithVerify", ["another"])):
+        httpx.post(f"{face_service.url}/_local/sessions", json={"ids": some, "type": kind})
+    with client_of(face_service) as client:
+        pages = [client.get_liveness_sessions(start=each, top=2, **PLAIN) for each in ("", *ids)]
+        others = client.get_liveness_with_verify_sessions(start="an", **PLAIN)
+        with pytest.raises(HttpResponseError, match="top"):
+            client.get_liveness_sessions(top=1001, **PLAIN)
+    assert [[each.id for each in page] for page in pages] == [
+        *(ids[at : at + 2] for at in range(5)),
+        [],
+    ]
+    assert others[0].id == "another"
+    assert others[0].session_expired is False
+
+
 async def test_asynchronously(face_service: Emulator) -> None:
     """The asynchronous SDK creates, reads and deletes sessions of both types."""
     device: dict[str, Any] = {"liveness_operation_mode": MODE, "device_correlation_id": "d"}

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,21 +35,51 @@ FAMILIES = tuple(
     for kind in ("livenessWithVerify", "liveness")
 )
 
-# An Azure CLI with a workspace that has the audit lines of the host's log.
+# An Azure CLI: its workspace has what the local host has logged since the start of the test, its app is
+# that host, and the app's role is what the local Face API does not refuse.
 AZ = """\
-#!{python}
-import json
-lines = [line for line in open({log!r}, errors="replace") if " delete_session {{" in line]
-roots = {{json.loads(line[line.index("{{"):]).get("root_id", "") for line in lines}}
-rows = [{{"root_id": root, "seconds": "2.5"}} for root in sorted(roots)]
+#!PYTHON
+import json, os, signal, sys, urllib.request
+LOG, START, HOST, FACE = WHERE
+def face(method, *rules):
+    body, headers = json.dumps(rules).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(FACE + "/_local/faults", body, headers, method=method)
+    urllib.request.urlopen(request)
+rows = None
+match sys.argv[1:4]:
+    case ["functionapp", "list", _]:
+        rows = [{"id": "/app", "identity": {"userAssignedIdentities": {"/i": {"principalId": "p"}}}}]
+    case ["functionapp", "restart", _]:
+        os.kill(HOST, signal.SIGTERM)
+    case ["role", "assignment", "list"]:
+        row = {"name": "n", "principalId": "p", "roleDefinitionId": "/r"}
+        rows = [row | {"id": each, "scope": "/accounts/" + each} for each in ("face", "other")]
+    case ["role", "assignment", "delete"]:
+        assert sys.argv[4:6] == ["--ids", "face"] and sys.argv[6] == "--output", sys.argv
+        face("POST", {"fault": "role_missing", "method": "DELETE"})
+    case ["role", "assignment", "create"]:
+        face("DELETE")
+    case _:
+        with open(LOG, errors="replace") as log:
+            log.seek(START)
+            lines = [each[each.index("{"):] for each in log if " delete_session {" in each]
+        if "deployment_fault" in sys.argv[-3]:
+            rows = [each for each in lines if "deployment_fault" in each]
+        else:
+            roots = {json.loads(each).get("root_id", "") for each in lines}
+            rows = [{"root_id": root, "seconds": "2.5"} for root in sorted(roots)]
 print(json.dumps(rows))
 """
 
 
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[CloudThread]:
-    """A cloud with a host, receipts, and retries that come soon."""
-    options = Options(outcome_queue=OUTCOMES, settings={"RETRY_INITIAL_DELAY_SECONDS": "0.2"})
+    """A cloud with a host, receipts, and retries and redeliveries that come soon."""
+    options = Options(
+        outcome_queue=OUTCOMES,
+        settings={"RETRY_INITIAL_DELAY_SECONDS": "0.2"},
+        queue_properties={"lockDuration": "PT5S"},
+    )
     with CloudThread.running(options) as running:
         yield running
 
@@ -58,6 +89,8 @@ def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("LOG_WORKSPACE_ID", "00000000-0000-4000-8000-000000000001")
+    monkeypatch.setenv("AZURE_FUNCTION_APP_NAME", "app")
+    monkeypatch.setenv("FACE_ACCOUNT", "face")
 
 
 def prepare(deployed: CloudThread, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +100,11 @@ def prepare(deployed: CloudThread, folder: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
     if cloud.hosts:
         az = folder / "bin" / "az"
-        az.write_text(AZ.format(python=sys.executable, log=str(cloud.hosts[0].log)))
+        [host] = cloud.hosts
+        assert host.process is not None
+        size, endpoint = host.log.stat().st_size, cloud.face.facts["endpoint"]
+        where = (str(host.log), size, host.process.pid, endpoint)
+        az.write_text(AZ.replace("PYTHON", sys.executable).replace("WHERE", repr(where)))
         az.chmod(stat.S_IRWXU)
     deployed.ask(cloud.broker, "DELETE", "/faults")
     deployed.ask(cloud.face, "DELETE", "/_local/faults")
@@ -83,8 +120,7 @@ def play_seeded(
     asked: tuple[str, ...],
     red: str,
     seed: Seed,
-    *,
-    burst: bool = False,
+    **agreed: bool,
 ) -> Report:
     """Ask some of the questions; sow the fault when the question that should find it is asked."""
 
@@ -99,7 +135,7 @@ def play_seeded(
         image = folder / "face.jpg"
         image.write_bytes(b"\xff\xd8")
         async with Stage.open(os.environ, patience=5, verify_image=image) as stage:
-            every = questions(stage, sessions=3, burst=burst)
+            every = questions(stage, sessions=3, **{"burst": False, **agreed})
             some = [sown(each, stage) for each in every if each.name in asked]
             return await play(stage, some, folder / "record.jsonl")
 
@@ -242,6 +278,87 @@ def test_a_burst_of_live_calls_provokes_a_retry(
     assert len(report.states(State.OK)) == (4 if can_schedule else 3), report.markdown()
 
 
+def change_az(folder: Path, before: str, after: str) -> None:
+    az = folder / "bin" / "az"
+    assert before in az.read_text()
+    az.write_text(az.read_text().replace(before, after))
+
+
+def test_disturbances_are_announced_first(
+    deployed: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked of a deployment whose operator does not agree."""
+    prepare(deployed, tmp_path, monkeypatch)
+    calls = len(deployed.ask(deployed.cloud.face, "GET", "/_local/calls"))
+    ran = revoker({**os.environ}, "trial", "--disturb", stdin="n\n")
+    assert ran.code == 1
+    assert "removes the app's role" in ran.err
+    assert len(deployed.ask(deployed.cloud.face, "GET", "/_local/calls")) == calls
+
+
+@nightly
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_restart_loses_nothing_unless_the_app_stays_away(
+    starts: bool, deployed: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app is restarted while revocations are under way."""
+    prepare(deployed, tmp_path, monkeypatch)
+    monkeypatch.setattr("revoker.trial.disturbances._RESTART_SECONDS", 25.0 if starts else 2.0)
+    [host] = deployed.cloud.hosts
+    process = host.process
+    assert process is not None
+
+    async def started() -> None:
+        await process.wait()
+        await host.start()
+
+    starting = threading.Thread(target=deployed.run, args=(started(),))
+    if starts:
+        starting.start()
+    asked = ("login", "revocation", "restart")
+    report = play_seeded(deployed, tmp_path, asked, "", lambda *_: None, disturb=True)
+    if not starts:
+        starting.start()
+    starting.join()
+    assert report.states(State.FAILED) == ([] if starts else ["restart"]), report.markdown()
+    assert len(report.states(State.OK)) == (3 if starts else 2)
+
+
+NOT_RESTORED = ('"create"]:\n        face("DELETE")', '"create"]:\n        pass')
+NOT_REPORTED = ('if "deployment_fault" in each', "if False")
+REFUSED_BY_AZURE = ('face("DELETE")', "sys.exit('no right')")
+
+
+@pytest.mark.parametrize(
+    ("sown", "said"),
+    [
+        (None, "deployment_fault was logged"),
+        pytest.param(
+            NOT_RESTORED, "have not ended in time. HTTP 401 PermissionDenied", marks=nightly
+        ),
+        pytest.param(NOT_REPORTED, "No deployment_fault was logged", marks=nightly),
+        pytest.param(REFUSED_BY_AZURE, "is still removed", marks=nightly),
+    ],
+)
+def test_a_role_that_was_missing_loses_nothing(
+    sown: tuple[str, str] | None,
+    said: str,
+    deployed: CloudThread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is removed until a revocation is refused; what goes wrong then is found."""
+    prepare(deployed, tmp_path, monkeypatch)
+    seconds = 1.0 if sown == NOT_RESTORED else 60.0
+    monkeypatch.setattr("revoker.trial.disturbances._RETURN_SECONDS", seconds)
+    if sown:
+        change_az(tmp_path, *sown)
+    asked = ("login", "revocation", "role removed")
+    report = play_seeded(deployed, tmp_path, asked, "", lambda *_: None, disturb=True)
+    assert report.states(State.FAILED) == (["role removed"] if sown else []), report.markdown()
+    assert said in report.markdown()
+
+
 @pytest.mark.parametrize("sessions", ["3", pytest.param("50", marks=nightly)])
 def test_a_deployment_that_works_is_green(
     sessions: str, deployed: CloudThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,7 +373,9 @@ def test_a_deployment_that_works_is_green(
     assert ran.code == 0, ran.err
     assert ran.json == json.loads(name.with_suffix(".json").read_text())
     states = {each["result"]["name"]: each["result"]["state"] for each in ran.json["answers"]}
-    assert [each for each, state in states.items() if state != "ok"] == ["throttled"]
+    assert [each for each, state in states.items() if state != "ok"] == [
+        *("throttled", "restart", "role removed")
+    ]
     assert "Cognitive Services Face Recognizer" in ran.err
     assert "request id" in name.with_suffix(".md").read_text()
     assert not ran.json["left"]

@@ -1,11 +1,13 @@
-"""Publishers send unreadable messages, or repeat messages."""
+"""Publishers send unreadable messages, repeat messages, leave out the type, or get an id wrong."""
 
+import asyncio
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 
-from local.soak.invariants import Evidence, Published, Threshold
-from local.soak.scenarios.scenario import Scenario
+from local.soak.invariants import DONE, Evidence, Published, Threshold
+from local.soak.scenarios.scenario import COPIES, Scenario, transient, with_settings
 from local.soak.stage import Stage
 
 
@@ -113,7 +115,99 @@ def duplicates_threshold(_: Stage, evidence: Evidence) -> list[Threshold]:
     return [Threshold("duplicates not dropped", len(evidence.published) / 2 - dropped, 0)]
 
 
+VERIFY, PLAIN = KINDS = ("livenessWithVerify", "liveness")
+MIN_ENDS_OF_HOSTS = 3
+
+
+async def types_left_out_and_ids_wrong(stage: Stage) -> None:
+    """Of 1,000 messages, 300 state no type and 50 have a wrong id; hosts are killed and drained."""
+    chance = stage.chance
+    unstated = set(chance.sample(range(1000), 300))
+    plain = set(chance.sample(sorted(unstated), 150))
+    plain |= set(chance.sample(sorted(set(range(1000)) - unstated), 350))
+    wrong = set(chance.sample(range(1000), 50))
+    messages = []
+    for kind in KINDS:
+        numbers = [number for number in range(1000) if (number in plain) is (kind == PLAIN)]
+        ids = [stage.id() for _ in numbers]
+        await stage.face("POST", "/_local/sessions", {"ids": ids, "type": kind})
+        for number, right_id in zip(numbers, ids, strict=True):
+            session_id = stage.id() if number in wrong else right_id
+            stated = {} if number in unstated else {"sessionType": kind}
+            body = json.dumps({"sessionId": session_id, **stated}).encode()
+            messages.append(Published(message_id=stage.id(), body=body, session_id=session_id))
+    chance.shuffle(messages)
+    stage.published += messages
+    await stage.break_face(transient(0.2))
+    await stage.face("POST", "/_local/config", {"latency_seconds": 0.1})
+    publishing = asyncio.create_task(stage.publish(messages, per_second=20, again=True))
+    ended = 0
+    while not publishing.done():
+        await asyncio.sleep(chance.uniform(1, 2))
+        host = stage.cloud.hosts[ended % 2]
+        await (stage.drain(host) if ended % 3 == 2 else stage.restart(host, kill=ended % 3 == 0))
+        ended += 1
+    await publishing
+    stage.marks["hosts killed, stopped or drained"] = ended
+
+
+def types_thresholds(stage: Stage, evidence: Evidence) -> list[Threshold]:
+    """Require that no success is reported for a session that exists, and no call is made in vain."""
+    successes = list(_successes(evidence))
+    stated = {each.session_id: _stated(each.body) for each in evidence.published}
+    untrue = sum(session_id in evidence.sessions for session_id, _, _ in successes)
+    too_early = sum(
+        outcome == "already_gone" and not stated[session_id] and set(asked) != set(KINDS)
+        for session_id, outcome, asked in successes
+    )
+    not_found: set[str] = set()
+    extra = in_vain = 0
+    for call in evidence.calls:
+        session_id, kind = call["session_id"], VERIFY if "WithVerify" in call["path"] else PLAIN
+        if stated[session_id]:
+            in_vain += kind != stated[session_id]
+        elif kind == PLAIN:
+            extra += 1
+            in_vain += session_id not in not_found
+        elif call["code"] == "SessionNotFound":
+            not_found.add(session_id)
+    stage.marks |= {"extra calls": extra, "sessions with an extra call": len(not_found)}
+    stage.marks["successes"] = len(successes)
+    ends = stage.marks.get("hosts killed, stopped or drained", 0)
+    return [
+        Threshold("successes reported for a session that exists", untrue, 0),
+        Threshold("successes reported before both types were asked", too_early, 0),
+        Threshold("calls for a type that need not be asked", in_vain, 0),
+        Threshold("ends of hosts that are missing", max(0, MIN_ENDS_OF_HOSTS - ends), 0),
+        Threshold("sessions deleted that no message named", 50 - len(evidence.sessions), 0),
+    ]
+
+
+def _successes(evidence: Evidence) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield session, outcome and asked types of each success in the log and in the receipts."""
+    for line in evidence.lines:
+        if line.record.get("outcome") in DONE:
+            yield line.record["session_id"], line.record["outcome"], line.record["asked"]
+    for event in evidence.receipts or ():
+        if event["data"]["outcome"] in DONE:
+            data = event["data"]
+            yield data["sessionId"], data["outcome"], data["askedTypes"]
+
+
+def _stated(body: bytes) -> str | None:
+    stated: str | None = json.loads(body).get("sessionType")
+    return stated
+
+
 SCENARIOS = (
+    Scenario(
+        name="types_left_out_and_ids_wrong",
+        play=types_left_out_and_ids_wrong,
+        limit=240,
+        settings=with_settings(RETRY_INITIAL_DELAY_SECONDS=COPIES, CALL_TIMEOUT_SECONDS=6),
+        options={"hosts": 2},
+        thresholds=types_thresholds,
+    ),
     Scenario(
         name="publisher_sends_everything_twice",
         play=publisher_sends_everything_twice,
