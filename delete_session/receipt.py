@@ -123,7 +123,7 @@ class Receipts(NoReceipts):
             data,
             history=delivery.history,
             correlation_id=delivery.correlation_id,
-            trace={**revocation.trace, **delivery.properties},
+            trace=delivery.properties,
             queue=self._queue,
             time=revocation.now,
         )
