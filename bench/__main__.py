@@ -22,7 +22,7 @@ from rich.console import Console
 from bench import cold, cost, drain, receipts, scaling, storm, throughput
 from bench.charts import caption, draw
 from bench.harness import OURS, ROOT, median, provenance, serve
-from bench.tables import SHOW, all_tables, show_cost, show_thresholds
+from bench.tables import SHOW, all_tables, figures, headline, show_cost, show_thresholds
 from local.progress import Progress
 from local.report.outputs import output_file, output_folder
 from local.report.page import Chart, Page
@@ -30,6 +30,8 @@ from local.report.page import Chart, Page
 SECTIONS = ("throughput", "scaling", "drain", "cold", "receipts", "storm")
 WHOLE, PARTIAL = ROOT / "bench" / "results", ROOT / "build" / "bench"
 """The folder for results: only a whole run replaces the committed ones."""
+PAGES = {ROOT / "README.md": headline, ROOT / "bench" / "README.md": figures}
+"""The pages whose figures a whole run writes."""
 
 
 async def measure(section: str, *, quick: bool) -> tuple[Any, list[dict[str, Any]]]:
@@ -177,6 +179,9 @@ async def main(arguments: Sequence[str]) -> int:
     drawn = draw(results)
     for chart in drawn:
         (out / f"{chart.name}.svg").write_text(chart.svg)
+    if out.resolve() == WHOLE:
+        for path, text in PAGES.items():
+            path.write_text(filled(path.read_text(), text(results)))
     if options.html:
         page(results, drawn).write(options.html)
     console.print(
@@ -184,6 +189,13 @@ async def main(arguments: Sequence[str]) -> int:
         highlight=False,
     )
     return 0 if all(threshold["ok"] for threshold in results["thresholds"]) else 1
+
+
+def filled(text: str, figures: str) -> str:
+    """Return a page with these figures between its two marks."""
+    before, begin, rest = text.partition("<!-- make bench writes this -->\n")
+    _, end, after = rest.partition("<!-- until here -->")
+    return f"{before}{begin}{figures}{end}{after}"
 
 
 def page(results: dict[str, Any], drawn: Sequence[Chart]) -> Page:

@@ -113,6 +113,9 @@ class Server:
             "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey="
             f"00000000-0000-0000-0000-000000000001;IngestionEndpoint={self.endpoint}/;"
             f"LiveEndpoint={self.endpoint}/",
+            # The exporter takes the app's name from them; without, it searches for one, line by line.
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "WEBSITE_SITE_NAME": "func-session-revoker",
             # What the exporter tells Microsoft about itself, four times an hour.
             "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
             "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",

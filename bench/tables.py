@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from bench import receipts, throughput
-from bench.harness import median, spread
+from bench.harness import OURS, PEERS, TELEMETRY_OFF, median, spread
 
 
 def table(title: str, *columns: str) -> Table:
@@ -160,3 +160,74 @@ def all_tables(results: dict[str, Any]) -> list[Table]:
     """Return a table for each section that was measured, and the thresholds."""
     shown = [show(results[name]) for name, show in SHOW.items() if name in results]
     return [*shown, show_thresholds(results["thresholds"])]
+
+
+def headline(results: dict[str, Any]) -> str:
+    """Return what the top page says about performance."""
+    found = results["throughput"]
+    ours, off = found[OURS]["64"], found[TELEMETRY_OFF]["64"]
+    beside = {peer: median(found[peer]["64"]["ours_beside"]) for peer in PEERS}
+    sdk, httpx, requests = beside.values()
+    return (
+        f"As deployed, with telemetry: {median(ours['per_second']):,.0f} messages per second and "
+        f"process, for {median(ours['cpu_microseconds']):,.0f} µs of CPU each\n"
+        f"({median(off['cpu_microseconds']):,.0f} µs without telemetry). On the same core, that is "
+        f"{sdk:.1f} times the throughput of `azure-ai-vision-face`,\n{requests:.1f} times that of "
+        f"`requests` and {httpx:.1f} times that of `httpx` ({_origin(results)}).\n"
+    )
+
+
+def figures(results: dict[str, Any]) -> str:
+    """Return the figures of bench/README.md."""
+    rows = ["| 64 in flight | messages/s | CPU per message |", "|---|---|---|"]
+    for variant, found in results["throughput"].items():
+        rate, cpu = (median(found["64"][kind]) for kind in ("per_second", "cpu_microseconds"))
+        cells = (variant, f"{rate:,.0f}", f"{cpu:,.0f} µs")
+        rows.append("| " + " | ".join(f"**{c}**" if variant == OURS else c for c in cells) + " |")
+    ideal = [
+        point["part_of_ideal"]
+        for point in results["scaling"]
+        if point["latency_milliseconds"] == 50 and point["in_flight"] <= 64
+    ]
+    drain, receipt = results["drain"], results["receipts"]
+    drained = drain["drains"][str(drain["messages"])]
+    resident = drain["chunks"][-1]["rss_bytes"] / 2**20
+    ours, bare = (
+        median([sample["done"] for sample in results["cold"]["samples"][name]]) * 1000
+        for name in (OURS, "bare imports")
+    )
+    storm, naive = results["storm"].values()
+    live, naive_live = (
+        each["live_calls_throttled"] / each["live_calls"] for each in (storm, naive)
+    )
+    on, off = receipt[receipts.ON], receipt[receipts.OFF]
+    times = [x / y for x, y in zip(on["cpu_microseconds"], off["cpu_microseconds"], strict=True)]
+    return "\n".join(
+        [
+            f"{_origin(results)}, {results['measured']['machine']}, "
+            f"Python {results['measured']['python']}; rate limit raised to 10,000 calls per second.",
+            "",
+            *rows,
+            "",
+            f"- **Scaling**: {min(ideal) * 100:.0f} to {max(ideal) * 100:.0f} % of in flight ÷ latency "
+            "up to 64 in flight at 50 ms.",
+            f"- **Draining**: {drain['messages']:,} messages in {drained['seconds']:.0f} s; "
+            f"{resident:.0f} MiB resident at the end.",
+            f"- **Cold start**: {ours:.0f} ms from process start to the end of the first message; its "
+            f"bare imports take {bare:.0f} ms.",
+            f"- **Burst**: {storm['messages']:,} messages at once, with a quota of "
+            f"{storm['face_rate']} calls per second, {storm['live_rate']} of them used by live "
+            f"traffic. This\n  function takes {storm['seconds']:.0f} s: {storm['dead_lettered']} "
+            f"dead-lettered, {live * 100:.1f} % of the live calls throttled. A function that raises "
+            f"on\n  error: {naive['dead_lettered']} dead-lettered within {naive['seconds']:.0f} s, "
+            f"{naive_live * 100:.0f} % of the live calls throttled.",
+            f"- **Receipts**: with `OUTCOME_QUEUE`, a message costs {median(times):.1f} times the CPU "
+            f"({median(on['cpu_microseconds']):,.0f} µs).",
+            "",
+        ]
+    )
+
+
+def _origin(results: dict[str, Any]) -> str:
+    measured = results["measured"]
+    return f"`{measured['command']}`, {measured['date'][:10]}"

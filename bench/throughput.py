@@ -83,9 +83,11 @@ def thresholds(samples: dict[str, Any]) -> list[dict[str, Any]]:
     sdk, httpx, requests = PEERS
     aiohttp = next(iter(FLOORS))
     least = [
-        ("throughput at 64 in flight ÷ azure-ai-vision-face", sdk, 1.5),
-        ("throughput at 64 in flight ÷ httpx's own transport", httpx, 2.5),
-        ("throughput at 64 in flight ÷ requests", requests, 1.5),
+        # Each about three quarters of what was measured with telemetry (2.7, 4.9, 2.8): the exporter
+        # costs all variants the same, and its threads make single samples differ by a third.
+        ("throughput at 64 in flight ÷ azure-ai-vision-face", sdk, 2.0),
+        ("throughput at 64 in flight ÷ httpx's own transport", httpx, 3.5),
+        ("throughput at 64 in flight ÷ requests", requests, 2.0),
     ]
 
     def cpu(concurrency: int, one: str, other: str) -> float:
@@ -95,8 +97,11 @@ def thresholds(samples: dict[str, Any]) -> list[dict[str, Any]]:
     most = [
         (f"CPU per message at {concurrency} in flight{of}", cpu(concurrency, one, other), bound)
         for of, one, other, bound in (
-            (", telemetry off ÷ bare aiohttp", TELEMETRY_OFF, aiohttp, 4.5),
-            (", with telemetry ÷ without", OURS, TELEMETRY_OFF, 2.5),
+            # Measured 3.8 to 3.9. It was 2.9 before the protobuf messages of the 3.13 worker, whose
+            # decoding is no part of the bare call, and while both ran on asyncio's slower loop.
+            (", telemetry off ÷ bare aiohttp", TELEMETRY_OFF, aiohttp, 4.3),
+            # Measured 1.7, nearly all of it in the exporter; 2.4 with spans and two instruments.
+            (", with telemetry ÷ without", OURS, TELEMETRY_OFF, 2.0),
         )
         for concurrency in (16, MOST)
     ]

@@ -51,23 +51,22 @@ class Handler:
         self.broker_time.advance_to(delivery.enqueued_at)
         revocation = Revocation(delivery, self.retry_deadline_hours, self.clock.monotonic)
         until = revocation.held_since + HOLD_SECONDS
-        with self.telemetry.message(revocation):
-            try:
-                match await self._decide(revocation, until):
-                    case Done(outcome) as decision:
-                        await self._send_receipt(revocation, decision, until)
-                        self._record(outcome, revocation)
-                    case DeadLetter(reason) as decision:
-                        await self._send_receipt(revocation, decision, until)
-                        await self.queue.dead_letter(delivery, decision, until)
-                        self._record("dead_lettered", revocation, reason=reason)
-                    case RetryLater(delay):
-                        await self._schedule(revocation, delay, until)
-                        self._record("retry_scheduled", revocation, delay_seconds=round(delay, 3))
-            except Exception as error:
-                reason = str(error) if isinstance(error, SettlementFailed) else repr(error)
-                self._record("settlement_failed", revocation, reason=reason)
-                raise
+        try:
+            match await self._decide(revocation, until):
+                case Done(outcome) as decision:
+                    await self._send_receipt(revocation, decision, until)
+                    self._record(outcome, revocation)
+                case DeadLetter(reason) as decision:
+                    await self._send_receipt(revocation, decision, until)
+                    await self.queue.dead_letter(delivery, decision, until)
+                    self._record("dead_lettered", revocation, reason=reason)
+                case RetryLater(delay):
+                    await self._schedule(revocation, delay, until)
+                    self._record("retry_scheduled", revocation, delay_seconds=round(delay, 3))
+        except Exception as error:
+            reason = str(error) if isinstance(error, SettlementFailed) else repr(error)
+            self._record("settlement_failed", revocation, reason=reason)
+            raise
 
     async def _decide(self, revocation: Revocation, until: float) -> Decision:
         """Read the message, and delete its session: of the stated type, or else of either type."""

@@ -198,8 +198,6 @@ class Revocation:
         self.seconds_in_call = 0.0
         self.first_attempt_at = delivery.history.first_attempt_at
         self.last_attempt_at = delivery.history.last_attempt_at
-        self.trace: dict[str, str] = {}
-        """Trace context for the retry copy if the publisher set none."""
         self._monotonic = monotonic
         self.held_since = monotonic()
         """Monotonic time at which the host handed the message over."""
@@ -263,7 +261,7 @@ class Revocation:
         copy = replace(
             delivery,
             message_id=history.copy_id,
-            properties={**self.trace, **given, **history.write()},
+            properties={**given, **history.write()},
             enqueued_at=min(self.now + timedelta(seconds=delay_seconds), deadline),
             history=history,
         )

@@ -118,7 +118,7 @@ class Receipts:
             data,
             history=delivery.history,
             correlation_id=delivery.correlation_id,
-            trace={**revocation.trace, **delivery.properties},
+            trace=delivery.properties,
             queue=self._queue,
             time=revocation.now,
         )

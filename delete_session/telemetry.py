@@ -1,4 +1,4 @@
-"""Metrics and traces by the OpenTelemetry API, a no-op unless the worker has set up a provider.
+"""Metrics by the OpenTelemetry API, a no-op unless the worker has set up a provider.
 
 The platform's Python worker does so if PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY is true. Names and
 units follow the semantic conventions for messaging. No attribute holds a session id.
@@ -8,19 +8,16 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
 from opentelemetry._logs import get_logger_provider
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from . import __version__
 from .breaker import BreakerState
 from .gate import Gate
 from .limiter import RateCause
-from .message import Revocation, trace_context
+from .message import Revocation
 
-_propagator = TraceContextTextMapPropagator()
 _FLUSH_SECONDS = 1.0
 
 
@@ -50,19 +47,13 @@ def _flush_and_end(number: int, _: object) -> None:
 
 
 class Telemetry:
-    """Instruments and spans of one process."""
+    """Instruments of one process."""
 
-    def __init__(self, queue: str, gate: Gate) -> None:
-        self._queue = queue
-        self._tracer = trace.get_tracer("delete_session", __version__)
-        # Without a provider, the API's no-op spans would cost 40 function calls per message.
-        self._traces = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    def __init__(self, gate: Gate) -> None:
         meter = metrics.get_meter("delete_session", __version__)
-        self._revocations = meter.create_counter(
-            "revoker.revocations", "{revocation}", "Delivered messages by outcome and code"
-        )
-        self._latency = meter.create_histogram(
-            "revoker.revocation.duration", "s", "From the first enqueue until the session was gone"
+        # Its count is the number of deliveries, so no counter is needed besides.
+        self._duration = meter.create_histogram(
+            "revoker.revocation.duration", "s", "From the first enqueue until a delivery ended"
         )
         circuit, cause = list(BreakerState).index, list(RateCause).index
         gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
@@ -74,51 +65,13 @@ class Telemetry:
         for name, unit, observe in gauges:
             meter.create_observable_gauge(name, [_observer(observe)], unit)
 
-    def message(self, revocation: Revocation) -> AbstractContextManager[object]:
-        """Return a span for one message: in the publisher's trace if there is one, else in the host's.
-
-        Retry copies continue the trace, in the publisher's property or in one set here.
-        """
-        if not self._traces:
-            return nullcontext()
-        delivery = revocation.delivery
-        carrier = trace_context(delivery.properties)
-        published = _propagator.extract(carrier) if carrier else None
-        here = trace.get_current_span().get_span_context()
-        span = self._tracer.start_span(
-            f"process {self._queue}",
-            context=published,
-            kind=trace.SpanKind.CONSUMER,
-            links=[trace.Link(here)] if published is not None and here.is_valid else [],
-            attributes={
-                "messaging.system": "servicebus",
-                "messaging.operation.type": "process",
-                "messaging.operation.name": "process",
-                "messaging.destination.name": self._queue,
-                "messaging.message.id": delivery.message_id,
-                "messaging.servicebus.message.delivery_count": delivery.delivery_count,
-            },
-        )
-        if published is None and span.is_recording():
-            _propagator.inject(revocation.trace, trace.set_span_in_context(span))
-        return trace.use_span(span, end_on_exit=True)
-
     def ended(self, outcome: str, revocation: Revocation) -> None:
         """Record the outcome of one delivery."""
-        verdict = revocation.verdict
         attributes = {"outcome": outcome}
-        if outcome in ("deleted", "already_gone"):
-            since = revocation.now - revocation.delivery.history.first_enqueued_at
-            self._latency.record(since.total_seconds(), attributes)
-        elif verdict is not None:
-            attributes["code"] = verdict.code
-        self._revocations.add(1, attributes)
-        if not self._traces:
-            return
-        span = trace.get_current_span()
-        span.set_attributes({**attributes, "attempts": revocation.attempts})
-        if outcome not in ("deleted", "already_gone"):
-            span.set_status(trace.StatusCode.ERROR)
+        if revocation.verdict is not None and outcome not in ("deleted", "already_gone"):
+            attributes["code"] = revocation.verdict.code
+        since = revocation.now - revocation.delivery.history.first_enqueued_at
+        self._duration.record(since.total_seconds(), attributes)
 
 
 def _observer(gauge: Callable[[], float]) -> metrics.CallbackT:

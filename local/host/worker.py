@@ -7,6 +7,7 @@ come over gRPC.
 
 import asyncio
 import json
+import re
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from typing import Any
 import azure_functions_runtime as runtime
 
 from local.host.messages import messages, typed_data
+
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class IndexingFailed(Exception):
@@ -85,12 +88,18 @@ def invocation_request(
         trigger_metadata={
             name: typed_data(value) for name, value in metadata.items() if value is not None
         },
-        trace_context=messages.RpcTraceContext(
-            trace_parent=f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-        ),
+        trace_context=messages.RpcTraceContext(trace_parent=_trace_parent(metadata)),
     )
     raw: bytes = messages.StreamingMessage(invocation_request=request).SerializeToString()
     return raw
+
+
+def _trace_parent(metadata: Mapping[str, object]) -> str:
+    """Return a span in the publisher's trace if there is one, as the host's Service Bus client does."""
+    properties = metadata.get("ApplicationProperties")
+    given = properties if isinstance(properties, dict) else {}
+    parent = _TRACEPARENT.fullmatch(str(given.get("traceparent") or given.get("Diagnostic-Id")))
+    return f"00-{parent[1] if parent else secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 async def handle(raw: bytes) -> Any:

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from bench import drain, receipts, scaling, throughput
-from bench.__main__ import main, page
+from bench.__main__ import PAGES, filled, main, page
 from bench.charts import draw
-from bench.harness import ARGUMENTS, OURS, PEERS, ROOT, UNPATCHED
+from bench.harness import ARGUMENTS, OURS, PEERS, ROOT, TELEMETRY_OFF, UNPATCHED
 from bench.tables import show_receipts
 
 COMMITTED = ROOT / "bench" / "results"
@@ -39,6 +39,27 @@ def test_the_committed_charts_show_the_committed_results() -> None:
         committed_shape, committed_values = numbers((COMMITTED / name).read_text())
         assert shape == committed_shape, name
         assert values == pytest.approx(committed_values, abs=0.05), name
+
+
+@pytest.mark.skipif(
+    TELEMETRY_OFF not in results()["throughput"], reason="the committed results are of 0.2.0"
+)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.parent.name)
+def test_pages_show_the_committed_results(path: Path) -> None:
+    """`make bench ARGS="--from bench/results/latest.json"` writes the figures that are on the pages."""
+    text = path.read_text()
+    assert filled(text, PAGES[path](results())) == text
+
+
+def test_pages_are_filled_between_their_marks() -> None:
+    """Both pages have the marks, and what is outside them stays."""
+    found = results()
+    found["throughput"].setdefault(TELEMETRY_OFF, found["throughput"][OURS])
+    for path, figures in PAGES.items():
+        text = path.read_text()
+        new = filled(text, figures(found))
+        assert figures(found) in new
+        assert filled(new, "") == filled(text, "") != text
 
 
 async def test_results_are_shown_without_measuring(

@@ -1,10 +1,8 @@
 """What the publisher is told: what a receipt says, and when it is sent."""
 
-import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from delete_session.message import PUBLISHED_ID, History, Revocation, published_id
+from delete_session.message import PUBLISHED_ID, History, published_id
 from delete_session.queue import SettlementFailed, Unsendable
 from delete_session.receipt import CONTENT_TYPE
 from delete_session.verdict import Verdict
@@ -253,20 +251,6 @@ async def test_trace_goes_on(properties: dict[str, object], parent: str | None) 
     assert told.get("traceparent") == parent
     assert (sent.application_properties or {}).get("traceparent") == parent
     assert "tracestate" not in told
-
-
-async def test_trace_that_the_function_began_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the publisher began no trace, the receipt is in that of the function."""
-    bench = Bench(OUTCOME_QUEUE=OUTCOMES)
-
-    @contextlib.contextmanager
-    def span(revocation: Revocation) -> Iterator[None]:
-        revocation.trace["traceparent"] = TRACE
-        yield
-
-    monkeypatch.setattr(bench.handler.telemetry, "message", span)
-    _, told = await only_receipt(bench)
-    assert told["traceparent"] == TRACE
 
 
 def test_resubmitted_message_is_told_as_the_published_one() -> None:
