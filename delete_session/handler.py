@@ -69,7 +69,7 @@ class Handler:
             raise
 
     async def _decide(self, revocation: Revocation, until: float) -> Decision:
-        """Read the message, and delete its session: of the stated type, or else of either type."""
+        """Read the message, and delete its session, of the stated type or of either."""
         delivery = revocation.delivery
         revoked = parse(delivery.body, delivery.content_type)
         revocation.session_id = revoked.session_id
@@ -78,11 +78,8 @@ class Handler:
         revocation.session_type = revoked.session_type
         decision: Decision = Done("already_gone")
         for session_type in revoked.types:
-            found = await self._delete(revocation, revoked.session_id, session_type, until)
-            if found == Done("deleted") or isinstance(found, RetryLater):
-                return found
-            if decision == Done("already_gone"):  # else keep why the first type is dead-lettered
-                decision = found
+            if decision == Done("already_gone"):
+                decision = await self._delete(revocation, revoked.session_id, session_type, until)
         return decision
 
     async def _delete(

@@ -67,8 +67,7 @@ async def test_gone_session_completes_the_message(
         ([GONE, DELETED], 2, "deleted", "liveness"),
         ([GONE, GONE], 2, "already_gone", None),
         ([GONE, UNAVAILABLE, DELETED], 3, "deleted", "liveness"),
-        ([BAD, DELETED], 2, "deleted", "liveness"),
-        ([BAD, GONE], 2, "dead_lettered", None),
+        ([BAD], 1, "dead_lettered", None),
         ([GONE, BAD], 2, "dead_lettered", None),
     ],
 )
