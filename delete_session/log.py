@@ -23,7 +23,7 @@ _UNKNOWN_CODE_REMEDY = (
     "add the code to FACE_CODES_NOT_RETRYABLE, and they are dead-lettered with it at once."
 )
 
-# Their warnings may repeat an answer of the identity endpoint, and with it a token.
+# Warnings of these libraries may repeat an answer of the identity endpoint, and with it a token.
 for _name in ("azure.core", "azure.identity"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -71,8 +71,8 @@ def record_circuit(state: BreakerState, last_failure: str) -> None:
 
 def record_rate(rate: float, cause: RateCause, retry_after: float) -> None:
     """Log that a 429 cut the rate, to these calls per second, after a pause of these seconds."""
-    at = "the floor, cut" if cause is RateCause.FLOOR else "cut"
-    cause_text = f"{at} by a 429 at {datetime.now(UTC):%H:%M:%SZ}"
+    to_floor = " to the floor" if cause is RateCause.FLOOR else ""
+    cause_text = f"cut{to_floor} by a 429 at {datetime.now(UTC):%H:%M:%SZ}"
     record_event("rate_changed", rate=round(rate, 2), cause=cause_text, retry_after=retry_after)
 
 
@@ -105,13 +105,13 @@ def _milliseconds(since: datetime, now: datetime) -> float:
     return round((now - since).total_seconds() * 1000, 1)
 
 
-def _log(level: int, record: dict[str, object]) -> None:
+def _log(level: int, line: dict[str, object]) -> None:
     present = {
         name: value[:_MAX_TEXT] if isinstance(value, str) else value
-        for name, value in record.items()
+        for name, value in line.items()
         if value is not None
     }
-    line = msgspec.json.encode(present)  # a sixth of the time of the standard library
+    encoded = msgspec.json.encode(present)  # a sixth of the time of the standard library
     # ASCII, so that no character of a message id can end a line.
-    text = line.decode() if line.isascii() else json.dumps(present, separators=(",", ":"))
+    text = encoded.decode() if encoded.isascii() else json.dumps(present, separators=(",", ":"))
     _logger.log(level, "%s", text)

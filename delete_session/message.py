@@ -60,8 +60,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     def read(cls, properties: Mapping[str, object], message_id: str) -> Self | None:
         """Read a copy's history; None if there is none, or if it belongs to another message.
 
-        The message id follows from the history. A dead letter that is sent again with all its
-        properties under a new id therefore starts over.
+        A copy has the id that its history determines (`copy_id`). A dead-letter message that is sent
+        again with all its properties, but under another id, therefore starts over.
         """
         root_id, first = _text(properties.get(ROOT_ID)), _read_time(properties.get(FIRST_ENQUEUED))
         copies = _count(properties.get(COPY))
@@ -99,9 +99,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         """
         return self.derived_id(str(self.copies))
 
-    def derived_id(self, what: str) -> str:
-        """Return a message id that follows from the publisher's message and `what` alone."""
-        suffix = f":{int(self.first_enqueued_at.timestamp() * 1000)}:{what}"
+    def derived_id(self, purpose: str) -> str:
+        """Return the message id for this purpose, always the same for one publisher's message."""
+        suffix = f":{int(self.first_enqueued_at.timestamp() * 1000)}:{purpose}"
         root_id = self.root_id
         if len(root_id) + len(suffix) > _MAX_MESSAGE_ID:
             root_id = hashlib.sha256(root_id.encode()).hexdigest()
@@ -146,7 +146,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         history = History.read(properties, message_id) or History(
             root_id=message_id, first_enqueued_at=enqueued_at
         )
-        if enqueued_at < history.first_enqueued_at:
+        if enqueued_at < history.first_enqueued_at:  # the broker's clock was set back
             history = replace(history, first_enqueued_at=enqueued_at)
         return cls(
             body=message.get_body(),

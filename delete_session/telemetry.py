@@ -38,7 +38,7 @@ def prepare_worker() -> None:
 def _flush_and_end(number: int, _: object) -> None:
     """Export the last second's log lines, and end as the platform's worker does without a handler."""
     # In a thread and for a limited time: the code interrupted here may hold a lock that it needs.
-    force_flush = getattr(get_logger_provider(), "force_flush", bool)
+    force_flush = getattr(get_logger_provider(), "force_flush", None)  # None without telemetry
     flush = threading.Thread(target=force_flush, daemon=True)
     flush.start()
     flush.join(_FLUSH_SECONDS)
@@ -55,12 +55,12 @@ class Telemetry:
         self._duration = meter.create_histogram(
             "revoker.revocation.duration", "s", "From the first enqueue until a delivery ended"
         )
-        circuit, cause = list(BreakerState).index, list(RateCause).index
+        states, causes = list(BreakerState), list(RateCause)
         gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("revoker.face.rate", "{call}/s", lambda: gate.rate),
-            ("revoker.face.rate.cause", "1", lambda: cause(gate.rate_cause)),
+            ("revoker.face.rate.cause", "1", lambda: causes.index(gate.rate_cause)),
             ("revoker.face.waiting", "{call}", lambda: gate.waiting),
-            ("revoker.circuit.state", "1", lambda: circuit(gate.circuit)),
+            ("revoker.circuit.state", "1", lambda: states.index(gate.circuit)),
         )
         for name, unit, observe in gauges:
             meter.create_observable_gauge(name, [_observer(observe)], unit)
