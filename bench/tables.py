@@ -209,8 +209,8 @@ def figures(results: dict[str, Any]) -> str:
             "",
             *rows,
             "",
-            f"- **Scaling**: {min(ideal) * 100:.0f} to {max(ideal) * 100:.0f} % of in flight ÷ latency up to 64 in "
-            "flight at 50 ms.",
+            f"- **Scaling**: {min(ideal) * 100:.0f} to {max(ideal) * 100:.0f} % of in flight ÷ latency "
+            "up to 64 in flight at 50 ms.",
             f"- **Draining**: {drain['messages']:,} messages in {drained['seconds']:.0f} s; "
             f"{resident:.0f} MiB resident at the end.",
             f"- **Cold start**: {ours:.0f} ms from process start to the end of the first message; its "
@@ -218,8 +218,8 @@ def figures(results: dict[str, Any]) -> str:
             f"- **Burst**: {storm['messages']:,} messages at once, with a quota of "
             f"{storm['face_rate']} calls per second, {storm['live_rate']} of them used by live "
             f"traffic. This\n  function takes {storm['seconds']:.0f} s: {storm['dead_lettered']} "
-            f"dead-lettered, {live * 100:.1f} % of the live calls throttled. A function that raises on\n  "
-            f"error: {naive['dead_lettered']} dead-lettered within {naive['seconds']:.0f} s, "
+            f"dead-lettered, {live * 100:.1f} % of the live calls throttled. A function that raises "
+            f"on\n  error: {naive['dead_lettered']} dead-lettered within {naive['seconds']:.0f} s, "
             f"{naive_live * 100:.0f} % of the live calls throttled.",
             f"- **Receipts**: with `OUTCOME_QUEUE`, a message costs {median(times):.1f} times the CPU "
             f"({median(on['cpu_microseconds']):,.0f} µs).",
