@@ -19,10 +19,12 @@ _KNOWN_SECONDS = 3.0  # the same if the error of each is known
 _EVERY_SECONDS = 1.0
 _DELIVERIES = 3  # without an end, from which on a message is suspect
 
+# A message that is locked for the first time looks like one that was never taken.
 _TAKES_NONE = (
-    "The function takes no messages: it is stopped, does not start, or may not receive. Check its "
-    "state (az functionapp show --query state), then the first lines of its log. If it runs, the "
-    "broker may refuse what it does with messages: look for 'settlement_failed' in its log."
+    "The function takes no messages, or cannot settle them. It is stopped, does not start, or may not "
+    "receive: check its state (az functionapp show --query state) and the first lines of its log. Or "
+    "the broker refuses to schedule or dead-letter: look for 'settlement_failed' in its log, and check "
+    "its roles on the queue (Data Sender, Data Receiver)."
 )
 _HOLDS = (
     "The function holds messages and ends none: most likely the broker refuses to schedule or "
