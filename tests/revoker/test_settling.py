@@ -13,6 +13,7 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.servicebus.aio import ServiceBusReceiver
 
+from delete_session.message import ROOT_ID
 from revoker import canary, record, settling
 from revoker.connection import QueueAddress
 from revoker.copies import copy_of
@@ -293,6 +294,12 @@ async def test_a_canary_that_waits_stops_its_reason(seeded: OneQueue) -> None:
     ]
     failed = await canary.outcomes_of(address, [first], {1: copy["message_id"]}, seconds=1.0)
     assert failed == {"One": "its copy still waits in the queue after 1 s"}
+
+
+def test_a_retry_before_any_call_belongs_to_its_canary() -> None:
+    """Where the function may make no call, its copies count no attempt."""
+    retry = Seen(**{**EMPTY, "message_id": "x:1:1", "properties": {ROOT_ID: "x"}, "attempts": 0})
+    assert canary._copy(retry) == "x"
 
 
 EMPTY: dict[str, Any] = dict.fromkeys(Seen.__dataclass_fields__)
