@@ -20,6 +20,7 @@ LOCK := import fcntl, os, sys; lock = os.open(sys.argv[1], os.O_RDONLY); os.set_
 define SET_UP
 set -euo pipefail; \
 if [ $(1)/.ready -nt $(2) ]; then exit; fi; \
+if [ -L $(1) ]; then echo "$(1) is a symbolic link, and setting it up would empty what it leads to: remove the link, then run make again"; exit 1; fi; \
 count=$$(grep -c "==" $(2)); collected=0; \
 "$(PYTHON)" -m venv --clear $(1); \
 $(1)/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r $(2) 2> >(grep -v "^WARNING" >&2) | while read -r line; do \

@@ -65,7 +65,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         """
         root_id, first = _text(properties.get(ROOT_ID)), _read_time(properties.get(FIRST_ENQUEUED))
         copies = _count(properties.get(COPY))
-        if root_id is None or first is None or not copies:
+        if not root_id or len(root_id) > _MAX_MESSAGE_ID or first is None or not copies:
             return None
         history = cls(
             root_id=root_id,

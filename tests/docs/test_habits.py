@@ -1,6 +1,8 @@
 """The checks before a commit are those of `make lint`."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,23 @@ def test_the_table_of_contributing_names_files_that_exist() -> None:
     assert len(paths) >= 12
     for path in paths:
         assert (ROOT / path).exists(), path
+
+
+def test_make_does_not_empty_what_a_linked_environment_leads_to(tmp_path: Path) -> None:
+    """Where .venv is a symbolic link, setting it up stops with one line that says why."""
+    for name in ("Makefile", "requirements-dev.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    kept = tmp_path / "elsewhere" / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    (tmp_path / ".venv").symlink_to(kept.parent)
+    ran = subprocess.run(
+        ["make", "format", f"PYTHON={sys.executable}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert ".venv is a symbolic link" in ran.stdout
+    assert kept.exists()

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.servicebus.aio import ServiceBusReceiver
 
+from delete_session.message import ROOT_ID
 from revoker import canary, record, settling
+from revoker.carriers import publications
 from revoker.connection import QueueAddress
 from revoker.copies import copy_of
 from revoker.messages import Seen
@@ -293,6 +296,22 @@ async def test_a_canary_that_waits_stops_its_reason(seeded: OneQueue) -> None:
     ]
     failed = await canary.outcomes_of(address, [first], {1: copy["message_id"]}, seconds=1.0)
     assert failed == {"One": "its copy still waits in the queue after 1 s"}
+
+
+def test_a_retry_before_any_call_belongs_to_its_canary() -> None:
+    """Where the function may make no call, its copies count no attempt."""
+    retry = Seen(**{**EMPTY, "message_id": "x:1:1", "properties": {ROOT_ID: "x"}, "attempts": 0})
+    assert canary._copy(retry) == "x"
+
+
+def test_ten_thousand_copies_are_told_from_others_quickly() -> None:
+    """A plan page shows the first few of them, whose search must not compare each with each."""
+    facts = {**EMPTY, "root_id": "x", "session_id": "s"}
+    dead = [Seen(**{**facts, "sequence_number": number}) for number in range(10_000)]
+    (publication,) = publications(dead[:1], [], dead)
+    began = time.process_time()
+    assert (len(publication.copies), publication.others) == (9_999, [])
+    assert time.process_time() - began < 1
 
 
 EMPTY: dict[str, Any] = dict.fromkeys(Seen.__dataclass_fields__)

@@ -1,5 +1,6 @@
 """What a retry copy carries from delivery to delivery, and what is believed of it."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,14 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from delete_session.message import FIRST_ATTEMPT, LAST_ATTEMPT, PROPERTIES, History
+from delete_session.message import (
+    FIRST_ATTEMPT,
+    LAST_ATTEMPT,
+    PROPERTIES,
+    PUBLISHED_ID,
+    History,
+    published_id,
+)
 
 FIRST = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 times = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 histories = st.builds(
     History,
-    root_id=st.text("a:é😀", max_size=200),
+    root_id=st.text("a:é😀", min_size=1, max_size=128),
     first_enqueued_at=times,
     first_attempt_at=times,
     last_attempt_at=times,
@@ -75,3 +83,13 @@ def test_copies_of_two_messages_with_the_same_id_differ() -> None:
     one = History(root_id="m", first_enqueued_at=FIRST, copies=1)
     other = History(root_id="m", first_enqueued_at=FIRST + timedelta(hours=1), copies=1)
     assert one.copy_id != other.copy_id
+
+
+def test_a_root_id_longer_than_any_message_id_is_not_believed() -> None:
+    """Looking for the id as published takes quadratic time, which a long one would make seconds."""
+    forged = History(root_id=":resubmit:1" * 5_900 + "x", first_enqueued_at=FIRST, copies=1)
+    assert History.read(forged.write(), forged.copy_id) is None
+    root_id = (":resubmit:1" * 12)[:127] + "x"
+    started = time.process_time()
+    assert published_id(root_id, {PUBLISHED_ID: ":resubmit:1" * 5_900}) == root_id
+    assert time.process_time() - started < 0.05
