@@ -117,6 +117,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None
     correlation_id: str | None
     subject: str | None
+    publisher: str | None
     properties: Mapping[str, object]
     received_at: datetime
     enqueued_at: datetime
@@ -126,9 +127,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
         """Read what the host hands over at the time `now`; bad metadata counts as missing."""
-        properties: object = message.application_properties
-        if not properties and message.user_properties is not None:
-            properties = message.user_properties
+        properties: object = message.application_properties or message.user_properties
         if not isinstance(properties, dict):
             properties = {}
         enqueued_at = _utc(message.enqueued_time_utc)
@@ -155,6 +154,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             content_type=message.content_type,
             correlation_id=_text(message.correlation_id),
             subject=message.subject,
+            publisher=_text(properties.get("publisher")) or None,
             properties=properties,
             # A clock that is slower than the broker's must not schedule retries in the broker's past.
             received_at=max(now, enqueued_at),

@@ -53,7 +53,7 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
         (
             *("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace"),
             *("SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "TRACEPARENT"),
-            *("FACE_ENDPOINT", "FACE_API_VERSION"),
+            *("FACE_ENDPOINT", "FACE_API_VERSION", "REVOKER_RECORD_URL"),
             *("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_CLIENT_ID"),
         )
     )

@@ -45,7 +45,7 @@ def act_at_once(
         kills: decides when; a person whose turn does not come is left to finish.
 
     Returns:
-        Those who were killed.
+        The OS users of the killed processes.
     """
     written = record.stat().st_size if record.exists() else 0
     working: dict[str, tuple[BaseProcess, int]] = {}
