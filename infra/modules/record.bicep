@@ -18,7 +18,7 @@ param workspaceName string
 @maxLength(13)
 param token string
 
-@description('Object ids of those who may upload.')
+@description('Object ids of the users and groups that may upload.')
 param writerPrincipalIds Guid[]
 
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
