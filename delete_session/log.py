@@ -43,6 +43,7 @@ def record(outcome: str, revocation: Revocation, **facts: object) -> None:
         "asked": revocation.asked or None,
         "message_id": delivery.message_id,
         "root_id": delivery.history.root_id,
+        "publisher": delivery.publisher,
         "delivery_count": delivery.delivery_count,
         "attempts": revocation.attempts,
         "code": verdict.code if verdict and verdict.meaning is not Meaning.DELETED else None,

@@ -119,6 +119,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None
     correlation_id: str | None
     subject: str | None
+    publisher: str | None
     properties: Mapping[str, object]
     received_at: datetime
     enqueued_at: datetime
@@ -128,7 +129,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_trigger(cls, message: "func.ServiceBusMessage", now: datetime) -> Self:
         """Read what the host hands over at the time `now`; bad metadata counts as missing."""
-        # The host gives the same properties under two names; either may be unreadable.
         properties: object = message.application_properties or message.user_properties
         if not isinstance(properties, dict):
             properties = {}
@@ -156,6 +156,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             content_type=message.content_type,
             correlation_id=_text(message.correlation_id),
             subject=message.subject,
+            publisher=_text(properties.get("publisher")) or None,
             properties=properties,
             # A clock that is slower than the broker's must not schedule retries in the broker's past.
             received_at=max(now, enqueued_at),

@@ -60,6 +60,7 @@ ORDER = {
     "privateEndpoints": "storage",
     "queue": "serviceBus",
     "receipts": "serviceBus",
+    "record": "monitoring",
     "workbook": "monitoring",
 }
 """What must not be deployed before what; a snapshot does not tell."""

@@ -123,6 +123,10 @@ param operatorPrincipalIds string[] = []
 @maxLength(50)
 param auditorPrincipalIds string[] = []
 
+@description('Object ids of users and groups that may upload the record of what they did to the workspace. If there are any, a table and a data collection rule are made for it.')
+@maxLength(50)
+param recordWriterPrincipalIds string[] = []
+
 @description('Address that alerts are mailed to. Empty: none.')
 @maxLength(254)
 param alertEmail string = ''
@@ -143,7 +147,7 @@ param revocationLatencyThresholdSeconds int = 300
 @minValue(1)
 param scheduledMessagesThreshold int = 100
 
-@description('Alert when more than this share of an hour\'s revocations, at least 20, found no session, in percent: the wrong session type, Face account or ids.')
+@description('Alert when more than this share of a publisher\'s sessions, at least 20 in an hour, was not found, in percent. Of fewer sessions, at least three and more than half must be missing.')
 @minValue(1)
 @maxValue(100)
 param alreadyGoneSharePercent int = 20
@@ -210,6 +214,10 @@ var outcomeQueueName = empty(receiptReaders)
   ? ''
   : (queueName == 'session-revoked' ? 'session-outcomes' : '${queueName}-outcomes')
 var operators = guids(operatorPrincipalIds)
+var recordWriters = guids(recordWriterPrincipalIds)
+var workspaceId = empty(broughtWorkspace)
+  ? resourceId('Microsoft.OperationalInsights/workspaces', name.logAnalyticsWorkspace)
+  : broughtWorkspace
 
 // README.md has a table of who needs which role for what.
 var serviceBusDataReceiver = '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
@@ -245,6 +253,17 @@ module monitoring 'modules/monitoring.bicep' = {
       principalId: id
       roleDefinitionIdOrName: monitoringReader
     })
+  }
+}
+
+module record 'modules/record.bicep' = if (!empty(recordWriters)) {
+  scope: resourceGroup(split(workspaceId, '/')[2], split(workspaceId, '/')[4])
+  params: {
+    location: monitoring.outputs.workspaceLocation
+    tags: allTags
+    workspaceName: split(workspaceId, '/')[8]
+    token: token
+    writerPrincipalIds: recordWriters
   }
 }
 
@@ -472,3 +491,6 @@ output FACE_CALL_RATE_LIMIT string = faceAccess.outputs.callRateLimit
 
 @description('Customer id of the Log Analytics workspace, for az monitor log-analytics query.')
 output LOG_WORKSPACE_ID string = monitoring.outputs.customerId
+
+@description('Where \'revoker\' uploads the record to, in the variable of this name. Empty: nowhere.')
+output REVOKER_RECORD_URL string = empty(recordWriters) ? '' : record!.outputs.url

@@ -21,6 +21,7 @@ param auditorPrincipalIds = split(readEnvironmentVariable('AUDITOR_PRINCIPAL_IDS
 param faceCallsPerSecondQuota = empty(readEnvironmentVariable('FACE_CALLS_PER_SECOND_QUOTA', ''))
   ? null
   : int(readEnvironmentVariable('FACE_CALLS_PER_SECOND_QUOTA', ''))
+param recordWriterPrincipalIds = split(readEnvironmentVariable('RECORD_WRITER_PRINCIPAL_IDS', ''), ',')
 param alertEmail = readEnvironmentVariable('ALERT_EMAIL', '')
 param actionGroupIds = split(readEnvironmentVariable('ACTION_GROUP_IDS', ''), ',')
 param serviceBusTier = readEnvironmentVariable('SERVICE_BUS_TIER', 'Standard')

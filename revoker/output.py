@@ -166,6 +166,7 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
         _line(f"{found.ended} ended in {found.watched_seconds:.0f} s.")
     _counts("Waiting because of", found.waiting_because)
     _counts("Dead-letter reasons", found.dead_letter_reasons)
+    _counts("Their publishers", found.publishers)
     for each in found.advice:
         _line(each)
     if not found.complete:
@@ -310,6 +311,20 @@ def summary(wanted: Sequence["Seen"], *, err: bool = False) -> None:
         some = [each.session_id or f"number {each.sequence_number}" for each in of_reason]
         more = " …" if count > SESSIONS_SHOWN else ""
         _line(f"  {count:>7}  {reason}: {', '.join(some[:SESSIONS_SHOWN])}{more}", err=err)
+
+
+def not_uploaded(why: str | None) -> None:
+    """Print that lines of the record were not uploaded; nothing if all is well."""
+    if why:
+        _line(f"The record was not uploaded: {why} 'revoker upload-record' repeats it.", err=True)
+
+
+def uploaded(count: int, as_json: bool) -> None:
+    """Print how many lines of the record were uploaded."""
+    if as_json:
+        _json({"uploaded": count})
+    else:
+        _line(f"{count} lines of the record were uploaded.")
 
 
 def skipped(reason: str, count: int) -> None:

@@ -65,8 +65,12 @@ def message(
         message_id=message_id(run, session_id, session_type),
         content_type="application/json",
         subject="session-revoked",
-        # Azure Monitor reads both names; the first is the older one.
-        application_properties={"Diagnostic-Id": traceparent, "traceparent": traceparent},
+        application_properties={
+            "publisher": f"revoker publish {run}",
+            # Azure Monitor reads both names; the first is the older one.
+            "Diagnostic-Id": traceparent,
+            "traceparent": traceparent,
+        },
     )
 
 

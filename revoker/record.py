@@ -30,6 +30,9 @@ from revoker.text import as_json
 DEFAULT = Path("revoker-record.jsonl")
 """In the folder in which the command or the desk was started."""
 
+URL = "REVOKER_RECORD_URL"
+"""The environment variable that names where lines are uploaded to; without it, they are not."""
+
 type Done = Literal[
     "publishing",
     "published",
@@ -56,6 +59,8 @@ class Record:
     who: Actor
     operation: str
     """Joins the lines of one action."""
+    start: int
+    """The size of the file when it was opened."""
 
     @classmethod
     @contextmanager
@@ -74,8 +79,9 @@ class Record:
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise _cannot_write(path, "it is not a file on a disk")
-            record = cls(path, file, through, who, operation)
-            if os.fstat(file).st_size:
+            start = os.fstat(file).st_size
+            record = cls(path, file, through, who, operation, start)
+            if start:
                 os.lseek(file, -1, os.SEEK_END)
                 if os.read(file, 1) != b"\n":
                     record._append(b"\n")  # after a line that an interruption has cut off
@@ -110,6 +116,14 @@ class Record:
         known = {name: value for name, value in more.items() if value is not None}
         lines = [as_json({**common, **facts, **known}) + "\n" for facts in some]
         self._append("".join(lines).encode())
+
+    async def upload(self) -> str | None:
+        """Upload the lines of this operation if that is wanted; return why it failed."""
+        if not os.environ.get(URL, "").strip():
+            return None
+        from revoker.upload import upload_new  # loads the libraries for HTTP and login
+
+        return await upload_new(self)
 
     def _append(self, line: bytes) -> None:
         try:

@@ -49,6 +49,8 @@ class Status:
     waiting_because: dict[str, int]
     """Number of messages by the HTTP status and code of their last error."""
     dead_letter_reasons: dict[str, int]
+    publishers: dict[str, int]
+    """Number of dead letters, and of messages that wait because of an error, by their publisher."""
     complete: bool
     advice: list[str]
     """What is wrong and what to do about it, the most likely cause first."""
@@ -128,6 +130,8 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
     for seen in dead:
         if fault := for_error(seen.description):
             faults.setdefault(seen.reason, {})[fault] = None
+    wrong = [*dead, *(seen for seen in waiting if seen.last_error)]
+    publishers = Counter(str(seen.properties.get("publisher") or "unnamed") for seen in wrong)
     return Status(
         active=states["active"],
         scheduled=states["scheduled"],
@@ -138,6 +142,7 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
         oldest_dead_letter_seconds=_oldest(dead),
         waiting_because=dict(because.most_common()),
         dead_letter_reasons=dict(reasons.most_common()),
+        publishers=dict(publishers.most_common()),
         complete=max(len(waiting), len(dead)) < limit,
         advice=[
             *(f"{', '.join(some)}: {remedy}" for remedy, some in names.items()),

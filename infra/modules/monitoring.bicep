@@ -105,6 +105,9 @@ resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
 @description('Resource id of the workspace.')
 output workspaceId string = workspaceId
 
+@description('Azure region of the workspace.')
+output workspaceLocation string = empty(workspaceResourceId) ? workspace!.location : workspaceBrought!.location
+
 @description('Resource id of Application Insights.')
 output applicationInsightsId string = applicationInsights.id
 

@@ -10,6 +10,7 @@ from revoker.cli import dead_letters, verbs
 from revoker.cli.audit import audit
 from revoker.cli.desk import desk
 from revoker.cli.options import EPILOG
+from revoker.cli.record import upload_record
 from revoker.cli.trial import trial
 
 CONNECTS = (
@@ -54,6 +55,7 @@ def options(
 
 for verb in (verbs.publish, verbs.status, verbs.doctor, verbs.session, audit, trial, desk):
     app.command(epilog=EPILOG)(verb)
+app.command("upload-record", epilog=EPILOG)(upload_record)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
 
 

@@ -16,7 +16,7 @@ from revoker.cli.options import (
     Queue,
     RecordFile,
 )
-from revoker.cli.running import WORK_SECONDS, reporting, run
+from revoker.cli.running import WORK_SECONDS, recording, reporting, run
 from revoker.failure import Exit, Failure
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def audit(
         from revoker.connection import Options, QueueAddress, face_scope, setting
         from revoker.evidence import appending
         from revoker.ids import read_ids
-        from revoker.record import DEFAULT, Record, sessions_of
+        from revoker.record import DEFAULT, sessions_of
 
         settings = Options(namespace, queue, outcome_queue, face_endpoint, api_version).applied()
         path = record or DEFAULT
@@ -114,7 +114,7 @@ def audit(
                 operation,
             )
             who = actor_of(run(auditor.token(), WORK_SECONDS))
-            with Record.open(path, "command", who, operation) as file_of_record:
+            with recording(path, who, operation) as file_of_record:
                 with output.progress("asking", len(ids), shown=not as_json) as bar:
                     # Each session takes up to two calls at this rate; twice that leaves time for 429s.
                     seconds = WORK_SECONDS + 4 * len(ids) / rate

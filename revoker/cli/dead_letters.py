@@ -9,7 +9,7 @@ import typer
 
 from revoker import output
 from revoker.cli.options import EPILOG, AsJson, Namespace, OutcomeQueue, Queue, RecordFile
-from revoker.cli.running import WORK_SECONDS, reporting, run
+from revoker.cli.running import WORK_SECONDS, recording, reporting, run
 from revoker.cli.task import Task
 from revoker.failure import Exit, Failure
 
@@ -103,14 +103,14 @@ def show(
     from revoker.actor import service_bus_actor
     from revoker.connection import Options, QueueAddress
     from revoker.dead_letters import show as look
-    from revoker.record import DEFAULT, Record, facts_of
+    from revoker.record import facts_of
 
     with reporting(as_json):
         address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
         seen, content = run(look(address, number))
         if body:
             who = run(service_bus_actor(address.connection))
-            with Record.open(record or DEFAULT, "command", who, str(uuid4())) as file:
+            with recording(record, who, str(uuid4())) as file:
                 file.write_all("body_viewed", [facts_of(seen, content)])
             output.dead_letter_with_body(seen, content, as_json)
         else:

@@ -5,12 +5,17 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from revoker import output
 from revoker.failure import Exit, Failure
+
+if TYPE_CHECKING:
+    from revoker.actor import Actor
+    from revoker.record import Record
 
 LOOK_SECONDS = 120.0
 WORK_SECONDS = 3600.0
@@ -63,6 +68,18 @@ def reporting(as_json: bool, *, doctor: bool = False) -> Iterator[None]:
         raise typer.Exit(Exit.INTERRUPTED) from None
     finally:
         _began.reset(began)
+
+
+@contextmanager
+def recording(path: Path | None, who: "Actor", operation: str) -> Iterator["Record"]:
+    """Open the record, and at the end upload what was written, if that is wanted."""
+    from revoker.record import DEFAULT, Record
+
+    with Record.open(path or DEFAULT, "command", who, operation) as record:
+        try:
+            yield record
+        finally:
+            output.not_uploaded(asyncio.run(record.upload()))
 
 
 @contextmanager

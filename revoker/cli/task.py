@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from revoker import output
-from revoker.cli.running import WORK_SECONDS, counted, run
+from revoker.cli.running import WORK_SECONDS, counted, recording, run
 from revoker.failure import Exit
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ class Task:
         """
         from revoker import settling
         from revoker.actor import service_bus_actor
-        from revoker.record import Record
 
         act = {"resubmit": settling.resubmit, "discard": settling.discard}[self.action]
         who = run(service_bus_actor(self.address.connection), WORK_SECONDS)
@@ -77,7 +76,7 @@ class Task:
         with (
             output.progress(what, len(wanted), shown=not as_json) as bar,
             counted(self.done, lambda: so_far, len(wanted), "the same options"),
-            Record.open(self.record, "command", who, self.operation) as file,
+            recording(self.record, who, self.operation) as file,
         ):
             outcome = run(
                 act(self.address, wanted, file, self.wait, count, self.outcomes), WORK_SECONDS

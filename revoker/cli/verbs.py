@@ -17,7 +17,7 @@ from revoker.cli.options import (
     Queue,
     RecordFile,
 )
-from revoker.cli.running import WORK_SECONDS, counted, reporting, run
+from revoker.cli.running import WORK_SECONDS, counted, recording, reporting, run
 from revoker.failure import Exit
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def publish(
     from revoker.ids import read_ids
     from revoker.publish import BATCH, check_reason, look_for_others, new_run, read_run
     from revoker.publish import publish as publish_all
-    from revoker.record import DEFAULT, Record
 
     confirmed = 0
 
@@ -117,7 +116,7 @@ def publish(
         ):
             facts["run"] = str(this_run)
             who = run(service_bus_actor(address.connection), WORK_SECONDS)
-            with Record.open(record or DEFAULT, "command", who, str(this_run)) as file_of_record:
+            with recording(record, who, str(this_run)) as file_of_record:
                 others = run(publish_and_look(), WORK_SECONDS)
         if waiting is None or not as_json:
             output.published(len(sessions), this_run, address, others, read.invalid, as_json)

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -28,7 +29,7 @@ from revoker.desk.filters import AGES, Filter, Page
 from revoker.desk.local_cloud import CloudDown
 from revoker.desk.rendering import Pages
 from revoker.desk.snapshots import LIMIT
-from revoker.desk.work import read_action
+from revoker.desk.work import read_action, upload
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
 from revoker.log_query import query
@@ -160,7 +161,9 @@ class _Handlers:
         with Record.open(self._desk.record, "desk", who, str(uuid4())) as record:
             record.write_all("body_viewed", [facts_of(seen, body)])
         text = None if body is None else body.decode("utf-8", "backslashreplace")
-        return self._page("body.html", seen=seen, body=text)
+        response = self._page("body.html", seen=seen, body=text)
+        response.background = BackgroundTask(upload, record)
+        return response
 
     async def find_session(self, request: Request) -> Response:
         session_id = read_id(request.query_params.get("id", ""))

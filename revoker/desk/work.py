@@ -14,6 +14,7 @@ from revoker.connection import QueueAddress
 from revoker.desk.snapshots import Snapshot
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen
+from revoker.output import not_uploaded
 from revoker.record import Record
 from revoker.settling import Outcome, discard, resubmit
 
@@ -162,13 +163,19 @@ class Work:
                         progress,
                         self._outcomes,
                     )
-            if outcome.failure is not None:
-                raise outcome.failure
-            job.outcome = outcome
+            job.failure = outcome.failure
+            if outcome.failure is None:
+                job.outcome = outcome
+            await upload(record)
         except Failure as failure:
             job.failure = failure
         finally:
             self._changed()
+
+
+async def upload(record: Record) -> None:
+    """Upload what was recorded, if that is wanted; the terminal shows a failure."""
+    not_uploaded(await record.upload())
 
 
 def _found[T](kept: Mapping[str, T], id_: str) -> T:

@@ -138,7 +138,7 @@ def test_every_alert_is_raised_by_its_lines(played: tuple[list[Line], list[Line]
         "circuit-open": (trouble, 0),
         "deployment-fault": (trouble, 0),
         "unknown-code": (trouble, 0),
-        "already-gone": ([gone] * 5 + [deleted] * 16, 0),
+        "already-gone": (several(gone, 5) + several(deleted, 16), 0),
         "slow-revocations": ([slow(deleted), *quiet], 0),
         "audit-lines-missing": ([], 3),
     }
@@ -147,11 +147,40 @@ def test_every_alert_is_raised_by_its_lines(played: tuple[list[Line], list[Line]
         assert ask(ALERTS[alert], lines, executions), alert
 
 
-def test_a_share_of_few_is_no_alert(played: tuple[list[Line], list[Line]]) -> None:
-    """Nineteen revocations are too few for a share, and one in five is not more than 20 %."""
+def several(line: Line, count: int, **fields: object) -> list[Line]:
+    """Lines like this one about different sessions."""
+    outcome = line["outcome"]
+    return [{**line, "session_id": f"{outcome}-{n}", **fields} for n in range(count)]
+
+
+def test_the_alert_names_the_publisher_whose_sessions_are_missing(
+    played: tuple[list[Line], list[Line]],
+) -> None:
+    """Three of three are enough, however many another publisher's sessions are found."""
     gone, deleted = one(played[0], "already_gone"), one(played[0], "deleted")
-    assert ask(ALERTS["already-gone"], [gone] * 19) == []
-    assert ask(ALERTS["already-gone"], [gone] * 5 + [deleted] * 20) == []
+    found = several(deleted, 30, publisher="/identity")
+    rows = ask(ALERTS["already-gone"], [*found, *several(gone, 3, publisher="/shop")])
+    assert [row[0] for row in rows] == ["/shop"]
+    rows = ask(ALERTS["already-gone"], [*found, *several(gone, 3)])
+    assert [row[0] for row in rows] == ["unnamed"]
+
+
+def test_a_quiet_hour_with_few_missing_sessions_is_no_alert(
+    played: tuple[list[Line], list[Line]],
+) -> None:
+    """No alert is raised by two, by half of few, by a fifth of many, by sessions that were deleted
+    before, and by those whose earlier attempt may have deleted them."""
+    gone, deleted = one(played[0], "already_gone"), one(played[0], "deleted")
+    quiet: list[list[Line]] = [
+        several(gone, 2),
+        several(gone, 9) + several(deleted, 9),
+        several(gone, 5) + several(deleted, 20),
+        [{**line, "outcome": "already_gone"} for line in several(deleted, 9)] + several(deleted, 9),
+        several(gone, 9, delivery_count=2),
+        several(gone, 9, attempts=gone["attempts"] + 1),
+    ]
+    for lines in quiet:
+        assert ask(ALERTS["already-gone"], lines) == []
 
 
 WORKBOOK = json.loads((ROOT / "infra/workbook.json").read_bytes())["items"]

@@ -107,6 +107,8 @@ MISTAKES: dict[str, list[Made | Written]] = {
              "landing-zone"),
         Made("a stranger reads receipts", ASSIGNMENT, "properties.principalId", SOMEBODY,
              "/session-outcomes/", "receipts"),
+        Made("a stranger writes the record", ASSIGNMENT, "properties.principalId", SOMEBODY,
+             "/dataCollectionRules/", "landing-zone"),
     ],
     "what_is_brought_along_is_left_alone": [
         Made("a namespace that was brought along", "ServiceBus/namespaces/queues", "type",

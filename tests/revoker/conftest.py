@@ -26,6 +26,8 @@ QUEUES = 30
 LONG_LOCKS = "long-locks"
 """A seeded queue, for one test of a file, whose messages stay locked for five minutes, instead of two
 seconds. It has two more dead letters, whose bodies are AMQP values: a map and a text."""
+KILLED = "killed"
+"""An empty queue, which several runs of one test share."""
 LETTERS = {"a": "One", "b": "Two", "c": "One", "d": "Two"}
 """The dead letters of each seeded queue: session id (which is the root id too) and reason."""
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,7 +54,7 @@ def revoker(environment: dict[str, str], *arguments: str, stdin: str | None = No
         (
             *("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace"),
             *("SESSION_REVOKED_QUEUE", "OUTCOME_QUEUE", "TRACEPARENT"),
-            *("FACE_ENDPOINT", "FACE_API_VERSION"),
+            *("FACE_ENDPOINT", "FACE_API_VERSION", "REVOKER_RECORD_URL"),
             *("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_CLIENT_ID"),
         )
     )
@@ -97,7 +99,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
             {
                 "queues": [
                     {"name": name, "properties": properties}
-                    for name in [f"q{n}" for n in range(QUEUES)]
+                    for name in [KILLED, *(f"q{n}" for n in range(QUEUES))]
                 ]
                 + [{"name": LONG_LOCKS, "properties": properties | {"lockDuration": "PT5M"}}],
                 "authorizationRules": [

@@ -29,7 +29,7 @@ def test_every_verb_is_explained() -> None:
         f"dead-letters {each.name or each.callback.__name__}"  # type: ignore[union-attr]
         for each in dead_letters.registered_commands
     ]
-    assert len(verbs) == 12
+    assert len(verbs) == 13
     for verb in verbs:
         assert f"\n| `{verb}" in RUNBOOK, verb
 

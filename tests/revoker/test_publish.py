@@ -51,6 +51,8 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     assert {each["properties"]["subject"] for each in messages} == {"session-revoked"}
     traces = {each["application_properties"]["traceparent"] for each in messages}
     assert len(traces) == 251
+    publishers = {each["application_properties"]["publisher"] for each in messages}
+    assert publishers == {f"revoker publish {run}"}
 
 
 def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:

@@ -1,22 +1,26 @@
 """The record: who did what, where, and as part of which action."""
 
+import asyncio
 import json
 import os
-import subprocess
-import sys
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient
 
 from delete_session import __version__
 from delete_session.connection import ServiceBusConnection
 from revoker import actor, face
 from revoker.actor import actor_of, service_bus_actor
 from revoker.record import who_of
-from tests.revoker.conftest import OneQueue
+from tests.local.broker_process import BrokerProcess
+from tests.revoker.conftest import KILLED, OneQueue
+from tests.revoker.people import act_at_once, untruths
 
 KEY = "k" * 32
 
@@ -118,39 +122,68 @@ def test_a_token_that_names_nobody_leaves_the_place(bearer: str | None) -> None:
     assert " on " in who.what
 
 
-def test_two_people_at_once_and_killed_leave_true_lines(seeded: OneQueue, path: Path) -> None:
-    """Each dead letter that is gone has one line that says so or one that says it was begun, by one
-    of them; no line is torn."""
-    people = ("ada", "bob")
-    for after in (0.9, 1.3, 30.0):
-        started = [
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "revoker", "dead-letters", "discard", "--all"),
-                    *("--yes", "--wait", "3"),
-                ],
-                env={**os.environ, **seeded.environment, "LOGNAME": person},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for person in people
-        ]
-        for process in started:
-            try:
-                process.wait(after)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+async def _fill(queue: OneQueue, count: int) -> None:
+    """Send messages; all that the queue then has becomes dead letters."""
+    async with (
+        ServiceBusClient.from_connection_string(
+            queue.environment["ServiceBusConnection"]
+        ) as client,
+        client.get_queue_sender(queue.name) as sender,
+        client.get_queue_receiver(queue.name) as receiver,
+    ):
+        bodies = [f'{{"sessionId": "s-{n}"}}' for n in range(count)]
+        await sender.send_messages([ServiceBusMessage(body) for body in bodies])
+        while queue.counts["active"]:
+            for message in await receiver.receive_messages(50, max_wait_time=5):
+                await receiver.dead_letter_message(message, reason="One")
+
+
+@pytest.mark.parametrize("round_", range(int(os.environ.get("KILL_ROUNDS", "2"))))
+def test_two_people_at_once_and_killed_leave_true_lines(
+    round_: int, broker: BrokerProcess, path: Path
+) -> None:
+    """One resubmits and one discards the same dead letters, and both are killed: the lines of each
+    act are a true pair, or a first line that only a killed command leaves."""
+    queue = OneQueue(broker, KILLED)
+    asyncio.run(_fill(queue, 12))
+    before = len(queue.events)
+    acts = {
+        "ada": ("dead-letters", "resubmit", "--all", "--wait", "1"),
+        "bob": ("dead-letters", "discard", "--all", "--wait", "1", "--yes"),
+    }
+    environment = queue.environment | {"REVOKER_RECORD": str(path)}
+    killed = act_at_once(environment, acts, path, random.Random(round_))
     found = lines(path)  # so none is torn
-    assert seeded.counts["dead_lettered"] == 0
-    discarded = [line["sequence_number"] for line in found if line["done"] == "discarded"]
-    begun = {line["sequence_number"] for line in found if line["done"] == "discarding"}
-    assert len(discarded) == len(set(discarded))
-    assert begun == {1, 2, 3, 4}
-    completed = [
-        (event["sequence_number"]) for event in seeded.events if event["event"] == "completed"
-    ]
-    assert set(discarded) <= set(completed)
-    by_operation = {(line["operation"], line["who"]["os_user"]) for line in found}
-    assert len(by_operation) == len({operation for operation, _ in by_operation})
-    assert {who for _, who in by_operation} <= set(people)
+    assert {line["who"]["os_user"] for line in found} <= set(acts)
+    operations = {line["operation"] for line in found if line["who"]["os_user"] in killed}
+    assert untruths(found, queue.events[before:], operations) == []
+
+
+def line(done: str, number: int = 1, **more: Any) -> dict[str, Any]:
+    return {"operation": "o", "sequence_number": number, "done": done, **more}
+
+
+COPY: dict[str, Any] = {"new_message_id": "m:resubmit:1"}
+GONE = {"event": "completed", "queue": "q/$deadletterqueue", "sequence_number": 1}
+SENT = {"event": "enqueued", "queue": "q", "sequence_number": 9, "message_id": "m:resubmit:1"}
+
+
+@pytest.mark.parametrize(
+    ("found", "events"),
+    [
+        ([line("discarding"), line("discarded")], []),
+        ([line("discarding"), line("discarded"), line("discarding"), line("discarded")], [GONE]),
+        ([line("discarded")], [GONE]),
+        ([line("discarding")], [GONE]),
+        ([line("discarding"), line("discarding", 2), line("discarded")], [GONE]),
+        ([line("discarding"), line("left", why="refused")], [GONE]),
+        ([line("resubmitting", **COPY), line("discarded")], [GONE]),
+        ([line("resubmitting", **COPY), line("resubmitted", **COPY)], [GONE]),
+        ([line("resubmitting", **COPY), line("left")], [SENT]),
+        ([], [GONE]),
+        ([], [SENT]),
+    ],
+)
+def test_every_untruth_is_found(found: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    """The check of the test above sees whatever a record says falsely or does not say."""
+    assert untruths(found, events, set())

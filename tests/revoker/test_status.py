@@ -99,6 +99,17 @@ def test_a_circuit_that_is_open_counts_as_what_opened_it() -> None:
     assert found.is_wrong
 
 
+def test_the_publishers_of_what_is_wrong_are_named() -> None:
+    """Messages that merely wait are not counted."""
+    shop = {"publisher": "shop"}
+    waiting = [
+        seen(1, last_error=ROLE, properties=shop),
+        seen(2, properties={"publisher": "other"}),
+    ]
+    found = summary(waiting, [seen(3, properties=shop), seen(4)], 100)
+    assert found.publishers == {"shop": 2, "unnamed": 1}
+
+
 async def test_nothing_ends_because_the_function_takes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

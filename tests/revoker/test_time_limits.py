@@ -117,7 +117,7 @@ def test_silence_is_called_silence(error: Exception) -> None:
 def test_help_states_the_limits() -> None:
     """Each verb says when it ends at the latest, in the figures that hold."""
     commands = [*app.registered_commands, *dead_letters.registered_commands]
-    assert len(commands) == 12
+    assert len(commands) == 13
     for command in commands:
         said = re.sub(r"\s+", " ", str(command.epilog))
         for text in (

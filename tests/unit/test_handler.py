@@ -60,6 +60,13 @@ async def test_gone_session_completes_the_message(
     assert (line["session_id"], line["message_id"], line["attempts"]) == ("s-1", "m-1", 1)
 
 
+@pytest.mark.parametrize(("given", "logged"), [("shop", "shop"), ("\ud800", "?"), (7, None)])
+async def test_the_line_names_the_publisher(given: object, logged: object, lines: Lines) -> None:
+    """It is what the application property says, if that is text."""
+    await Bench(GONE).handle(message(properties={"publisher": given}))
+    assert lines()[0].get("publisher") == logged
+
+
 @pytest.mark.parametrize(
     ("answers", "asked", "outcome", "found"),
     [

@@ -54,6 +54,7 @@ b7e6dc6d-f1e8-4753-8033-0f276bb0955b  Storage/storageAccounts     Storage Blob D
 3913510d-42f4-4e42-8a64-420c390055eb  Insights/components         Monitoring Metrics Publisher
 the-custom-role                       CognitiveServices/accounts  Liveness Session Deleter
 """
+MONITORING_METRICS_PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
 MONITORING_READER = "43d0d8ad-25c7-4714-9337-8ba259a9fe05"
 FUNCTION = re.compile(
     r"\[reference\('/[^']*Microsoft\.ManagedIdentity/userAssignedIdentities/id-revoker(-\w{13})?', "
@@ -94,6 +95,8 @@ def role_assignments_are_in_the_allow_list(project: Project) -> list[str]:
             people |= {("the-custom-role", "CognitiveServices/accounts", who)}
         for who in _people(variables, "OPERATOR") | _people(variables, "AUDITOR"):
             people |= {(MONITORING_READER, "Insights/components", who)}
+        for who in _people(variables, "RECORD_WRITER"):
+            people |= {(MONITORING_METRICS_PUBLISHER, "Insights/dataCollectionRules", who)}
         allowed.update(people)
         named = {"queue": f"queue:{queue}", "outcomes": f"queue:{outcomes}"}
         allowed = Counter(
@@ -203,14 +206,15 @@ OWN_GROUP = "/resourceGroups/rg-revoker/"
 ON_OTHERS = re.compile(
     r".*(/namespaces/[^/]+/queues/[^/]+|/queues/[^/]+/providers/Microsoft.Authorization/roleAssignments/.*"
     r"|/accounts/[^/]+/providers/Microsoft.(Authorization/roleAssignments|Insights/diagnosticSettings)/.*"
-    r"|[^/]/providers/Microsoft.Authorization/roleDefinitions/.*)"
+    r"|[^/]/providers/Microsoft.Authorization/roleDefinitions/.*"
+    r"|/workspaces/[^/]+/tables/RevokerRecord_CL|/dataCollectionRules/.*)"
 )
 
 
 @policy
 def what_is_brought_along_is_left_alone(project: Project) -> list[str]:
     """What is brought along is not created, and gets no more than infra/README.md says: queues and
-    roles on them; on the Face account a role and a diagnostic setting."""
+    roles on them; on the Face account a role and a diagnostic setting; in the workspace the record."""
     problems = []
     for way in project.snapshots:
         for type_ in project.brought(way):

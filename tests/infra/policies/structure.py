@@ -49,7 +49,7 @@ def names_come_from_one_token(project: Project) -> list[str]:
 
 
 WITHOUT_TAGS = re.compile(
-    r"Microsoft\.(Authorization/.*|Insights/diagnosticSettings|.*/(privateDnsZoneGroups|queues|"
+    r"Microsoft\.(Authorization/.*|Insights/diagnosticSettings|.*/(privateDnsZoneGroups|queues|tables|"
     r"blobServices|containers|basicPublishingCredentialsPolicies))"
 )
 

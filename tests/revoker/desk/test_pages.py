@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -226,6 +226,21 @@ def test_the_record_shows_what_the_command_did(
     for text in ("published", "p1", "body_viewed", "e.jsonl", "ada@example.com (ada on m)"):
         assert text in page, text
     assert "None" not in page
+
+
+def test_what_the_desk_records_is_uploaded(desk: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each act sends its own lines, and a failure is no failure of the act."""
+    sent: list[str] = []
+
+    async def upload(lines: Iterable[bytes]) -> int:
+        sent.extend(json.loads(line)["done"] for line in lines)
+        raise Failure("HTTP 403", "")
+
+    monkeypatch.setenv("REVOKER_RECORD_URL", "https://workspace")
+    monkeypatch.setattr("revoker.upload.upload", upload)
+    assert desk.get("/dead-letters/1/body").status_code == 200
+    assert "2 of 2 discarded" in desk.carry_out("discard", reason="One")
+    until(lambda: sent == ["body_viewed", *["discarding", "discarded"] * 2], "both uploads")
 
 
 def test_an_original_and_its_copy_are_one_publication(
