@@ -44,6 +44,16 @@ def test_retry_deadline_comes_before_the_message_expires(
         assert seconds <= lifetime.total_seconds()
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "margin"),
+    [(timedelta(hours=48), timedelta(hours=1)), (timedelta(minutes=1), timedelta(seconds=15))],
+)
+def test_a_burst_has_time_to_end_before_it_expires(lifetime: timedelta, margin: timedelta) -> None:
+    """All its messages reach their deadline together, and end at the rate of the calls."""
+    read = delivery(expires_at_utc=ENQUEUED + lifetime)
+    assert read.seconds_to_deadline(timedelta(hours=48)) == (lifetime - margin).total_seconds()
+
+
 def test_last_error_survives_from_delivery_to_delivery() -> None:
     """Before a call is made, the error is the one that the copy carries."""
     revocation = Revocation(delivery(), 48, lambda: 0.0)
