@@ -129,7 +129,7 @@ class Options:
 QUEUE_PROPERTIES: Mapping[str, object] = {
     "lockDuration": "PT1M",
     "maxDeliveryCount": 20,
-    "defaultMessageTimeToLive": "P2D",
+    "defaultMessageTimeToLive": "P2DT1H",
     "deadLetteringOnMessageExpiration": True,
     "requiresDuplicateDetection": True,
     "duplicateDetectionHistoryTimeWindow": "PT2H",

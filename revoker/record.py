@@ -119,11 +119,12 @@ class Record:
 
     async def upload(self) -> str | None:
         """Upload the lines of this operation if that is wanted; return why it failed."""
-        if not os.environ.get(URL, "").strip():
+        url = os.environ.get(URL, "").strip()
+        if not url:
             return None
         from revoker.upload import upload_new  # loads the libraries for HTTP and login
 
-        return await upload_new(self)
+        return await upload_new(url, self.path, self.start, self.operation)
 
     def _append(self, line: bytes) -> None:
         try:

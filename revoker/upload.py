@@ -17,7 +17,6 @@ import httpx
 
 from revoker import face
 from revoker.failure import Exit, Failure, first_line
-from revoker.record import URL, Record
 
 SECONDS = 10.0
 """How long the upload after an action may take."""
@@ -28,11 +27,11 @@ _ADDRESS = re.compile(
 )
 
 
-async def upload_new(record: Record) -> str | None:
-    """Upload what this operation has recorded; return why it failed."""
+async def upload_new(url: str, path: Path, start: int, operation: str) -> str | None:
+    """Upload what this operation has added to the file from `start` on; return why it failed."""
     try:
         async with asyncio.timeout(SECONDS):
-            await upload(lines_of(record.path, record.start, record.operation))
+            await upload(url, lines_of(path, start, operation))
     except TimeoutError:
         return f"No answer within {SECONDS:g} s."
     except (Failure, OSError) as error:
@@ -40,17 +39,16 @@ async def upload_new(record: Record) -> str | None:
     return None
 
 
-async def upload(lines: Iterable[bytes]) -> int:
+async def upload(url: str, lines: Iterable[bytes]) -> int:
     """Upload lines, and return their number.
 
     Raises:
         Failure: not all of them were accepted.
     """
-    url = os.environ.get(URL, "").strip()
     address = _ADDRESS.fullmatch(url)
     if address is None:
         raise Failure(
-            f"{URL} is not set, or is not an address of the Logs Ingestion API.",
+            "REVOKER_RECORD_URL is not set, or is not an address of the Logs Ingestion API.",
             "Set it to the deployment's output of this name.",
             Exit.USAGE,
         )
@@ -69,7 +67,7 @@ async def upload(lines: Iterable[bytes]) -> int:
             if why:
                 raise Failure(
                     f"{count} lines were uploaded, then the answer was: {why}.",
-                    f"Check {URL} and the role Monitoring Metrics Publisher on its rule.",
+                    "Check REVOKER_RECORD_URL and the role Monitoring Metrics Publisher on its rule.",
                 )
             count += len(entries)
     return count

@@ -19,10 +19,10 @@ NO_BROWSER = "not tried in a browser"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start two workers for each processor with `-n auto`: most tests wait for others to answer."""
+    """Start three workers for each processor with `-n auto`: most tests wait for others to answer."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None  # as xdist reads it
-    return 2 * (os.process_cpu_count() or 1)
+    return 3 * (os.process_cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -44,9 +44,10 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
     maxDeliveryCount: 20
 
     // Face deletes a session and its data 48 hours after creation, and the code gives up
-    // after RETRY_DEADLINE_HOURS (48). An older message has nothing left to do. What expires
-    // unprocessed goes to the dead-letter queue: it is an outage that someone must hear of.
-    defaultMessageTimeToLive: 'P2D'
+    // after RETRY_DEADLINE_HOURS (48), or an hour before a message expires: then a burst still ends
+    // with its last errors. What expires unprocessed goes to the dead-letter queue: it is an outage
+    // that someone must hear of.
+    defaultMessageTimeToLive: 'P2DT1H'
     deadLetteringOnMessageExpiration: true
 
     // A function that dies between scheduling a retry and completing the original schedules the same

@@ -1,5 +1,7 @@
 """The verb for the record."""
 
+import os
+
 from revoker import output
 from revoker.cli.options import AsJson, RecordFile
 from revoker.cli.running import WORK_SECONDS, reporting, run
@@ -12,11 +14,13 @@ def upload_record(record: RecordFile = None, as_json: AsJson = False) -> None:
     Each command does so with its own lines. This uploads all lines of the file, for example after an
     upload has failed: a line that arrives twice has the same Id.
     """
-    from revoker.record import DEFAULT
+    from revoker.record import DEFAULT, URL
     from revoker.upload import lines_of, upload
 
     with reporting(as_json):
         path = record or DEFAULT
         if not path.is_file():
             raise Failure(f"There is no record {path}.", "Name it with --record.", Exit.USAGE)
-        output.uploaded(run(upload(lines_of(path)), WORK_SECONDS), as_json)
+        output.uploaded(
+            run(upload(os.environ.get(URL, "").strip(), lines_of(path)), WORK_SECONDS), as_json
+        )

@@ -173,7 +173,7 @@ def queue_fits_the_host_and_the_retries(project: Project) -> list[str]:
             "a lock is renewed until the function's time is out": renewed >= timeout,
             "the longest invocation ends in time": 2 * longest <= timeout,
             "at least 5 crashes, at most 20, before the broker gives up": 5 <= deliveries <= 20,
-            "messages live exactly as long as they are retried": live == horizon,
+            "messages live an hour longer than they are retried": live == horizon + 3600,
             "duplicates are detected over ten crashes in a row, as long as needed and no longer":
                 CRASHES * (renewed + lock) <= window <= 1.25 * CRASHES * (renewed + lock),
             "a scheduled copy comes before the horizon": _default("RETRY_MAX_DELAY_SECONDS") < live,

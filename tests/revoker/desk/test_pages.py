@@ -232,7 +232,7 @@ def test_what_the_desk_records_is_uploaded(desk: Browser, monkeypatch: pytest.Mo
     """Each act sends its own lines, and a failure is no failure of the act."""
     sent: list[str] = []
 
-    async def upload(lines: Iterable[bytes]) -> int:
+    async def upload(_: str, lines: Iterable[bytes]) -> int:
         sent.extend(json.loads(line)["done"] for line in lines)
         raise Failure("HTTP 403", "")
 
