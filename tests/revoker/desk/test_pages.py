@@ -151,6 +151,7 @@ def test_whatever_a_message_holds_is_shown_as_text(
     dead_letter(seeded, f'{{"sessionId": "{HOSTILE}"}}', HOSTILE, f"why: {HOSTILE}", properties)
     number = seeded.messages(dead=True)[-1]["sequence_number"]
     desk.desk.snapshots.outdate()
+    until(lambda: SHOWN in desk.text("/"), "a reading of the queue")
     filtered = f"/dead-letters?{urlencode({'reason': HOSTILE})}"
     paths = ["/", "/dead-letters", filtered, f"/dead-letters/{number}", "/record"]
     pages = [desk.get(path) for path in [*paths, f"/dead-letters/{number}/body"]]
