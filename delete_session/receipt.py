@@ -38,6 +38,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     last_attempt_at: _Time | None = None
     face_request_id: str | None = None
     root_message_id: str
+    publisher: str | None = None
 
     @property
     def event_type(self) -> str:
@@ -113,6 +114,7 @@ class Receipts:
             last_attempt_at=revocation.last_attempt_at,
             face_request_id=verdict.request_id if verdict else None,
             root_message_id=published_id(delivery.history.root_id, delivery.properties),
+            publisher=delivery.publisher,
         )
         receipt = make_receipt(
             data,

@@ -54,6 +54,7 @@ DESCRIPTIONS = {
         "lastAttemptAt": "When the last call was answered.",
         "faceRequestId": "Request id of the last call, as the Face API gave it.",
         "rootMessageId": "Message id under which the revocation was published.",
+        "publisher": "The application property publisher of the message; left out if there was none.",
     },
 }
 

@@ -4,12 +4,16 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from delete_session.receipt import Data
 from revoker.carriers import publications
 from revoker.connection import QueueAddress
+from revoker.failure import Failure
 from revoker.messages import Seen, look
+from revoker.outcomes import receipts
 from revoker.remedies import cause_of, for_error, for_reason, plain
 
 WATCH_SECONDS = 10.0
@@ -17,6 +21,7 @@ WATCH_SECONDS = 10.0
 _KNOWN_SECONDS = 3.0  # the same if the error of each is known
 
 _EVERY_SECONDS = 1.0
+_MISSING = 3  # sessions that are more than chance
 _DELIVERIES = 3  # without an end, from which on a message is suspect
 
 # A message that is locked for the first time looks like one that was never taken.
@@ -51,6 +56,8 @@ class Status:
     dead_letter_reasons: dict[str, int]
     publishers: dict[str, int]
     """Number of dead letters, and of messages that wait because of an error, by their publisher."""
+    not_found: dict[str, int]
+    """Sessions that were not found in the last hour, of publishers most of whose sessions were not."""
     complete: bool
     advice: list[str]
     """What is wrong and what to do about it, the most likely cause first."""
@@ -67,15 +74,23 @@ class Status:
     @property
     def is_wrong(self) -> bool:
         """Whether somebody has to look."""
-        return bool(self.dead_lettered or self.waiting_because or self.stalled)
+        return bool(self.dead_lettered or self.waiting_because or self.stalled or self.not_found)
 
 
-async def status(address: QueueAddress, limit: int) -> Status:
-    """Count up to `limit` messages of each of the two queues.
+async def status(address: QueueAddress, limit: int, outcomes: QueueAddress | None = None) -> Status:
+    """Count up to `limit` messages of each of the two queues, and of the receipts in `outcomes`.
 
     If messages wait, look again until one has ended, for a few seconds. All counts are of the last
     reading.
     """
+    found = await _watched(address, limit)
+    try:
+        return _with_receipts(found, await _recent(outcomes, limit) if outcomes else [])
+    except Failure:
+        return found  # this login may not read the receipts
+
+
+async def _watched(address: QueueAddress, limit: int) -> Status:
     first, dead = await _read(address, limit)
     found = progress(first, first, summary(first, dead, limit), 0)
     began = time.monotonic()
@@ -143,6 +158,7 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
         waiting_because=dict(because.most_common()),
         dead_letter_reasons=dict(reasons.most_common()),
         publishers=dict(publishers.most_common()),
+        not_found={},
         complete=max(len(waiting), len(dead)) < limit,
         advice=[
             *(f"{', '.join(some)}: {remedy}" for remedy, some in names.items()),
@@ -153,6 +169,36 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
             ),
         ],
     )
+
+
+async def _recent(outcomes: QueueAddress, limit: int) -> list[Data]:
+    """Return what the receipts of the last hour say, of the first `limit` in their queue."""
+    found = []
+    async with aclosing(receipts(outcomes)) as some:
+        async for each in some:
+            if datetime.now(UTC) - each.time < timedelta(hours=1):
+                found.append(each.data)
+            limit -= 1
+            if not limit:
+                break
+    return found
+
+
+def _with_receipts(found: Status, told: Sequence[Data]) -> Status:
+    """Add the publishers of which, as in the alert, at least three sessions and most were not found."""
+    ended = [each for each in told if each.outcome != "dead_lettered"]
+    of = Counter(each.publisher or "unnamed" for each in ended)
+    gone = Counter(each.publisher or "unnamed" for each in ended if each.outcome == "already_gone")
+    most = {
+        name: count for name, count in gone.items() if count >= _MISSING and count > of[name] / 2
+    }
+    advice = [
+        f"{name}: {count} of {of[name]} sessions were not found in the last hour, and may be alive. "
+        "Most likely the column of the ids, the sessionType, FACE_API_VERSION or the Face resource "
+        "is wrong: run 'revoker audit' on their ids."
+        for name, count in most.items()
+    ]
+    return replace(found, not_found=most, advice=[*advice, *found.advice])
 
 
 def _standstill(first: Sequence[Seen], last: Sequence[Seen]) -> str | None:

@@ -136,20 +136,23 @@ def status(
     ] = 10_000,
     namespace: Namespace = None,
     queue: Queue = None,
+    outcome_queue: OutcomeQueue = None,
     as_json: AsJson = False,
 ) -> None:
     """Show waiting messages, their age and why they wait, and dead letters and their reasons.
 
     Changes nothing, and requires only Listen. If messages wait, it watches for up to ten seconds
-    whether any ends. The exit code is 1 if there are dead letters, if messages wait because of an
-    error, or if none ends.
+    whether any ends. If your login may read receipts, it names publishers most of whose sessions were
+    not found in the last hour. The exit code is 1 if there is such a publisher, if there are dead
+    letters, if messages wait because of an error, or if none ends.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.status import status as look
 
     with reporting(as_json):
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
-        found = run(look(address, limit))
+        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        address = QueueAddress.read(settings)
+        found = run(look(address, limit, address.outcomes(settings)))
         output.status(found, address, limit, as_json)
         if found.is_wrong:
             raise typer.Exit(Exit.WRONG)

@@ -46,15 +46,19 @@ def test_says_that_sessions_were_deleted(function: CloudThread) -> None:
 def test_a_wrong_column_exits_with_1_and_the_likely_causes(
     function: CloudThread, tmp_path: Path
 ) -> None:
-    """The sessions live, and who published the wrong ids learns it at once."""
-    create(function, "livenessWithVerify", "c1", "c2")
+    """The sessions live, and who published the wrong ids learns it at once; so does the operator."""
+    create(function, "livenessWithVerify", "c1", "c2", "c3")
     file = tmp_path / "wrong.csv"
-    file.write_text("sessionId,liveness\nx-1,c1\nx-2,c2\n")
+    file.write_text("sessionId,liveness\nx-1,c1\nx-2,c2\nx-3,c3\n")
     ran = publish(function, "--file", str(file))
     assert ran.code == 1
-    assert "2 were not found" in ran.out
+    assert "3 were not found" in ran.out
     for cause in ("the column", "--type", "FACE_API_VERSION", "FACE_ENDPOINT", "had expired"):
         assert cause in ran.out
+    status = revoker(function.cloud.environment, "status", "--json")
+    [(publisher, count)] = status.json["not_found"].items()
+    assert (status.code, count, publisher[:16]) == (1, 3, "revoker publish ")
+    assert f"{publisher}: 3 of 3 sessions were not found" in status.json["advice"][0]
 
 
 def test_a_wrong_type_exits_with_1(function: CloudThread) -> None:
