@@ -209,8 +209,8 @@ def figures(results: dict[str, Any]) -> str:
             "",
             *rows,
             "",
-            f"- **Scaling**: {min(ideal) * 100:.0f} to {max(ideal) * 100:.0f} % of in flight ÷ latency "
-            "up to 64 in flight at 50 ms.",
+            f"- **Scaling**: {min(ideal) * 100:.0f} to {max(ideal) * 100:.0f} % of the ideal, "
+            "in flight ÷ latency, up to 64 in flight at 50 ms.",
             f"- **Draining**: {drain['messages']:,} messages in {drained['seconds']:.0f} s; "
             f"{resident:.0f} MiB resident at the end.",
             f"- **Cold start**: {ours:.0f} ms from process start to the end of the first message; its "

@@ -148,7 +148,8 @@ class _Members(dict[str, Any]):
         self.conflict: str | None = None
         if len(self) < len(pairs):  # a member is there twice, and the last one is kept
             for name, value in pairs:
-                if name in _DECISIVE and value != self[name]:
+                inner = getattr(value, "conflict", None)  # the last one may have none
+                if name in _DECISIVE and (inner or value != self[name]):
                     self.conflict = name
 
 

@@ -97,11 +97,11 @@ class FaceClient:
         # Not response.read(), which would decompress the body.
         assert isinstance(response.stream, httpx.ByteStream)
         verdict = read_response(response, b"".join(response.stream), self._not_retryable)
-        if verdict.meaning in (Meaning.DELETED, Meaning.ALREADY_GONE):
+        if verdict.meaning in (Meaning.DELETED, Meaning.ALREADY_GONE) and verdict.request_id:
             if verdict.request_id in self._answered:  # the answer to another call proves nothing
                 message = "its request id was seen before"
                 return replace(verdict, meaning=Meaning.UNCONFIRMED, message=message)
-            self._answered.append(verdict.request_id or "")
+            self._answered.append(verdict.request_id)
         return verdict
 
     async def close(self) -> None:

@@ -76,10 +76,10 @@ class Handler:
         if isinstance(revoked, Malformed):
             return DeadLetter("MalformedMessage", revoked.description)
         revocation.session_type = revoked.session_type
-        decision: Decision = Done("already_gone")
         for session_type in revoked.types:
-            if decision == Done("already_gone"):
-                decision = await self._delete(revocation, revoked.session_id, session_type, until)
+            decision = await self._delete(revocation, revoked.session_id, session_type, until)
+            if decision != Done("already_gone"):
+                break
         return decision
 
     async def _delete(

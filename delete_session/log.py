@@ -15,7 +15,7 @@ from .message import Revocation
 from .verdict import Meaning, Verdict
 
 _logger = logging.getLogger("delete_session")
-# The audit lines must pass although the root logger is at WARNING (telemetry.py).
+# Its lines must pass although the root logger is at WARNING (telemetry.py).
 _logger.setLevel(logging.INFO)
 _MAX_TEXT = 1000  # characters of one text: Application Insights accepts lines of 32 KiB
 _UNKNOWN_CODE_REMEDY = (

@@ -28,13 +28,16 @@ FIRST_ATTEMPT = "revoker-first-attempt"
 LAST_ATTEMPT = "revoker-last-attempt"
 PROPERTIES = (ROOT_ID, FIRST_ENQUEUED, ATTEMPT, COPY, LAST_ERROR, FIRST_ATTEMPT, LAST_ATTEMPT)
 """Application properties that a retry copy has besides the publisher's."""
-RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")  # what `resubmit` adds to a message id
-PUBLISHED_ID = "revoker-published-id"  # it also adds the id before: a long one becomes a hash
+# `resubmit` adds the first to a message id, and hashes a long id; the second keeps it as published.
+RESUBMITTED = re.compile(r"(:resubmit:\d+)+\Z")
+PUBLISHED_ID = "revoker-published-id"
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_MESSAGE_ID = 128  # characters (Service Bus)
 _MAX_ERROR = 500  # characters: all properties together may have 64 KiB
-_NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # .NET's "no expiry" is the last instant of the year 9999
+_MAX_LIFE = timedelta(
+    days=49
+)  # longer: the SDK cannot send it (milliseconds, 32 bits), or .NET's "never"
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # .NET's "no time" is the first instant of the year 1
 # If a stamp is further ahead, the stamp is wrong, and not this machine's clock.
 _MAX_AHEAD = timedelta(days=1)
@@ -137,7 +140,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             # A wrong stamp must not set this process's clock, nor a retry deadline.
             enqueued_at = now
         expires_at = _utc(message.expires_at_utc)
-        if expires_at is None or expires_at <= enqueued_at or expires_at >= _NEVER:
+        if expires_at and not timedelta(0) < expires_at - enqueued_at < _MAX_LIFE:
             expires_at = None
         delivery_count = message.delivery_count
         if not isinstance(delivery_count, int) or not 1 <= delivery_count < 2**31:
@@ -168,8 +171,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     def seconds_to_deadline(self, retry_deadline: timedelta) -> float:
         """Return the seconds from this message's enqueue to its retry deadline, by the broker's times.
 
-        The deadline counts from the first enqueue, and lies before the message expires: the broker
-        would dead-letter it without the cause. In an hour, tens of thousands end at the usual rate.
+        The deadline counts from the first enqueue. It lies before the message expires, because the
+        broker would dead-letter it without the cause: early enough for a whole burst to end.
         """
         first = self.history.first_enqueued_at
         end = first + retry_deadline
@@ -195,7 +198,7 @@ class Revocation:
         self.verdict: Verdict | None = None
         self.attempts = delivery.history.attempts
         self.obstacle = ""
-        """Why the gate gave no permit; used only if no call was ever made."""
+        """Why the gate gave no permit; used only if no call has failed."""
         self.seconds_in_call = 0.0
         self.first_attempt_at = delivery.history.first_attempt_at
         self.last_attempt_at = delivery.history.last_attempt_at
@@ -223,7 +226,8 @@ class Revocation:
     @property
     def last_error(self) -> str:
         """The last error, in this delivery or an earlier one; empty if there was none."""
-        if self.verdict is not None:
+        # Not found under one type, the session may still live under the other.
+        if self.verdict is not None and self.verdict.meaning is not Meaning.ALREADY_GONE:
             return self.verdict.describe()
         return self.delivery.history.last_error or self.obstacle
 
@@ -255,26 +259,29 @@ class Revocation:
             last_attempt_at=self.last_attempt_at,
         )
         deadline = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
+        given = delivery.properties
+        if bare:
+            content_type = (_text(delivery.content_type) or "")[:_MAX_MESSAGE_ID]
+            delivery = replace(
+                delivery, content_type=content_type, correlation_id=None, subject=None
+            )
+            given = {PUBLISHED_ID: published_id(history.root_id, given)}
         # The SDK would encode a name that is not text in a form that no receiver can read.
-        published = {PUBLISHED_ID: published_id(history.root_id, delivery.properties)}
-        given = published if bare else delivery.properties
-        given = {k: v for k, v in given.items() if isinstance(k, str) and k not in PROPERTIES}
-        copy = replace(
+        kept = {k: v for k, v in given.items() if isinstance(k, str) and k not in PROPERTIES}
+        return replace(
             delivery,
             message_id=history.copy_id,
-            properties={**given, **history.write()},
+            properties={**kept, **history.write()},
             enqueued_at=min(self.now + timedelta(seconds=delay_seconds), deadline),
             history=history,
         )
-        kind = (_text(delivery.content_type) or "")[:_MAX_MESSAGE_ID]
-        return replace(copy, content_type=kind, correlation_id=None, subject=None) if bare else copy
 
 
 def published_id(root_id: str, properties: Mapping[str, object]) -> str:
     """Return the message id under which it was published, even if it was resubmitted."""
-    last = RESUBMITTED.sub("", root_id)
-    whole = (_text(properties.get(PUBLISHED_ID)) or "")[:_MAX_MESSAGE_ID]
-    return whole if hashlib.sha256(whole.encode()).hexdigest() == last else last
+    id_or_hash = RESUBMITTED.sub("", root_id)
+    stated = (_text(properties.get(PUBLISHED_ID)) or "")[:_MAX_MESSAGE_ID]
+    return stated if hashlib.sha256(stated.encode()).hexdigest() == id_or_hash else id_or_hash
 
 
 def trace_context(properties: Mapping[str, object]) -> dict[str, str]:

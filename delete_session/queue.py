@@ -147,7 +147,7 @@ class ServiceBusQueue:
     async def _try(self, operation: Callable[[], Awaitable[None]]) -> None:
         try:
             await operation()
-        except MessageLockLostError:
+        except (MessageLockLostError, MessageSizeExceededError):
             raise  # the connection works, and opening another one takes a second
         except BaseException:
             # Also if cancelled: an interrupted request leaves its link unusable.

@@ -18,8 +18,8 @@ SECONDS = 2_628_000
 
 OPERATIONS_EACH = 4
 """Operations of the broker for a revocation: sent, received, its lock renewed, completed."""
-ROWS_EACH = 3
-"""Of telemetry for a revocation, of about 1 KB: audit line, request, call of the Face API."""
+ROWS_EACH = 2
+"""Of telemetry for a revocation, of about 1 KB: log line, request."""
 INSTANCE_GB = 0.75
 """Telemetry of an instance that waits: the worker's counters (27 KB in five minutes, measured against a
 local endpoint) and the host's lines (0.5 GB, estimated)."""

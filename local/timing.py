@@ -105,12 +105,12 @@ def summary(milliseconds: Sequence[float]) -> str:
     """Say how long it took; without percentiles for few messages."""
     if not milliseconds:
         return "no message ended"
-    number, most = len(milliseconds), max(milliseconds)
+    number, maximum = len(milliseconds), max(milliseconds)
     middle = percentile(milliseconds, 0.5)
     if number < FEW:
-        shown = f"median {middle:,.0f}, most {most:,.0f}"
+        shown = f"median {middle:,.0f}, maximum {maximum:,.0f}"
         return f"from enqueue to the end, n = {number}, milliseconds: {shown}"
     return (
         f"from enqueue to the end, n = {number:,}, milliseconds: p50 {middle:,.0f}, "
-        f"p95 {percentile(milliseconds, 0.95):,.0f}, most {most:,.0f}"
+        f"p95 {percentile(milliseconds, 0.95):,.0f}, maximum {maximum:,.0f}"
     )

@@ -91,6 +91,6 @@ def test_of_few_messages_the_number_is_said_and_no_percentile() -> None:
     """Below twenty messages there is a median and a maximum; from twenty on there is p95."""
     assert summary([]) == "no message ended"
     few = summary([348.0] * (FEW - 2) + [361.0])
-    assert few == "from enqueue to the end, n = 19, milliseconds: median 348, most 361"
+    assert few == "from enqueue to the end, n = 19, milliseconds: median 348, maximum 361"
     enough = summary([*range(1, FEW + 1)])
-    assert enough == "from enqueue to the end, n = 20, milliseconds: p50 10, p95 19, most 20"
+    assert enough == "from enqueue to the end, n = 20, milliseconds: p50 10, p95 19, maximum 20"

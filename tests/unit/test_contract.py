@@ -158,6 +158,10 @@ def test_description_says_what_is_wrong_and_where(raw: bytes, description: str) 
             "data: more than once",
         ),
         (
+            b'{"specversion":"1.0","data":{"sessionId":"b","sessionId":"a"},"data":{"sessionId":"a"}}',
+            "data: more than once",
+        ),
+        (
             body(**EVENT, data={"sessionId": "a"}, sessionId="b"),
             "sessionId: differs from data.sessionId",
         ),

@@ -330,3 +330,11 @@ async def test_the_same_answer_proves_one_deletion_only(status: int, body: bytes
     assert (second.meaning, second.message) == (
         *(Meaning.UNCONFIRMED, "its request id was seen before"),
     )
+
+
+async def test_answers_without_a_request_id_are_not_taken_for_each_other() -> None:
+    """Two sessions are gone, although neither answer has a request id."""
+    body = b'{"error": {"code": "SessionNotFound"}}'
+    async with served(always(404, body)) as (client, _):
+        answers = [await client.delete(*SESSION) for _ in range(2)]
+    assert {answer.meaning for answer in answers} == {Meaning.ALREADY_GONE}

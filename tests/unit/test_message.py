@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from delete_session.message import LAST_ERROR, PUBLISHED_ID, Delivery, Revocation, published_id
 
-from .fakes import ENQUEUED, UNAVAILABLE, message, retry_copy
+from .fakes import ENQUEUED, GONE, UNAVAILABLE, message, retry_copy
 
 
 def delivery(**fields: Any) -> Delivery:
@@ -61,6 +61,14 @@ def test_last_error_survives_from_delivery_to_delivery() -> None:
     copied = revocation.copy(9)
     assert Revocation(read(copied), 48, lambda: 0.0).last_error == UNAVAILABLE.describe()
     assert Revocation(delivery(), 48, lambda: 0.0).last_error == ""
+
+
+def test_not_found_under_one_type_is_no_error() -> None:
+    """If the other type could not be asked, the reason for that is the last error."""
+    revocation = Revocation(delivery(), 48, lambda: 0.0)
+    revocation.record_call(GONE, "livenessWithVerify", 0.0)
+    revocation.obstacle = "no call was made"
+    assert revocation.last_error == "no call was made"
 
 
 def read(copied: Delivery) -> Delivery:
@@ -122,6 +130,7 @@ def test_aware_times_are_kept() -> None:
         {"expires_at_utc": None},
         {"expires_at_utc": datetime.min},
         {"expires_at_utc": ENQUEUED},
+        {"expires_at_utc": ENQUEUED + timedelta(days=50)},
         {"delivery_count": None},
         {"delivery_count": 0},
         {"delivery_count": 10**30},
@@ -136,6 +145,7 @@ def test_implausible_host_metadata_count_as_missing(fields: dict[str, Any]) -> N
     read = Delivery.from_trigger(given, ENQUEUED)
     assert (read.received_at, read.enqueued_at) == (ENQUEUED, ENQUEUED)
     assert read.delivery_count == 1
+    assert read.expires_at in (None, ENQUEUED + timedelta(hours=48))
     revocation = Revocation(read, 48, lambda: 0.0)
     end = ENQUEUED + timedelta(hours=48)
     assert end - timedelta(hours=1) <= revocation.copy(10**6).enqueued_at <= end

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from azure.servicebus.exceptions import MessageLockLostError
+from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
 
 from delete_session.queue import ServiceBusQueue, SettlementFailed, Unsendable
 
@@ -59,6 +59,16 @@ async def test_message_that_cannot_be_encoded_is_tried_on_a_second_connection_on
     with pytest.raises(Unsendable):
         await run(operation)
     assert operation.tries == 2
+
+
+async def test_message_that_is_too_large_does_not_cost_the_connection() -> None:
+    """The others, which wait for it, need not wait for a new one."""
+    queue = ServiceBusQueue(settings().service_bus, "q", 5, FakeTime().clock)
+    client = queue._opened()
+    with pytest.raises(Unsendable):
+        await queue._run(Operation(MessageSizeExceededError(), MessageSizeExceededError()), 240.0)
+    assert queue._client is client
+    await queue.close()
 
 
 async def test_waiting_for_a_hanging_operation_ends_with_the_timeout() -> None:
