@@ -106,8 +106,8 @@ def verify(path: Path) -> Evidence:
     except OSError as error:
         raise _unusable(path, error) from None
     evidence, rest = _read(path, content)
-    if rest:
-        raise _broken(path, len(evidence.lines) + 1, "it is cut off")
+    if rest and evidence.closed:
+        raise _broken(path, len(evidence.lines) + 1, "it stands behind the summary")
     if not evidence.closed:
         raise Failure(
             f"{path} is correct as far as it goes ({len(evidence.lines)} lines), but it is not "

@@ -135,6 +135,8 @@ def test_a_line_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "evidence"
     content = write(path, 3, closed=False)
     path.write_bytes(content[:-7])
+    with pytest.raises(Failure, match="correct as far as it goes"):
+        verify(path)
     with appending(path) as (evidence, add):
         assert list(evidence.sessions) == ["s0", "s1"]
         add(session(2))
