@@ -380,7 +380,9 @@ def liveness_approved(_: Deployment) -> str:
 def may_assign_roles(it: Deployment) -> str:
     """Check the rights where something will be created or assigned."""
     me = az("ad", "signed-in-user", "show", "--query", "id")
-    brought = (it.get("FACE_ACCOUNT_ID"), it.get("SERVICE_BUS_NAMESPACE_ID"))
+    brought = [it.get("FACE_ACCOUNT_ID"), it.get("SERVICE_BUS_NAMESPACE_ID")]
+    if it.get("RECORD_WRITER_PRINCIPAL_IDS"):
+        brought.append(it.get("LOG_ANALYTICS_WORKSPACE_ID"))
     scopes = {it.group_id, *("/".join(id_.split("/")[:5]) for id_ in brought if id_)}
     for scope in sorted(scopes):
         found = az(
