@@ -27,6 +27,7 @@ _NEEDED: Mapping[str, set[str]] = {
     "list": _OF_ALL,
     "summary": set(),
 }
+_BEGINNING = b'{"line": "'
 _SUFFIX = re.compile(rb', "sha256": "([0-9a-f]{64})"}')
 _SUFFIX_LENGTH = len(', "sha256": ""}') + 64
 
@@ -168,6 +169,8 @@ def _read(path: Path, content: bytes) -> tuple[Evidence, bytes]:
             evidence.read_line(line)
         except ValueError as error:
             raise _broken(path, number, str(error)) from None
+    if not _BEGINNING.startswith(rest[: len(_BEGINNING)]):
+        raise _broken(path, len(lines) + 1, "it was changed")
     return evidence, rest
 
 
