@@ -36,7 +36,7 @@ AZD = (1, 25)
 """From this version on the documented azd commands hold: `azd down` asks about groups without tag."""
 DEFINES_ROLES = {"Owner", "User Access Administrator"}
 CREATES = {"Owner", "Contributor"}
-PEOPLE = ("PUBLISHER", "RECEIPT_READER", "OPERATOR", "AUDITOR")
+PEOPLE = ("PUBLISHER", "RECEIPT_READER", "OPERATOR", "AUDITOR", "RECORD_WRITER")
 SUBNET = "Microsoft.Network/virtualNetworks/subnets"
 BROUGHT = {
     "FACE_ACCOUNT_ID": "Microsoft.CognitiveServices/accounts",

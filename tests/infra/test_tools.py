@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,6 +141,12 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return with_answers
 
 
+def test_preflight_checks_the_ids_of_all_people() -> None:
+    """No variable with people is left out."""
+    parameters = (ROOT / "infra" / "main.bicepparam").read_text("utf-8")
+    assert set(re.findall(r"'(\w+)_PRINCIPAL_IDS'", parameters)) == set(preflight.PEOPLE)
+
+
 def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
     """Run as azd does, it finds nothing wrong; what cannot be known beforehand is said."""
     given = tmp_path / "answers.json"
@@ -209,7 +216,7 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
                 "role assignment list --assignee me --scope /subscriptions/logs": ["Reader"],
                 f"resource show --ids {LOGS}": {"name": "log"},
             },
-            {"LOG_ANALYTICS_WORKSPACE_ID": LOGS, "RECORD_WRITER_PRINCIPAL_IDS": "x"},
+            {"LOG_ANALYTICS_WORKSPACE_ID": LOGS, "RECORD_WRITER_PRINCIPAL_IDS": "anyone"},
             "wrong    rights: you may not define and assign roles in rg-logs",
         ),
         (
