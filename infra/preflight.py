@@ -36,7 +36,7 @@ AZD = (1, 25)
 """From this version on the documented azd commands hold: `azd down` asks about groups without tag."""
 DEFINES_ROLES = {"Owner", "User Access Administrator"}
 CREATES = {"Owner", "Contributor"}
-PEOPLE = ("PUBLISHER", "RECEIPT_READER", "OPERATOR", "AUDITOR")
+PEOPLE = ("PUBLISHER", "RECEIPT_READER", "OPERATOR", "AUDITOR", "RECORD_WRITER")
 SUBNET = "Microsoft.Network/virtualNetworks/subnets"
 BROUGHT = {
     "FACE_ACCOUNT_ID": "Microsoft.CognitiveServices/accounts",
@@ -380,7 +380,9 @@ def liveness_approved(_: Deployment) -> str:
 def may_assign_roles(it: Deployment) -> str:
     """Check the rights where something will be created or assigned."""
     me = az("ad", "signed-in-user", "show", "--query", "id")
-    brought = (it.get("FACE_ACCOUNT_ID"), it.get("SERVICE_BUS_NAMESPACE_ID"))
+    brought = [it.get("FACE_ACCOUNT_ID"), it.get("SERVICE_BUS_NAMESPACE_ID")]
+    if it.get("RECORD_WRITER_PRINCIPAL_IDS"):
+        brought.append(it.get("LOG_ANALYTICS_WORKSPACE_ID"))
     scopes = {it.group_id, *("/".join(id_.split("/")[:5]) for id_ in brought if id_)}
     for scope in sorted(scopes):
         found = az(

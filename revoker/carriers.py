@@ -27,7 +27,7 @@ class Carrier:
         if self.dead:
             return f"dead letter number {self.seen.sequence_number}, {self.seen.reason}"
         if self.seen.state == "scheduled" and self.seen.scheduled_for is not None:
-            return f"a retry that waits until {self.seen.scheduled_for:%Y-%m-%d %H:%M:%S}Z"
+            return f"a message that is scheduled for {self.seen.scheduled_for:%Y-%m-%d %H:%M:%S}Z"
         return f"a message that is {self.seen.state}"
 
 

@@ -27,6 +27,7 @@ _NEEDED: Mapping[str, set[str]] = {
     "list": _OF_ALL,
     "summary": set(),
 }
+_BEGINNING = b'{"line": "'
 _SUFFIX = re.compile(rb', "sha256": "([0-9a-f]{64})"}')
 _SUFFIX_LENGTH = len(', "sha256": ""}') + 64
 
@@ -106,8 +107,8 @@ def verify(path: Path) -> Evidence:
     except OSError as error:
         raise _unusable(path, error) from None
     evidence, rest = _read(path, content)
-    if rest:
-        raise _broken(path, len(evidence.lines) + 1, "it is cut off")
+    if rest and evidence.closed:
+        raise _broken(path, len(evidence.lines) + 1, "it stands behind the summary")
     if not evidence.closed:
         raise Failure(
             f"{path} is correct as far as it goes ({len(evidence.lines)} lines), but it is not "
@@ -168,6 +169,8 @@ def _read(path: Path, content: bytes) -> tuple[Evidence, bytes]:
             evidence.read_line(line)
         except ValueError as error:
             raise _broken(path, number, str(error)) from None
+    if not _BEGINNING.startswith(rest[: len(_BEGINNING)]):
+        raise _broken(path, len(lines) + 1, "it was changed")
     return evidence, rest
 
 

@@ -81,7 +81,7 @@ def read_ids(
     valid = {text: each.session_type for text, each in first_of.items() if each not in invalid}
     if not valid:
         raise Failure(
-            "No session id was given.", "Give some as arguments, or use --file.", Exit.USAGE
+            "No session id was found.", "Give some as arguments, or use --file.", Exit.USAGE
         )
     return Ids(valid, invalid)
 

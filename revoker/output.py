@@ -173,19 +173,22 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
         _line(f"Only the first {limit} messages were examined (--limit).")
 
 
-def session(session_id: str, finding: "Finding", as_json: bool) -> None:
-    """Print whether a session exists."""
+def session(session_id: str, kind: str | None, finding: "Finding", as_json: bool) -> None:
+    """Print whether a session exists; if a type was named, only under this one."""
     if as_json:
         _json(
             {
                 "session_id": session_id,
                 "existence": finding.existence.value,
                 "session_type": finding.session_type,
+                "asked": kind,
                 "at": finding.at,
             }
         )
     elif finding.session_type:
         _line(f"{session_id} exists ({finding.session_type}).")
+    elif kind:
+        _line(f"{session_id} was not found as {kind}. Without --type, both types are asked.")
     else:
         _line(f"{session_id} is gone: it was deleted, has expired or never existed.")
 

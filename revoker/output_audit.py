@@ -27,10 +27,11 @@ def audited(evidence: "Evidence", path: Path, published: int | None, as_json: bo
         _json({**facts, "evidence": str(path), "seal": evidence.seal})
         return
     for session_id, kind in list(living.items())[:SHOWN]:
-        _line(f"  {session_id} exists ({kind})")
+        _line(f"  {session_id} existed ({kind})")
     if len(living) > SHOWN:
         _line(f"  and {len(living) - SHOWN} more")
-    _line(f"{len(living)} of {count} sessions exist; the others were not found under either type.")
+    existed = f"{len(living)} of {count} sessions existed when asked about"
+    _line(f"{existed}; the others were not found under either type.")
     if published is not None:
         _line(f"{published} were published.")
     _line(f"evidence: {path}, seal {evidence.seal}")
@@ -44,5 +45,5 @@ def verified(evidence: "Evidence", path: Path, as_json: bool) -> None:
         _json({**facts, "seal": evidence.seal})
         return
     _line(f"{path} is complete, and no line was changed, removed or moved.")
-    _line(f"{len(living)} of {len(evidence.sessions)} sessions exist.")
+    _line(f"{len(living)} of {len(evidence.sessions)} sessions existed when asked about.")
     _line(f"Compare its seal with that in the record of the audit: {evidence.seal}")

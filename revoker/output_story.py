@@ -23,6 +23,8 @@ def story(session_id: str, found: "Story", as_json: bool) -> None:
         _line(f"{step.at:%Y-%m-%d %H:%M:%S.%f}Z  {step.what}  ({step.source})")
     for what in now:
         _line(f"now: {what}")
+    for dead in (each.seen for each in found.carriers if each.dead and each.seen.description):
+        _line(f"why {dead.sequence_number} is a dead letter: {dead.description}")
     if not now:
         _line("now: nothing in the queue or its dead letters")
     if found.no_receipts:

@@ -10,7 +10,7 @@ from azure.servicebus import ServiceBusClient
 def read_receipts(
     client: ServiceBusClient, report: Callable[[str | None, bool, dict[str, Any]], None]
 ) -> None:
-    """Report each outcome: the correlation id, whether the session is gone, and the data."""
+    """Report each outcome: the correlation id, whether it was deleted or not found, and the data."""
     with client.get_queue_receiver("session-outcomes", max_wait_time=5) as receiver:
         for message in receiver:
             event = json.loads(b"".join(message.body))

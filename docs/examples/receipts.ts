@@ -10,7 +10,7 @@ export interface Outcome {
   rootMessageId: string;
 }
 
-// Reports each outcome: the correlation id, whether the session is gone, and the data.
+// Reports each outcome: the correlation id, whether it was deleted or not found, and the data.
 export async function readReceipts(
   client: ServiceBusClient,
   report: (correlationId: string, gone: boolean, outcome: Outcome) => Promise<void>,

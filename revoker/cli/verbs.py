@@ -218,9 +218,9 @@ def session(
 ) -> None:
     """Check whether a session still exists.
 
-    The exit code is 0 if it is gone (deleted, expired or never created), 1 if it exists, and 3 if
-    the API's answer leaves it open. Your login needs the right to read sessions, which the function
-    does not have.
+    The exit code is 0 if it is gone (deleted, expired or never created) or not of the named type, 1
+    if it exists, and 3 if the API's answer leaves it open. Your login needs the right to read
+    sessions, which the function does not have.
     """
     from revoker.connection import Options, QueueAddress, face_scope, setting
     from revoker.ids import read_id
@@ -247,6 +247,6 @@ def session(
         client_id = environment.get("AZURE_CLIENT_ID", "").strip() or None
         scope = face_scope(environment)
         finding = run(ask(endpoint, version, scope, client_id, session_id, kind))
-        output.session(session_id, finding, as_json)
+        output.session(session_id, kind, finding, as_json)
         if finding.existence is Existence.EXISTS:
             raise typer.Exit(Exit.WRONG)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,6 +109,7 @@ def subnet(name: str, **properties: object) -> dict[str, object]:
     return {key: was | properties}
 
 
+LOGS = "/subscriptions/logs/resourceGroups/rg-logs/providers/Microsoft.X/workspaces/log"
 GONE = f"{IDS}ManagedIdentity/userAssignedIdentities/gone"
 
 
@@ -124,7 +126,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run preflight with an az and an azd that give these answers; return its code and its lines."""
 
     def with_answers(answers: dict[str, object], **environment: str) -> tuple[int, str]:
-        given = {**ANSWERS, **answers}
+        given = {**answers, **ANSWERS, **answers}
 
         def run(_: str, *words: str, seconds: int = 0) -> str:
             asked = " ".join(words)
@@ -137,6 +139,12 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return preflight.main({**ENVIRONMENT, **environment}), capsys.readouterr().out
 
     return with_answers
+
+
+def test_preflight_checks_the_ids_of_all_people() -> None:
+    """No variable with people is left out."""
+    parameters = (ROOT / "infra" / "main.bicepparam").read_text("utf-8")
+    assert set(re.findall(r"'(\w+)_PRINCIPAL_IDS'", parameters)) == set(preflight.PEOPLE)
 
 
 def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
@@ -202,6 +210,14 @@ def test_preflight_lets_a_sound_deployment_go(tmp_path: Path) -> None:
             {"role assignment list": ["Contributor", "Role Based Access Control Administrator"]},
             {},
             "wrong    rights: you may not define and assign roles in rg",
+        ),
+        (
+            {
+                "role assignment list --assignee me --scope /subscriptions/logs": ["Reader"],
+                f"resource show --ids {LOGS}": {"name": "log"},
+            },
+            {"LOG_ANALYTICS_WORKSPACE_ID": LOGS, "RECORD_WRITER_PRINCIPAL_IDS": "anyone"},
+            "wrong    rights: you may not define and assign roles in rg-logs",
         ),
         (
             {},

@@ -387,6 +387,9 @@ def test_session_exists_is_gone_or_cannot_be_told(cloud: CloudThread) -> None:
     assert found.json["session_type"] == "liveness"
     gone = ask(cloud, "another")
     assert (gone.code, "is gone" in gone.out) == (0, True)
+    other_type = ask(cloud, "a-session", "--type", "livenessWithVerify")
+    assert "a-session was not found as livenessWithVerify" in other_type.out
+    assert "gone" not in other_type.out
     with cloud.configured(cloud.cloud.face, deny_role=True):
         unknown = ask(cloud, "a-session")
     assert unknown.code == 3

@@ -135,11 +135,22 @@ def test_a_line_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "evidence"
     content = write(path, 3, closed=False)
     path.write_bytes(content[:-7])
+    with pytest.raises(Failure, match="correct as far as it goes"):
+        verify(path)
     with appending(path) as (evidence, add):
         assert list(evidence.sessions) == ["s0", "s1"]
         add(session(2))
         add(evidence.summary)
     assert list(verify(path).sessions) == ["s0", "s1", "s2"]
+
+
+def test_a_file_that_is_no_evidence_stays_as_it_is(tmp_path: Path) -> None:
+    """Its last line, without a line feed, is not taken for one that an interruption has cut off."""
+    path = tmp_path / "ids.txt"
+    path.write_bytes(b"the-only-id")
+    with pytest.raises(Failure, match="not as it was written"), appending(path):
+        pass
+    assert path.read_bytes() == b"the-only-id"
 
 
 def test_a_complete_file_is_not_added_to(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path
         (b'good\n"' + b"x" * 200_000, "Line 2 of the file cannot be read"),
         (b'good\n"open\nnext\n', "Line 2 of the file cannot be read: unexpected end"),
         (b"../bad\n", "line 1: '../bad'"),
-        (b"sessionId\n", "No session id was given"),
+        (b"sessionId\n", "No session id was found"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(content: bytes, said: str) -> None:

@@ -70,6 +70,7 @@ def test_says_why_there_are_no_receipts(seeded: OneQueue) -> None:
     told = story(seeded, "a", "--outcome-queue", "nowhere").out
     assert "The queue nowhere does not exist" in told
     assert "now: dead letter number 1, One" in told
+    assert "why 1 is a dead letter: why: One" in told
 
 
 def test_tells_what_the_desk_tells(seeded: OneQueue, tmp_path: Path) -> None:
