@@ -82,8 +82,8 @@ def remedy_for(verdict: Verdict) -> str:
             return "Apply for limited access to Face liveness for this subscription and resource."
         case 429, _:
             return (
-                "Wait and run it again; FACE_MAX_CALLS_PER_SECOND must stay below the resource's "
-                "quota."
+                "Wait and run it again. Most likely other callers use up the quota: see 'Rate and "
+                "capacity' in docs/operations.md."
             )
         case int(status), _ if 400 <= status < 500 and status not in (408, 409):
             return "Look the code up in the Face API's documentation, or ask Microsoft's support."

@@ -117,8 +117,8 @@ def for_error(text: str | None) -> str | None:
 
 _NO_CALL = re.compile(r"no call was made: (?:circuit open after )?")
 _NO_ANSWER = (
-    "The function does not reach the Face API: check DNS, the private endpoint and every firewall "
-    "between the two."
+    "The function does not reach the Face API: check its FACE_ENDPOINT, DNS, the private endpoint and "
+    "every firewall between the two."
 )
 _TOO_FAST = (
     "The Face API's rate limit is used up, mostly by other callers. Messages only wait longer; 'Rate "

@@ -24,17 +24,21 @@ _EVERY_SECONDS = 1.0
 _MISSING = 3  # sessions that are more than chance
 _DELIVERIES = 3  # without an end, from which on a message is suspect
 
+_REFUSED = (
+    "the broker refuses to schedule, to dead-letter or to take receipts: check the function's roles on "
+    "the queue (Data Sender, Data Receiver), and whether the queue that its OUTCOME_QUEUE names exists "
+    "and is not full. After four minutes, 'settlement_failed' in its log has the reason."
+)
+
 # A message that is locked for the first time looks like one that was never taken.
 _TAKES_NONE = (
     "The function takes no messages, or cannot settle them. It is stopped, does not start, or may not "
     "receive: check its state (az functionapp show --query state) and the first lines of its log. Or "
-    "the broker refuses to schedule or dead-letter: look for 'settlement_failed' in its log, and check "
-    "its roles on the queue (Data Sender, Data Receiver)."
+    f"{_REFUSED}"
 )
 _HOLDS = (
-    "The function holds messages and ends none: most likely the broker refuses to schedule or "
-    "dead-letter them. Check the function's roles on the queue (Data Sender, Data Receiver), and "
-    "'settlement_failed' in its log. If the function was killed, its messages are free after a minute."
+    f"The function holds messages and ends none: most likely {_REFUSED} If the function was killed, "
+    "its messages are free after a minute."
 )
 
 

@@ -1,6 +1,7 @@
 """The doctor's checks of the Face API: connection, token, version, right and clock."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Mapping
 from functools import cached_property
@@ -38,6 +39,7 @@ class _Probes:
         self._environment = environment
         self._bearer: str | None = None  # by the check of the token, for that of the version
         self._verdict: Verdict | None = None  # by the check of the version, for that of the right
+        self._seconds = 0.0  # that this answer took
 
     def _setting(self, field: str) -> str:
         try:
@@ -74,7 +76,9 @@ class _Probes:
     async def version(self) -> str:
         version = self._setting("face_api_version")
         async with Face.open(self._endpoint, self._bearer) as face:
+            began = time.monotonic()
             self._verdict = (await _delete_nothing(face, version)).verdict
+            self._seconds = time.monotonic() - began
             if not _is_unknown_path(self._verdict):
                 return f"{version} is not refused as unknown"
             others = [each for each in API_VERSIONS if each != version]
@@ -97,7 +101,8 @@ class _Probes:
 
     async def right(self) -> str:
         assert self._verdict is not None
-        return read_right(self._verdict, Caller.of(environment=self._environment))
+        said = read_right(self._verdict, Caller.of(environment=self._environment))
+        return f"{said} in {self._seconds:.1f} s"
 
     async def clock(self) -> str:
         # Without a token, because a wrong clock may prevent one.

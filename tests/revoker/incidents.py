@@ -1,4 +1,4 @@
-"""Ten incidents on the local cloud: does `revoker status` alone name the cause within 30 s?
+"""Incidents on the local cloud: does `revoker status` alone name the cause within 30 s?
 
 Run by hand, about five minutes: `python -m tests.revoker.incidents [NAME…]`. It ends with 1 if fewer
 than nine causes are named.
@@ -96,6 +96,12 @@ INCIDENTS = (
     Incident("Face throttled", throttled, "429"),
     Incident("function stopped", stopped, "takes no messages"),
     Incident("broker refuses schedule", schedule_refused, "Data Sender"),
+    Incident(
+        "receipt queue missing",
+        lambda _: asyncio.sleep(0),
+        "OUTCOME_QUEUE",
+        (("OUTCOME_QUEUE", "missing"),),
+    ),
     Incident("malformed flood", malformed, "MalformedMessage"),
     Incident("poison message", poison, "MaxDeliveryCountExceeded"),
 )

@@ -72,7 +72,7 @@ async def watched(monkeypatch: pytest.MonkeyPatch, *readings: list[Seen]) -> Sta
         ("HTTP 503: busy", "HTTP 503", "The Face API fails"),
         ("HTTP 418 Teapot: short", "HTTP 418 Teapot", "on no list"),
         ("TokenUnavailable: no token within 5 s", "TokenUnavailable", "managed identity"),
-        ("Timeout: no answer within 10 s", "Timeout", "does not reach"),
+        ("Timeout: no answer within 10 s", "Timeout", "FACE_ENDPOINT"),
         (f"no call was made: circuit open after {FIREWALL}", "HTTP 403 403", "network rules"),
         (
             "no call was made: the rate limit gave no permit in time",
@@ -117,6 +117,7 @@ async def test_nothing_ends_because_the_function_takes_nothing(
     found = await watched(monkeypatch, [seen(1), seen(2)])
     assert (found.stalled, found.is_wrong, found.ended) == (True, True, 0)
     assert found.advice[0].startswith("The function takes no messages")
+    assert "OUTCOME_QUEUE" in found.advice[0]  # receipts that cannot be sent look the same
 
 
 async def test_messages_that_come_meanwhile_hide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
