@@ -22,6 +22,7 @@ from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceede
 from .clock import Clock
 from .connection import ServiceBusConnection
 from .decision import DeadLetter
+from .log import record_event
 from .message import Delivery
 
 MAX_TEXT = 4096
@@ -141,6 +142,8 @@ class ServiceBusQueue:
                         raise Unsendable(text) from error
                     if self._clock.monotonic() + pause > until:
                         raise SettlementFailed(text) from error
+                    if pause == 1.0:  # once: it may go on for minutes without another line
+                        record_event("broker_refuses", queue=self._name, reason=text)
             await self._clock.sleep(pause)
             pause = min(max(1.0, 2 * pause), _MAX_PAUSE)
 

@@ -27,7 +27,7 @@ _DELIVERIES = 3  # without an end, from which on a message is suspect
 _REFUSED = (
     "the broker refuses to schedule, to dead-letter or to take receipts: check the function's roles on "
     "the queue (Data Sender, Data Receiver), and whether the queue that its OUTCOME_QUEUE names exists "
-    "and is not full. After four minutes, 'settlement_failed' in its log has the reason."
+    "and is not full. 'broker_refuses' in its log has the reason."
 )
 
 # A message that is locked for the first time looks like one that was never taken.

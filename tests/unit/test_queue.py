@@ -1,6 +1,7 @@
 """How an operation of the queue is tried until it succeeds, without a broker."""
 
 import asyncio
+import json
 
 import pytest
 from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError
@@ -33,10 +34,16 @@ async def run(operation: Operation, until: float = 240.0) -> FakeTime:
     return time
 
 
-async def test_failure_is_tried_again_at_once_and_then_with_growing_pauses() -> None:
-    """The first failure is often just a connection that was closed while idle."""
+async def test_failure_is_tried_again_at_once_and_then_with_growing_pauses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first failure is often just a connection that was closed while idle; a second is logged."""
+    time = await run(Operation(OSError("idle")))
+    assert (time.slept, caplog.messages) == ([0.0], [])
     time = await run(Operation(*[OSError("no")] * 4))
     assert time.slept == [0.0, 1.0, 2.0, 4.0]
+    [line] = map(json.loads, caplog.messages)
+    assert line == {"event": "broker_refuses", "queue": "q", "reason": "OSError: no"}
 
 
 async def test_message_is_held_no_longer_than_allowed() -> None:
