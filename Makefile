@@ -33,7 +33,7 @@ touch $(1)/.ready; echo "  $$SECONDS s: done"
 endef
 
 $(READY): requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info[:2] != (3, 13))" 2>/dev/null || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@"$(PYTHON)" -c '$(LOCK)' $< '$(call SET_UP,$(VENV),$<)'
 
