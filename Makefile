@@ -22,18 +22,18 @@ set -euo pipefail; \
 if [ $(1)/.ready -nt $(2) ]; then exit; fi; \
 if [ -L $(1) ]; then echo "$(1) is a symbolic link, and setting it up would empty what it leads to: remove the link, then run make again"; exit 1; fi; \
 count=$$(grep -c "==" $(2)); collected=0; \
-"$(PYTHON)" -m venv --clear $(1); \
+"$(PYTHON)" -c "import signal, venv; signal.signal(2, signal.SIG_DFL); venv.main([\"--clear\", \"$(1)\"])"; \
 $(1)/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r $(2) 2> >(grep -v "^WARNING" >&2) | while read -r line; do \
 	case "$$line" in \
 		Collecting*) collected=$$((collected + 1)); if ((collected % 10 == 0)); then echo "  $$SECONDS s: $$collected of $$count packages found"; fi;; \
-		Installing*) echo "  $$SECONDS s: installing";; \
+		Installing*) echo "  $$SECONDS s: installing, for about a minute";; \
 	esac; \
 done; \
 touch $(1)/.ready; echo "  $$SECONDS s: done"
 endef
 
 $(READY): requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info[:2] != (3, 13))" 2>/dev/null || { echo "Python 3.13 is needed and was not found: get it with 'uv python install 3.13', 'pyenv install 3.13' or from python.org, then run make again (or: make PYTHON=/path/to/python3.13)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@"$(PYTHON)" -c '$(LOCK)' $< '$(call SET_UP,$(VENV),$<)'
 

@@ -5,6 +5,11 @@ the seeds. The reference is the best constant rate: of a client that calls at on
 ignores 429s, the most deletions per second for the same live throttle rate.
 """
 
+from local import ending
+
+if __name__ == "__main__":
+    ending.handle_signals()  # before the imports, which take a second
+
 import argparse
 import os
 import sys
@@ -349,12 +354,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=130)
     console.print(f"quota {QUOTA:g} calls/s, live calls {LIVE_RATE:g}/s, 1,000 revocations")
     console.print(table(summaries))
+    console.print("Not held, because deletions are slow or live calls get 429s:")
     for each in summaries:
         for x in each.results:
             if x.missed:
                 where = f"{x.scenario.quota}, live: {x.scenario.live}, {x.scenario.latency:g} s"
                 console.print(f"{each.setup}, {where}: {', '.join(x.missed)}")
     draw({str(each.setup): each.drawn() for each in summaries}, options.svg)
+    console.print(f"The chart: {options.svg}")
     missed = [line for each in summaries for line in each.missed()]
     for line in missed:
         console.print(f"threshold missed: {line}")

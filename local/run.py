@@ -237,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
         "number (default: 0; with --serve: 10, as deployed)",
     )
     parser.add_argument(
-        "--fault-rate", type=float, default=0, help="share of calls that fail at random, 0 to 1"
+        "--fault-rate", type=float, default=0, help="share of calls that fail at random, below 1"
     )
     parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
     parser.add_argument(

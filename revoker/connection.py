@@ -123,7 +123,10 @@ class QueueAddress:
             connection = service_bus_connection(environment)
         except ValueError as error:
             raise Failure(
-                f"{error}.", "Set it, or use --namespace (and log in with 'az login').", Exit.USAGE
+                f"{error}.",
+                "Set it, or use --namespace (and log in with 'az login'). For the local cloud, "
+                "paste the export lines that make run ARGS=--serve prints.",
+                Exit.USAGE,
             ) from None
         return cls(connection, queue)
 

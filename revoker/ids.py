@@ -62,6 +62,10 @@ def read_ids(
             nothing may be published.
     """
     found = [Candidate(each.strip()) for each in arguments]
+    if any(each.text == "-" for each in found):  # valid as an id, but meant as in other commands
+        raise Failure(
+            "'-' is not taken as a session id.", "Use --file - for standard input.", Exit.USAGE
+        )
     found += [] if file is None else _of_table(_decoded(file.read()))
     first_of: dict[str, Candidate] = {}
     for each in found:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,8 @@ class Ingestion:
     """What has arrived at an address."""
 
     url: str = ""
+    folder: str = ""
+    """Where the exporter keeps what it could not send: the next test must not receive that."""
     items: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -28,6 +31,7 @@ class Ingestion:
             f"00000000-0000-0000-0000-000000000001;IngestionEndpoint={self.url};LiveEndpoint={self.url}",
             "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
             "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+            "TMPDIR": self.folder,
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_BLRP_SCHEDULE_DELAY": "200",
         }
@@ -60,6 +64,7 @@ class Ingestion:
         """Serve on a free port."""
         app = web.Application(client_max_size=1 << 28)
         app.router.add_route("*", "/{path:.*}", self._receive)
-        async with TestServer(app) as server:
-            self.url = str(server.make_url("/"))
-            yield self
+        with TemporaryDirectory(ignore_cleanup_errors=True) as self.folder:
+            async with TestServer(app) as server:
+                self.url = str(server.make_url("/"))
+                yield self

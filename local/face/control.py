@@ -14,6 +14,7 @@
 What cannot be read is answered with 400 and {"error": text}, and changes nothing.
 """
 
+import json
 import random
 import time
 import uuid
@@ -64,15 +65,15 @@ class _Control:
         if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
             raise web.HTTPBadRequest(text="ids: a list of strings")
         self._state.sessions.add(ids, kind, time.time())
-        return web.json_response(ids)
+        return _json(ids)
 
     async def list_sessions(self, _: web.Request) -> web.Response:
         found = [{"id": each.id, "type": each.kind} for each in self._state.sessions]
-        return web.json_response(found)
+        return _json(found)
 
     async def forget_sessions(self, _: web.Request) -> web.Response:
         self._state.sessions.clear()
-        return web.json_response([])
+        return _json([])
 
     async def add_faults(self, request: web.Request) -> web.Response:
         raw = await json_body(request)
@@ -81,25 +82,30 @@ class _Control:
         return await self.list_faults(request)
 
     async def list_faults(self, _: web.Request) -> web.Response:
-        return web.json_response([asdict(rule) for rule in self._state.faults.rules])
+        return _json([asdict(rule) for rule in self._state.faults.rules])
 
     async def clear_faults(self, _: web.Request) -> web.Response:
         self._state.faults.rules.clear()
-        return web.json_response([])
+        return _json([])
 
     async def list_calls(self, request: web.Request) -> web.Response:
-        return web.json_response(self._state.calls[whole_number(request, "after", 0) :])
+        return _json(self._state.calls[whole_number(request, "after", 0) :])
 
     async def show_statistics(self, _: web.Request) -> web.Response:
-        return web.json_response(self._state.statistics())
+        return _json(self._state.statistics())
 
     async def show_config(self, _: web.Request) -> web.Response:
-        return web.json_response(asdict(self._state.config))
+        return _json(asdict(self._state.config))
 
     async def change_config(self, request: web.Request) -> web.Response:
         values = await json_body(request)
         _or_bad(lambda: self._state.configure(values))
         return await self.show_config(request)
+
+
+def _json(value: object) -> web.Response:
+    """Answer with JSON and the end of a line, for terminals."""
+    return web.json_response(text=f"{json.dumps(value)}\n")
 
 
 def _or_bad[T](change: Callable[[], T]) -> T:

@@ -61,7 +61,7 @@ def desk(
         if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise Failure(
                 f"The desk needs {', '.join(missing)}.",
-                "Install them with: pip install 'liveness-session-revoker[ops]'.",
+                "Install them with pip install '.[ops]' in the checkout.",
                 Exit.USAGE,
             )
         from revoker.desk.server import serve

@@ -141,6 +141,13 @@ def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path
     assert queue.counts["active"] == 2
 
 
+def test_a_dash_is_not_published_as_an_id() -> None:
+    """Who writes '-' means standard input, and must not believe that its ids were published."""
+    with pytest.raises(Failure) as failed:
+        read_ids(["-"])
+    assert "--file -" in failed.value.remedy
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

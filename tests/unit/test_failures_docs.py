@@ -67,4 +67,4 @@ def test_row_says_what_becomes_of_the_message(what: Meaning) -> None:
 def test_page_names_the_codes_that_are_on_the_list() -> None:
     """The page names the codes that dead-letter a message by default."""
     default = TABLE["face_codes_not_retryable"].default or ""
-    assert all(f"`{code}`" in PAGE for code in default.split(","))
+    assert [code for code in default.split(",") if f"`{code}`" not in PAGE] == []

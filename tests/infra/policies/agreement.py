@@ -69,7 +69,11 @@ def settings_are_the_same_everywhere(project: Project) -> list[str]:
     deployed = {way: app_settings(app) for way, app in project.of("Microsoft.Web/sites")}
     for way, values in deployed.items():
         public = project.ways()[way].get("AZURE_CLOUD", "AzureCloud") == "AzureCloud"
-        compare(way, set(values), code | PLATFORM_SETTINGS | (PUBLIC_CLOUD if public else set()))
+        compare(
+            f"the snapshot {way}",
+            set(values),
+            code | PLATFORM_SETTINGS | (PUBLIC_CLOUD if public else set()),
+        )
         problems += [
             f"{way}: {name} is not the function's identity"
             for name, value in values.items()
