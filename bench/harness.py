@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,6 +77,8 @@ class Server:
 
     endpoint: str
     process: asyncio.subprocess.Process
+    folder: str
+    """Where exporters keep what they could not send; an earlier run's would be sent in this one."""
 
     async def latency(self, milliseconds: float) -> None:
         """Answer after this latency."""
@@ -119,6 +122,7 @@ class Server:
             # What the exporter tells Microsoft about itself, four times an hour.
             "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
             "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+            "TMPDIR": self.folder,
         }
 
     @contextlib.asynccontextmanager
@@ -145,7 +149,8 @@ async def serve() -> AsyncIterator[Server]:
     """Start the loopback server; end it afterwards."""
     process = await _start(["local.child", "bench.server"], dict(os.environ))
     try:
-        yield Server((await _line(process))["endpoint"], process)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            yield Server((await _line(process))["endpoint"], process, folder)
     finally:
         process.terminate()
         await process.wait()
