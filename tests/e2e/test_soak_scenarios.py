@@ -240,14 +240,9 @@ def test_a_false_success_and_a_call_in_vain_are_found(
     assert [each.name for each in thresholds if not each.ok] == ([broken] if broken else [])
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [SHORT, NAMES["lock_expiry_during_hang"]],
-    ids=lambda scenario: scenario.name,
-)
-async def test_scenario_holds(scenario: Scenario) -> None:
+async def test_scenario_holds() -> None:
     """Whatever fails on the way, each revocation ends once and has its receipt, and a true one."""
-    result = await play(scenario, seed=1, receipts=True)
+    result = await play(SHORT, seed=1, receipts=True)
     assert result.ok, (
         result.problems,
         [threshold for threshold in result.thresholds if not threshold.ok],
