@@ -79,8 +79,8 @@ class Gate:
         deadline = self._clock.monotonic() + within
         self.waiting += 1
         try:
-            if self.waiting == 1 and not self._turn.locked():  # a timeout would cost CPU for nothing
-                async with self._turn:
+            if self.waiting == 1 and not self._turn.locked():
+                async with self._turn:  # a timeout would cost CPU for nothing
                     return await self._next_permit(deadline)
             async with asyncio.timeout(max(0.0, within)), self._turn:
                 return await self._next_permit(deadline)

@@ -1,5 +1,6 @@
 """Programs for Node.js that tests run beside pinned packages of the npm registry."""
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -29,15 +30,22 @@ def installed(name: str, sources: Iterable[Path], build: list[str] | None = None
     sources = sorted(sources)
     made_of = "".join(path.read_text() for path in sources)
     ready = folder / ".ready"
-    if ready.exists() and ready.read_text() == made_of:
-        return folder
+    with (folder / ".lock").open("w") as lock:  # tests of several workers need it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists() or ready.read_text() != made_of:
+            _install(name, folder, sources, [npm, "ci"], [node, *build] if build else None)
+            ready.write_text(made_of)
+    return folder
+
+
+def _install(
+    name: str, folder: Path, sources: Iterable[Path], install: list[str], build: list[str] | None
+) -> None:
     for source in sources:
         shutil.copy(source, folder)
-    done = run([npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder)
+    done = run([*install, "--no-audit", "--no-fund", "--ignore-scripts"], folder)
     if done.returncode:
         pytest.skip(f"npm cannot install what {name} needs: {done.stderr[-300:]}")
     if build is not None:
-        built = run([node, *build], folder)
+        built = run(build, folder)
         assert built.returncode == 0, built.stdout
-    ready.write_text(made_of)
-    return folder
