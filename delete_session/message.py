@@ -35,9 +35,8 @@ PUBLISHED_ID = "revoker-published-id"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_MESSAGE_ID = 128  # characters (Service Bus)
 _MAX_ERROR = 500  # characters: all properties together may have 64 KiB
-_MAX_LIFE = timedelta(
-    days=49
-)  # longer: the SDK cannot send it (milliseconds, 32 bits), or .NET's "never"
+# The SDK sends no longer time to live (milliseconds in 32 bits), and .NET's "never" is longer, too.
+_MAX_LIFE = timedelta(days=49)
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # .NET's "no time" is the first instant of the year 1
 # If a stamp is further ahead, the stamp is wrong, and not this machine's clock.
 _MAX_AHEAD = timedelta(days=1)

@@ -8,12 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from delete_session.receipt import Data
 from revoker.carriers import publications
 from revoker.connection import QueueAddress
 from revoker.failure import Failure
 from revoker.messages import Seen, look
-from revoker.outcomes import receipts
+from revoker.outcomes import Receipt, receipts
 from revoker.remedies import cause_of, for_error, for_reason, plain
 
 WATCH_SECONDS = 10.0
@@ -88,10 +87,14 @@ async def status(address: QueueAddress, limit: int, outcomes: QueueAddress | Non
     reading.
     """
     found = await _watched(address, limit)
+    if outcomes is None:
+        return found
     try:
-        return _with_receipts(found, await _recent(outcomes, limit) if outcomes else [])
+        examined = await _receipts(outcomes, limit)
     except Failure:
         return found  # this login may not read the receipts
+    found = replace(found, complete=found.complete and len(examined) < limit)
+    return _with_receipts(found, examined)
 
 
 async def _watched(address: QueueAddress, limit: int) -> Status:
@@ -175,29 +178,35 @@ def summary(waiting: Sequence[Seen], dead: Sequence[Seen], limit: int) -> Status
     )
 
 
-async def _recent(outcomes: QueueAddress, limit: int) -> list[Data]:
-    """Return what the receipts of the last hour say, of the first `limit` in their queue."""
-    found = []
+async def _receipts(outcomes: QueueAddress, limit: int) -> list[Receipt]:
+    """Return the first `limit` receipts in their queue."""
+    found: list[Receipt] = []
     async with aclosing(receipts(outcomes)) as some:
         async for each in some:
-            if datetime.now(UTC) - each.time < timedelta(hours=1):
-                found.append(each.data)
-            limit -= 1
-            if not limit:
+            found.append(each)
+            if len(found) == limit:
                 break
     return found
 
 
-def _with_receipts(found: Status, told: Sequence[Data]) -> Status:
-    """Add the publishers of which, as in the alert, at least three sessions and most were not found."""
-    ended = [each for each in told if each.outcome != "dead_lettered"]
-    of = Counter(each.publisher or "unnamed" for each in ended)
-    gone = Counter(each.publisher or "unnamed" for each in ended if each.outcome == "already_gone")
+def _with_receipts(found: Status, examined: Sequence[Receipt]) -> Status:
+    """Add the publishers of which, in the last hour, at least three sessions and most were not found.
+
+    The alert already-gone uses the same bounds.
+    """
+    since = datetime.now(UTC) - timedelta(hours=1)
+    ended = [
+        each.data for each in examined if each.time > since and each.data.outcome != "dead_lettered"
+    ]
+    missing = [each for each in ended if each.outcome == "already_gone"]
+    total = Counter(each.publisher or "unnamed" for each in ended)
     most = {
-        name: count for name, count in gone.items() if count >= _MISSING and count > of[name] / 2
+        name: count
+        for name, count in Counter(each.publisher or "unnamed" for each in missing).items()
+        if count >= _MISSING and count > total[name] / 2
     }
     advice = [
-        f"{name}: {count} of {of[name]} sessions were not found in the last hour, and may be alive. "
+        f"{name}: {count} of {total[name]} sessions were not found in the last hour, and may be alive. "
         "Most likely the column of the ids, the sessionType, FACE_API_VERSION or the Face resource "
         "is wrong: run 'revoker audit' on their ids."
         for name, count in most.items()

@@ -4,7 +4,7 @@ import ast
 import importlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ AT_START = {"connection.py", "endpoint.py", "settings.py"}
 
 
 def patterns() -> Iterator[tuple[str, str]]:
-    """The patterns in the code, as text, each with a way in which it is used."""
+    """Each pattern in the code as text, with each way in which it is used."""
     files = [*ROOT.glob("delete_session/*.py"), *ROOT.glob("revoker/**/*.py")]
     sources = {file: file.read_text() for file in files}
     everything = "\n".join(sources.values())
@@ -30,20 +30,28 @@ def patterns() -> Iterator[tuple[str, str]]:
         at_start = file.parent.name == "delete_session" and file.name in AT_START
         if at_start or "re." not in source or file.name == "__main__.py":
             continue
-        module = importlib.import_module(
-            ".".join(file.relative_to(ROOT).with_suffix("").parts),
-        )
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        variables = vars(importlib.import_module(name))
         for node in ast.walk(ast.parse(source)):
             match node:
-                case ast.Assign(
-                    [ast.Name(name)], ast.Call(ast.Attribute(ast.Name("re"), "compile"))
-                ):
-                    found = vars(module)[name].pattern
-                    for use in re.findall(rf"\b{name}\.(\w+)\(", everything):
-                        yield found.decode() if isinstance(found, bytes) else found, use
                 case ast.Call(ast.Attribute(ast.Name("re"), use), [first, *_]) if use in USES:
-                    # One that is compiled within a table is searched for.
-                    yield eval(ast.unparse(first), vars(module)), use  # our own code
+                    found = eval(ast.unparse(first), variables)  # our own code
+                    text = found.decode() if isinstance(found, bytes) else found
+                    for each in (
+                        uses_of(found, variables, everything) if use == "compile" else [use]
+                    ):
+                        yield text, each
+
+
+def uses_of(pattern: str | bytes, variables: Mapping[str, object], code: str) -> set[str]:
+    """How the code uses a compiled pattern: by its name, or if it stands in a table, by a search."""
+    for name, value in variables.items():
+        if isinstance(value, re.Pattern) and value.pattern == pattern:
+            return set(re.findall(rf"\b{name}\.(\w+)\(", code))
+    return {"search"}
+
+
+FOUND = sorted({each for each in patterns() if each[0] != MARKDOWN})
 
 
 def seconds(use: Callable[[], object]) -> float:
@@ -56,21 +64,6 @@ def seconds(use: Callable[[], object]) -> float:
         if best < SECONDS:
             break
     return best
-
-
-def named() -> set[str]:
-    """The patterns with a name, which are used by it."""
-    return {pattern for pattern, use in patterns() if use in USES - {"compile"}}
-
-
-NAMED = named()
-FOUND = sorted(
-    {
-        (text, "search" if use == "compile" else use)
-        for text, use in patterns()
-        if isinstance(text, str) and text != MARKDOWN and (use != "compile" or text not in NAMED)
-    }
-)
 
 
 @pytest.mark.parametrize(("pattern", "use"), FOUND)
