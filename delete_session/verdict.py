@@ -60,7 +60,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         """Return one line for people: HTTP status, FaceError code, message and request id."""
         line = self.code
         if self.status is not None and self.code != f"HTTP {self.status}":
-            line = f"HTTP {self.status} {line}"
+            line = f"HTTP {self.status} {line}".removesuffix(
+                f" {self.status}"
+            )  # a gateway repeats it
         if self.message:
             line += f": {self.message}"
         if request_id and self.request_id:

@@ -161,7 +161,14 @@ def api_version(it: Deployment) -> str:
 
 
 def inputs(it: Deployment) -> str:
-    """Check that ids look like ids."""
+    """Check that JSON is JSON, and that ids look like ids."""
+    for variable in ("TAGS", "NAMES"):
+        try:
+            given = json.loads(it.environment.get(variable, "{}"))
+        except ValueError as error:
+            raise Wrong(f"{variable} is not JSON: {error}") from None
+        if not isinstance(given, dict) or not all(isinstance(each, str) for each in given.values()):
+            raise Wrong(f'{variable} is not a JSON object of strings, such as {{"name": "text"}}')
     for kind in PEOPLE:
         for name in it.list(f"{kind}_PRINCIPAL_IDS"):
             if not GUID.fullmatch(name):
@@ -174,7 +181,7 @@ def inputs(it: Deployment) -> str:
         raise Wrong("FACE_ACCOUNT_NAME is no longer read: set FACE_ACCOUNT_ID to its resource id")
     if bool(it.get("INTEGRATION_SUBNET_ID")) != bool(it.get("PRIVATE_ENDPOINT_SUBNET_ID")):
         raise Wrong("INTEGRATION_SUBNET_ID and PRIVATE_ENDPOINT_SUBNET_ID: set both or none")
-    return "ids are ids"
+    return "JSON is JSON, and ids are ids"
 
 
 def resource_group(it: Deployment) -> str:

@@ -4,18 +4,21 @@ It does not wait for the event loop, which may be busy. A process that it cannot
 starter was killed, notices: see child.py.
 """
 
-import contextlib
-import os
-import secrets
-import shutil
-import signal
-import sys
-import tempfile
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+try:
+    import contextlib
+    import os
+    import secrets
+    import shutil
+    import signal
+    import sys
+    import tempfile
+    from collections.abc import Callable
+    from functools import cache
+    from pathlib import Path
+    from types import FrameType
+    from typing import TYPE_CHECKING
+except KeyboardInterrupt:  # no traceback of an import
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process  # slow to import

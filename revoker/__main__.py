@@ -1,5 +1,17 @@
-"""`python -m revoker` is `revoker`."""
+"""The command `revoker`, which is also `python -m revoker`."""
 
-from revoker.cli.app import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command. Ctrl-C ends it without a traceback, also during the imports."""
+    try:
+        from revoker.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -114,7 +114,7 @@ def verify(path: Path) -> Evidence:
             f"{path} is correct as far as it goes ({len(evidence.lines)} lines), but it is not "
             "complete: its end is missing, or the audit was interrupted.",
             "To finish an audit, run it again with the same options.",
-            Exit.WRONG,
+            Exit.USAGE,
         )
     return evidence
 
@@ -178,7 +178,7 @@ def _broken(path: Path, number: int, why: str) -> Failure:
     return Failure(
         f"{path} is not as it was written. Line {number}: {why}.",
         "It proves nothing. Find out who changed it, and audit again.",
-        Exit.WRONG,
+        Exit.USAGE,
     )
 
 

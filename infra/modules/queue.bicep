@@ -51,10 +51,10 @@ resource queue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = {
     deadLetteringOnMessageExpiration: true
 
     // A function that dies between scheduling a retry and completing the original schedules the same
-    // copy (same message id) again when it is redelivered. The window covers ten crashes in a row at
-    // their longest: each runs as long as the lock is renewed (10 min) and then waits for it to expire
-    // (1 min), 110 minutes in all. A copy that is scheduled once more after that finds the session
-    // gone, which is a success. The message id names the publication, so the window also protects a
+    // copy (same message id) again when it is redelivered. At its longest, a delivery runs as long as
+    // the lock is renewed (10 min) and then waits for it to expire (1 min): the window covers ten of
+    // the twenty (110 min). A copy that is scheduled once more after that finds the session gone, which
+    // is a success. The message id names the publication, so the window also protects a
     // publisher's repeated send, and nothing else; it is as long as needed and no longer. 8 ids a
     // second for two hours are 57,600: little for the broker to remember.
     requiresDuplicateDetection: true

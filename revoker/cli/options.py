@@ -7,7 +7,7 @@ import typer
 
 EPILOG = (
     "Exit codes: 0 all is well · 1 something is wrong, was found or is left to do · 2 the command "
-    "line or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · "
+    "line, a file or a setting is wrong · 3 cannot connect, not authorized, or cannot tell · "
     "130 interrupted.\n\n"
     "Time limits: 30 s for each answer of Service Bus, 15 s for each of the Face API, 2 minutes for a "
     "verb that only looks, 1 hour for one that changes something; an audit has as long as its rate "

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -76,6 +77,20 @@ async def test_nothing_is_left(tmp_path: Path, arguments: tuple[str, ...], momen
     assert started.left() == []
     assert os.listdir(tmp_path) == []
     assert "Traceback" not in output.decode()
+
+
+@pytest.mark.parametrize(("module", "slow"), [("revoker", "typer"), ("local.run", "secrets")])
+def test_the_imports_end_quietly(tmp_path: Path, module: str, slow: str) -> None:
+    """Ctrl-C in the first moments, while a library is imported, prints nothing and ends with 130."""
+    (tmp_path / f"{slow}.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    ran = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        timeout=30,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, b"", b"")
 
 
 async def test_it_says_what_was_done(tmp_path: Path) -> None:

@@ -72,14 +72,14 @@ def test_is_content_if_nothing_lives(cloud: CloudThread, tmp_path: Path) -> None
 def test_a_verification_fails_for_what_lives_and_for_what_was_changed(
     lives: CloudThread, tmp_path: Path
 ) -> None:
-    """Both are something wrong; only the second one is no evidence."""
+    """The first ends with 1; the second is no evidence, and ends with 2, as any file that is wrong."""
     path = tmp_path / "evidence"
     audit(lives, path, *LIVE.values())
     true = revoker({}, "audit", "--verify", str(path), "--json")
     assert (true.code, true.json["verified"]) == (1, True)
     path.write_bytes(path.read_bytes().replace(b"exists", b"gone"))
     forged = revoker({}, "audit", "--verify", str(path))
-    assert forged.code == 1
+    assert forged.code == 2
     assert "Line 1: it was changed" in forged.err
 
 

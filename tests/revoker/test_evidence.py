@@ -111,7 +111,7 @@ def test_tampering_is_always_found(
     else:
         with pytest.raises(Failure) as failed:
             verify(path)
-        assert failed.value.code is Exit.WRONG
+        assert failed.value.code is Exit.USAGE
 
 
 @pytest.mark.parametrize("how", HOW)

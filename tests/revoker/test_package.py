@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from revoker.cli.app import main
+from revoker.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

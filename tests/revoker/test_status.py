@@ -16,7 +16,7 @@ from revoker.remedies import cause_of
 from revoker.status import Status, summary
 from tests.revoker.conftest import OneQueue, retry_copy_of
 
-FIREWALL = "HTTP 403 403: Access denied due to Virtual Network/Firewall rules."
+FIREWALL = "HTTP 403: Access denied due to Virtual Network/Firewall rules."
 ROLE = "HTTP 401 PermissionDenied: Principal does not have access to API/Operation."
 
 
@@ -66,14 +66,14 @@ async def watched(monkeypatch: pytest.MonkeyPatch, *readings: list[Seen]) -> Sta
     ("error", "name", "remedy"),
     [
         (ROLE, "HTTP 401 PermissionDenied", "may not delete sessions"),
-        (FIREWALL, "HTTP 403 403", "network rules"),
-        ("HTTP 404 404: Resource not found", "HTTP 404 404", "FACE_API_VERSION"),
-        ("HTTP 429 429: slow down", "HTTP 429 429", "rate limit is used up"),
+        (FIREWALL, "HTTP 403", "network rules"),
+        ("HTTP 404: Resource not found", "HTTP 404", "FACE_API_VERSION"),
+        ("HTTP 429: slow down", "HTTP 429", "rate limit is used up"),
         ("HTTP 503: busy", "HTTP 503", "The Face API fails"),
         ("HTTP 418 Teapot: short", "HTTP 418 Teapot", "on no list"),
         ("TokenUnavailable: no token within 5 s", "TokenUnavailable", "managed identity"),
         ("Timeout: no answer within 10 s", "Timeout", "FACE_ENDPOINT"),
-        (f"no call was made: circuit open after {FIREWALL}", "HTTP 403 403", "network rules"),
+        (f"no call was made: circuit open after {FIREWALL}", "HTTP 403", "network rules"),
         (
             "no call was made: the rate limit gave no permit in time",
             "the rate limit gave no permit in time",

@@ -53,6 +53,15 @@ def test_only_a_refused_token_is_replaced(code: str, message: str, another_helps
     assert verdict(401, code, message).refuses_token is another_helps
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("429", "HTTP 429: slow"), ("HTTP 429", "HTTP 429: slow"), ("Busy", "HTTP 429 Busy: slow")],
+)
+def test_the_status_is_said_once(code: str, said: str) -> None:
+    """A gateway's code may be the status itself."""
+    assert verdict(429, code, message="slow").describe() == said
+
+
 def test_only_faults_of_the_deployment_have_a_remedy() -> None:
     """Every misconfiguration says what to do; nothing else does."""
     for status in (None, *range(200, 600)):
