@@ -52,7 +52,8 @@ ops: $(READY) ## the operator's and publisher's command: ARGS="status", ARGS="--
 # The tests start hundreds of processes: each module is compiled once for all of them.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## every check: lint, types, tests, coverage; some of the tests: ARGS=tests/unit/test_x.py
-	@mkdir -p build; $(MAKE) --no-print-directory lint >build/lint.txt 2>&1 & lint=$$!; \
+	@mkdir -p build; set -m; $(MAKE) --no-print-directory lint >build/lint.txt 2>&1 & lint=$$!; \
+	set +m; trap 'kill -- -$$lint 2>/dev/null; exit 130' INT; \
 	$(BIN)/python -m pytest -n auto $(if $(ARGS),,--cov --cov-report=term) $(ARGS); tests=$$?; \
 	wait $$lint; lint=$$?; cat build/lint.txt; exit $$((tests | lint))
 

@@ -1,8 +1,12 @@
 """The checks before a commit are those of `make lint`."""
 
+import os
 import re
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,27 @@ def test_the_table_of_contributing_names_files_that_exist() -> None:
     assert len(paths) >= 12
     for path in paths:
         assert (ROOT / path).exists(), path
+
+
+def test_lint_ends_with_interrupted_tests(tmp_path: Path) -> None:
+    """Ctrl-C in `make test` ends all that it started, also lint in the background."""
+    for name in ("Makefile", "requirements-dev.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("python", "ruff"):
+        (folder / name).write_text(f"#!/bin/sh\ntouch {name}.began; exec sleep 30\n")
+        (folder / name).chmod(0o700)
+    (tmp_path / ".venv" / ".ready").touch()
+    make = ["make", "test", f"PYTHON={sys.executable}"]
+    read, write = os.pipe()  # it ends with the last process that has it
+    with subprocess.Popen(make, cwd=tmp_path, pass_fds=[write], start_new_session=True) as ran:
+        os.close(write)
+        while len(list(tmp_path.glob("*.began"))) < 2:
+            time.sleep(0.01)
+        os.killpg(ran.pid, signal.SIGINT)
+    assert select.select([read], [], [], 5)[0]
+    os.close(read)
 
 
 def test_make_does_not_empty_what_a_linked_environment_leads_to(tmp_path: Path) -> None:
