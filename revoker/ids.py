@@ -45,6 +45,8 @@ class Ids:
     valid: Mapping[str, SessionType | None]
     """Each with the type that its file gives."""
     invalid: Sequence[Candidate]
+    ignored: Sequence[str]
+    """The headings of columns that have neither ids nor types."""
 
 
 def read_ids(
@@ -66,7 +68,8 @@ def read_ids(
         raise Failure(
             "'-' is not taken as a session id.", "Use --file - for standard input.", Exit.USAGE
         )
-    found += [] if file is None else _of_table(_decoded(file.read()))
+    of_file, ignored = ([], []) if file is None else _of_table(_decoded(file.read()))
+    found += of_file
     first_of: dict[str, Candidate] = {}
     for each in found:
         first = first_of.setdefault(each.text, each)
@@ -87,7 +90,7 @@ def read_ids(
         raise Failure(
             "No session id was found.", "Give some as arguments, or use --file.", Exit.USAGE
         )
-    return Ids(valid, invalid)
+    return Ids(valid, invalid, ignored)
 
 
 def read_id(text: str) -> str:
@@ -112,8 +115,8 @@ def _decoded(content: bytes) -> str:
         return content.decode("cp1252", "replace")
 
 
-def _of_table(text: str) -> list[Candidate]:
-    """Return the ids of a table with a heading, or of a file with one id on each line."""
+def _of_table(text: str) -> tuple[list[Candidate], list[str]]:
+    """Return the ids of a table, or of a file with one on each line, and the columns without use."""
     rows = _rows(text)
     number, heading = next(rows, (1, []))
     names = [re.sub(r"[\s_-]", "", cell).lower() for cell in heading]
@@ -122,7 +125,8 @@ def _of_table(text: str) -> list[Candidate]:
         named = ", ".join(heading[column] for column in columns)
         raise _unreadable(number, f"more than one column may have the ids: {named}")
     if not columns:
-        return [_only_cell(number, heading), *(_only_cell(*row) for row in rows)] if heading else []
+        lines = [(number, heading), *rows] if heading else []
+        return [_only_cell(*row) for row in lines], []
     types = [column for column, name in enumerate(names) if name == TYPE_HEADING]
     found = []
     for number, row in rows:
@@ -130,7 +134,8 @@ def _of_table(text: str) -> list[Candidate]:
         # A row without an id is shown as it is: its reader wants to know.
         id_ = _cell(cells[columns[0]]) or ",".join(row)
         found.append(Candidate(id_, number, _type(number, cells[types[0]]) if types else None))
-    return found
+    used = {columns[0], *types[:1]}
+    return found, [name for column, name in enumerate(heading) if name and column not in used]
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:

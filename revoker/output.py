@@ -133,6 +133,12 @@ def published(
     )
 
 
+def ignored(columns: Sequence[str]) -> None:
+    """Print which columns of a file are not read; to standard error."""
+    if columns:
+        _line(f"These columns of the file are ignored: {', '.join(columns)}", err=True)
+
+
 def run_to_resume(run: "UUID") -> None:
     """Print how to go on if this run is interrupted."""
     _line(f"If this is interrupted, run it again with --resume {run}", err=True)

@@ -5,17 +5,19 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
 from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusSender
 
 from delete_session.contract import MAX_BODY_BYTES, SessionType
 from revoker.carriers import Carrier, carriers
 from revoker.connection import QueueAddress, answered
 from revoker.failure import Exit, Failure, first_line
-from revoker.record import Record
+from revoker.record import Record, check_run
 
 BATCH = 100  # messages per request: few enough that the progress bar moves
 _LOOK_SECONDS = 5.0
@@ -27,20 +29,22 @@ def new_run() -> UUID:
     return uuid4()
 
 
-def read_run(text: str) -> UUID:
+def read_run(text: str, record: Path) -> UUID:
     """Read the id of the run that is to be resumed.
 
     Raises:
-        Failure: it is not one.
+        Failure: it is not one, or the record does not name it.
     """
     try:
-        return UUID(text)
+        run = UUID(text)
     except ValueError:
         raise Failure(
             f"{text!r} is not the id of a run.",
             "Use the id that the interrupted run printed. Nothing was done.",
             Exit.USAGE,
         ) from None
+    check_run(record, str(run))
+    return run
 
 
 def message_id(run: UUID, session_id: str, session_type: SessionType | None) -> str:
@@ -129,12 +133,17 @@ async def publish(
         Failure: the broker did not accept a batch.
     """
     ids = list(sessions)
-    async with address.sender() as sender:
+    sender: ServiceBusSender | None = None
+    async with AsyncExitStack() as stack:
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
             facts = [_facts(address, each, sessions[each], run) for each in some]
             record.write_all("publishing", facts)
             try:
+                if (
+                    sender is None
+                ):  # after the first lines: a run that cannot connect can be resumed
+                    sender = await stack.enter_async_context(address.sender())
                 await answered(
                     sender.send_messages(
                         [

@@ -151,12 +151,22 @@ def _cannot_write(path: Path, why: str) -> Failure:
 
 
 def last(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the last lines of a record, newest first; none if there is no such file."""
+    """Return the last lines of a record, newest first; none if there is no such file.
+
+    Raises:
+        Failure: it cannot be read.
+    """
+    if not path.is_file():
+        return []
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             lines = file.readlines()[-count:]
-    except FileNotFoundError:
-        return []
+    except OSError as error:
+        raise Failure(
+            f"The record {path} cannot be read: {error.strerror}.",
+            "Name another file with --record.",
+            Exit.USAGE,
+        ) from None
     found = []
     for line in reversed(lines):
         try:
@@ -173,6 +183,23 @@ def sessions_of(path: Path) -> list[str]:
     lines = reversed(last(path, sys.maxsize))
     found = [line.get("session_id") for line in lines]
     return list(dict.fromkeys(each for each in found if isinstance(each, str)))
+
+
+def check_run(path: Path, run: str) -> None:
+    """Check that a record names this run of `publish`.
+
+    Raises:
+        Failure: it does not.
+    """
+    lines = last(path, sys.maxsize)
+    some = [str(line.get("operation")) for line in lines if line.get("done") == "publishing"]
+    if run not in some:
+        latest = ", ".join(list(dict.fromkeys(some))[:20]) or "none"
+        raise Failure(
+            f"The record {path} has no run {run}. Its latest runs: {latest}.",
+            "Use the id of one of its runs, or name another record with --record. Nothing was done.",
+            Exit.USAGE,
+        )
 
 
 def who_of(line: Mapping[str, Any]) -> str:

@@ -102,7 +102,9 @@ def audit(
             found += sessions_of(path)
         if of_receipts:
             found += run(_of_receipts(QueueAddress.read(settings).outcomes(settings)), WORK_SECONDS)
-        ids = list(read_ids(found, file).valid)
+        read = read_ids(found, file)
+        output.ignored(read.ignored)
+        ids = list(read.valid)
         address = QueueAddress.read(settings) if publish else None
         with appending(evidence) as (kept, add):
             operation = next((each["operation"] for each in kept.lines), str(uuid4()))

@@ -54,7 +54,10 @@ def publish(
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option(help="Go on with the interrupted run that printed this id.", metavar="RUN"),
+        typer.Option(
+            help="Go on with the interrupted run that printed this id; the record must have it.",
+            metavar="RUN",
+        ),
     ] = None,
     wait: Annotated[
         bool,
@@ -84,6 +87,7 @@ def publish(
     from revoker.ids import read_ids
     from revoker.publish import BATCH, check_reason, look_for_others, new_run, read_run
     from revoker.publish import publish as publish_all
+    from revoker.record import DEFAULT
 
     confirmed = 0
 
@@ -102,22 +106,23 @@ def publish(
     with reporting(as_json):
         check_reason(reason)
         read = read_ids(session_ids or [], file, skip_invalid=skip_invalid)
+        output.ignored(read.ignored)
         sessions = {each: of_file or kind for each, of_file in read.valid.items()}
-        this_run = new_run() if resume is None else read_run(resume)
+        this_run = new_run() if resume is None else read_run(resume, record or DEFAULT)
         settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
         address = QueueAddress.read(settings)
         waiting = Waiting.read(address, settings, sessions, this_run) if wait else None
         many = len(sessions) > BATCH
-        if many:
-            output.run_to_resume(this_run)
+        who = run(service_bus_actor(address.connection), WORK_SECONDS)
         with (
             output.progress("publishing", len(sessions), shown=many and not as_json) as bar,
+            recording(record, who, str(this_run)) as file_of_record,
             counted("published", lambda: confirmed, len(sessions), f"--resume {this_run}") as facts,
         ):
             facts["run"] = str(this_run)
-            who = run(service_bus_actor(address.connection), WORK_SECONDS)
-            with recording(record, who, str(this_run)) as file_of_record:
-                others = run(publish_and_look(), WORK_SECONDS)
+            if many:
+                output.run_to_resume(this_run)
+            others = run(publish_and_look(), WORK_SECONDS)
         if waiting is None or not as_json:
             output.published(len(sessions), this_run, address, others, read.invalid, as_json)
         outcomes = waiting.outcomes(as_json) if waiting else None

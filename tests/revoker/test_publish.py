@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from azure.identity import CredentialUnavailableError
@@ -40,10 +40,9 @@ def test_publishes_each_session_once_with_a_message_id_and_a_trace_context(
     ids = [str(uuid4()) for _ in range(250)]
     file = tmp_path / "ids.txt"
     file.write_text("# from the incident\n\n" + "\n".join([*ids, ids[3]]) + "\n")
-    run = new_run()
-    options = ("--reason", "fraud", "--resume", str(run), "--json")
-    ran = queue.revoker("publish", "one", "--file", str(file), *options)
+    ran = queue.revoker("publish", "one", "--file", str(file), "--reason", "fraud", "--json")
     assert (ran.code, ran.json["published"]) == (0, 251)
+    run = UUID(ran.json["run"])
     messages = queue.messages()
     assert [each["message_id"] for each in messages] == [
         message_id(run, each, None) for each in ["one", *ids]
@@ -64,8 +63,7 @@ def test_each_run_is_a_publication_of_its_own(queue: OneQueue) -> None:
 
 def test_resumed_run_sends_nothing_twice(queue: OneQueue) -> None:
     """Under the id of the interrupted run, the queue drops what had already arrived."""
-    run = str(uuid4())
-    assert queue.revoker("publish", "a", "--resume", run).code == 0
+    run = queue.revoker("publish", "a", "--json").json["run"]
     assert queue.revoker("publish", "a", "b", "--resume", run).code == 0
     assert queue.counts["active"] == 2
     assert queue.revoker("publish", "a", "--type", "liveness", "--resume", run).code == 0
@@ -73,6 +71,18 @@ def test_resumed_run_sends_nothing_twice(queue: OneQueue) -> None:
     ran = queue.revoker("publish", "a", "--resume", "yesterday")
     assert ran.code == 2
     assert "'yesterday' is not the id of a run" in ran.err
+
+
+def test_an_unknown_run_is_not_resumed(queue: OneQueue, tmp_path: Path) -> None:
+    """It would publish everything: the error names the record and the runs in it."""
+    record, other = tmp_path / "default-record.jsonl", str(uuid4())
+    ran = queue.revoker("publish", "a", "--resume", other)
+    assert (ran.code, record.exists()) == (2, False)
+    assert f"{record} has no run {other}. Its latest runs: none." in ran.err
+    runs = [queue.revoker("publish", "a", "--json").json["run"] for _ in range(2)]
+    ran = queue.revoker("publish", "a", "--resume", other)
+    assert f"Its latest runs: {runs[1]}, {runs[0]}." in ran.err
+    assert queue.counts["active"] == 2
 
 
 def test_says_what_else_carries_the_session(seeded: OneQueue) -> None:
@@ -214,10 +224,11 @@ def test_a_file_is_refused_rather_than_guessed_at(content: str, said: str) -> No
 
 
 def test_the_type_of_a_table_is_published(queue: OneQueue, tmp_path: Path) -> None:
-    """Where it is empty, --type counts."""
+    """Where it is empty, --type counts. Other columns are ignored, which is said."""
     file = tmp_path / "ids.csv"
-    file.write_text(f"sessionId,sessionType\n{A},livenessWithVerify\n{B},\n")
-    assert queue.revoker("publish", "--file", str(file), "--type", "liveness").code == 0
+    file.write_text(f"reason,sessionId,sessionType,x\nf,{A},livenessWithVerify,\n,{B},\n")
+    ran = queue.revoker("publish", "--file", str(file), "--type", "liveness")
+    assert (ran.code, ran.err) == (0, "These columns of the file are ignored: reason, x\n")
     connection_string = queue.environment["ServiceBusConnection"]
     with (
         ServiceBusClient.from_connection_string(connection_string) as client,
@@ -240,13 +251,13 @@ def test_json_always_says_how_many_and_which_run(
     queue: OneQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Published, failed or interrupted: a program finds out what was confirmed and how to go on."""
-    run = str(uuid4())
+    failed = queue.revoker("publish", "a", "b", "--queue", "nowhere", "--json").json
+    run = failed["run"]
+    assert (failed["published"], failed["of"]) == (0, 2)
+    assert f"--resume {run}" in failed["remedy"]
     how = ("publish", "a", "b", "--resume", run, "--json")
     published = queue.revoker(*how).json
     assert (published["published"], published["of"], published["run"]) == (2, 2, run)
-    failed = queue.revoker(*how, "--queue", "nowhere").json
-    assert (failed["published"], failed["of"], failed["run"]) == (0, 2, run)
-    assert f"--resume {run}" in failed["remedy"]
 
     def interrupt(*_: object) -> None:
         raise asyncio.CancelledError  # as Ctrl-C does
