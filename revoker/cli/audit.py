@@ -71,10 +71,10 @@ def audit(
 
     The exit code is 1 if any exists, and 2 if the evidence was changed or, with --verify, is not
     complete. Your login needs the right to read sessions, which the function does not have;
-    --of-receipts needs Listen, --publish needs Send. v1.2-preview.1 can list sessions, 1,000 in a call.
-    Otherwise, a session that is not found takes two calls: 10,000 take about three hours at the default
-    rate. You can interrupt this and run it again with the same --evidence: a session that has its line
-    is not asked about again.
+    --of-receipts needs Listen, --publish needs Send. Versions up to v1.2-preview.1 can list
+    sessions, 1,000 in a call. Otherwise, a session that is not found takes two calls: 10,000 take about
+    three hours at the default rate. You can interrupt this and run it again with the same --evidence: a
+    session that has its line is not asked about again.
 
     Evidence has a line for each session: when and by whom the Face API was asked, where, how (by its id
     or by a list) and what it answered. Each line has the SHA-256 of the line before it. The last

@@ -61,7 +61,7 @@ def list_(
     since: Since = None,
     before: Annotated[
         str | None,
-        typer.Option(help="Only those published before then, such as 2d ago.", metavar="WHEN"),
+        typer.Option(help="Only those published before then; WHEN as for --since.", metavar="WHEN"),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 100,
     namespace: Namespace = None,
@@ -240,8 +240,8 @@ def receipts(
 ) -> None:
     """Send publishers the receipts of what the broker dead-lettered.
 
-    The function sends a receipt before it dead-letters a message. What the broker dead-letters, after
-    too many deliveries or when it expires, has none. Without --reason, these are sent. The dead letters
+    The function sends a receipt before it dead-letters a message. What the broker dead-letters, such as
+    what expires or is delivered too often, has none. Without --reason, these are sent. The dead letters
     stay where they are. You can run this again: within the duplicate detection window, the queue of
     the receipts drops what it has had, and afterwards a receipt comes again under the same id.
     """

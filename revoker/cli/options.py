@@ -35,7 +35,7 @@ RecordFile = Annotated[
     Path | None,
     typer.Option(
         envvar="REVOKER_RECORD",
-        help="The file to which lines are added: who did what with which message. "
+        help="The file of the record: who did what with which message. "
         "Default: revoker-record.jsonl in this folder.",
         metavar="FILE",
     ),

@@ -64,7 +64,11 @@ def trial(
         ),
     ] = None,
     report: Annotated[
-        Path, typer.Option(help="The report is written to NAME.md and NAME.json.", metavar="NAME")
+        Path,
+        typer.Option(
+            help="The report is written to NAME.md and NAME.json, the record to NAME.jsonl.",
+            metavar="NAME",
+        ),
     ] = Path("trial-report"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,

@@ -42,7 +42,7 @@ def publish(
         typer.Option(
             help="A file with one id on each line, or a table (CSV) with a heading: the column "
             "sessionId, session_id or id has the ids, sessionType their types. '-' is standard input. "
-            "Empty lines and lines that begin with # are skipped."
+            "Other columns are ignored. Empty lines and lines that begin with # are skipped."
         ),
     ] = None,
     skip_invalid: Annotated[
@@ -78,8 +78,8 @@ def publish(
     """Ask for sessions to be deleted, with one message for each.
 
     Publishing a session twice is harmless: the second message finds that the session is gone. Each
-    run has new message ids. If it is interrupted, --resume sends the rest under the same ids, so
-    that the queue drops what had already arrived.
+    run has new message ids. If it is interrupted, --resume sends all of it again under the same ids:
+    within its duplicate detection window, the queue drops what had already arrived.
     """
     from revoker.actor import service_bus_actor
     from revoker.cli.waiting import Waiting

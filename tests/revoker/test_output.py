@@ -108,6 +108,13 @@ def test_the_shell_completes_verbs(words: str, offered: set[str]) -> None:
     assert set(ran.stdout.split()) == offered, ran.stderr
 
 
+def test_a_verb_that_only_reads_the_record_does_not_claim_to_write_it() -> None:
+    """`session` shows what the record says, and adds nothing to it."""
+    said = revoker({}, "session", "--help").out
+    assert "file of the record" in said
+    assert "added" not in said
+
+
 def test_every_verb_has_a_line_of_help() -> None:
     """The list of verbs says what each is for."""
     for command in app.registered_commands:
