@@ -80,7 +80,7 @@ def list_(
             since=read_when(since, "--since"),
             before=read_when(before, "--before"),
         )
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        address = QueueAddress.read(Options(namespace, queue).applied())
         found = run(select(address, selection, limit + 1))
         output.dead_letters(publications(found[:limit], (), ()), len(found) <= limit, as_json)
 
@@ -106,7 +106,7 @@ def show(
     from revoker.record import facts_of
 
     with reporting(as_json):
-        address = QueueAddress.read(Options(namespace=namespace, queue=queue).applied())
+        address = QueueAddress.read(Options(namespace, queue).applied())
         seen, content = run(look(address, number))
         if body:
             who = run(service_bus_actor(address.connection))
@@ -253,7 +253,7 @@ def receipts(
         selection = Selection(
             reasons=frozenset(reason or ()), session=session, since=read_when(since, "--since")
         )
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        settings = Options(namespace, queue, outcome_queue).applied()
         address = QueueAddress.read(settings)
         outcomes = address.outcomes(settings)
         if outcomes is None:

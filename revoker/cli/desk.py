@@ -50,13 +50,7 @@ def desk(
     from revoker.connection import Options
     from revoker.record import DEFAULT
 
-    options = Options(
-        namespace=namespace,
-        queue=queue,
-        outcome_queue=outcome_queue,
-        face_endpoint=face_endpoint,
-        api_version=api_version,
-    )
+    options = Options(namespace, queue, outcome_queue, face_endpoint, api_version)
     with reporting(as_json):
         if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise Failure(

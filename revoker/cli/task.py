@@ -44,7 +44,7 @@ class Task:
         from revoker.connection import Options, QueueAddress
         from revoker.record import DEFAULT
 
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        settings = Options(namespace, queue, outcome_queue).applied()
         address = QueueAddress.read(settings)
         outcomes = address.outcomes(settings)
         return cls(action, address, outcomes, record or DEFAULT, wait, str(uuid4()))

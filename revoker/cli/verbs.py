@@ -109,7 +109,7 @@ def publish(
         output.ignored(read.ignored)
         sessions = {each: of_file or kind for each, of_file in read.valid.items()}
         this_run = new_run() if resume is None else read_run(resume, record or DEFAULT)
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        settings = Options(namespace, queue, outcome_queue).applied()
         address = QueueAddress.read(settings)
         waiting = Waiting.read(address, settings, sessions, this_run) if wait else None
         many = len(sessions) > BATCH
@@ -155,7 +155,7 @@ def status(
     from revoker.status import status as look
 
     with reporting(as_json):
-        settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
+        settings = Options(namespace, queue, outcome_queue).applied()
         address = QueueAddress.read(settings)
         found = run(look(address, limit, address.outcomes(settings)))
         output.status(found, address, limit, as_json)
@@ -184,13 +184,7 @@ def doctor(
     from revoker.doctor.chain import examine
     from revoker.doctor.runner import State
 
-    options = Options(
-        namespace=namespace,
-        queue=queue,
-        outcome_queue=outcome_queue,
-        face_endpoint=face_endpoint,
-        api_version=api_version,
-    )
+    options = Options(namespace, queue, outcome_queue, face_endpoint, api_version)
     with reporting(as_json, doctor=True):
         environment = options.applied()
         if not as_json:
