@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from revoker.connection import QueueAddress
 from revoker.desk.access import Access
 from revoker.desk.flow import Flow
-from revoker.desk.local_cloud import LocalCloud
 from revoker.desk.snapshots import Snapshots
 from revoker.desk.work import Work
+from revoker.local_cloud import LocalCloud
 from revoker.output import conclusion
 
 if TYPE_CHECKING:
