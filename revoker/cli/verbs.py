@@ -130,9 +130,7 @@ def publish(
 def status(
     limit: Annotated[
         int,
-        typer.Option(
-            min=1, help="Maximum number of messages to examine in each of the two queues."
-        ),
+        typer.Option(min=1, help="Maximum number of messages to examine in each queue."),
     ] = 10_000,
     namespace: Namespace = None,
     queue: Queue = None,
@@ -147,13 +145,15 @@ def status(
     letters, if messages wait because of an error, or if none ends.
     """
     from revoker.connection import Options, QueueAddress
+    from revoker.local_cloud import LocalCloud
     from revoker.status import status as look
 
     with reporting(as_json):
         settings = Options(namespace=namespace, queue=queue, outcome_queue=outcome_queue).applied()
         address = QueueAddress.read(settings)
-        found = run(look(address, limit, address.outcomes(settings)))
-        output.status(found, address, limit, as_json)
+        cloud = LocalCloud.read(settings)
+        found = run(look(address, limit, address.outcomes(settings), cloud))
+        output.status(found, address, as_json)
         if found.is_wrong:
             raise typer.Exit(Exit.WRONG)
 
