@@ -42,11 +42,11 @@ _CHECK_OUTCOME_QUEUE = (
 _REFUSED = (
     "the broker refuses to schedule, to dead-letter or to take receipts: check the function's roles on "
     "the queue (Data Sender, Data Receiver), and whether the queue that its OUTCOME_QUEUE names exists "
-    "and is not full. 'broker_refuses' in its log has the reason."
+    "and is not full."
 )
 _HOLDS = (
-    f"The function holds messages and ends none: most likely {_REFUSED} If the function was killed, "
-    "its messages are free after a minute."
+    f"The function holds messages and ends none: most likely {_REFUSED} 'broker_refuses' in its log "
+    "has the reason. If the function was killed, its messages are free after a minute."
 )
 # A message that is locked for the first time looks like one that was never taken.
 _UNKNOWN = (

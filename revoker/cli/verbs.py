@@ -141,8 +141,8 @@ def status(
 
     Changes nothing, and requires only Listen. If messages wait, it watches for up to ten seconds
     whether any ends. If your login may read receipts, it names publishers most of whose sessions were
-    not found in the last hour. The exit code is 1 if there is such a publisher, if there are dead
-    letters, if messages wait because of an error, or if none ends.
+    not found in the last hour, and slow calls of the Face API. The exit code is 1 if there is anything
+    to do, or if no message ends.
     """
     from revoker.connection import Options, QueueAddress
     from revoker.local_cloud import LocalCloud
