@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from azure.servicebus import ServiceBusReceivedMessage
 
 from delete_session.receipt import Data
 from revoker.connection import QueueAddress
@@ -52,8 +53,14 @@ async def receipts(outcomes: QueueAddress, start: int = 1) -> AsyncGenerator[Rec
     """
     async with aclosing(walk(outcomes, dead_letters=False, start=start)) as messages:
         async for message in messages:
-            try:
-                event = msgspec.json.decode(body_of(message) or b"", type=_Event)
-            except msgspec.DecodeError:
-                continue
-            yield Receipt(message.sequence_number or 0, event.id, event.time, event.data)
+            if (receipt := read(message)) is not None:
+                yield receipt
+
+
+def read(message: ServiceBusReceivedMessage) -> Receipt | None:
+    """Read a peeked message; return None if it is no receipt."""
+    try:
+        event = msgspec.json.decode(body_of(message) or b"", type=_Event)
+    except msgspec.DecodeError:
+        return None
+    return Receipt(message.sequence_number or 0, event.id, event.time, event.data)

@@ -144,7 +144,7 @@ def run_to_resume(run: "UUID") -> None:
     _line(f"If this is interrupted, run it again with --resume {run}", err=True)
 
 
-def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) -> None:
+def status(found: "Status", address: "QueueAddress", as_json: bool) -> None:
     """Print what is in the two queues."""
     if as_json:
         _json({"queue": address.queue, **asdict(found)})
@@ -157,7 +157,9 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     table.add_column("count", justify="right")
     table.add_column("oldest", justify="right")
     table.add_row("active", str(found.active), _age(found.oldest_seconds))
-    table.add_row("scheduled (retries)", str(found.scheduled))
+    table.add_row("scheduled (retries)", str(found.retries_scheduled))
+    if by_publishers := found.scheduled - found.retries_scheduled:
+        table.add_row("scheduled by publishers", str(by_publishers))
     table.add_row("deferred", str(found.deferred))
     table.add_row("dead-lettered", str(found.dead_lettered), _age(found.oldest_dead_letter_seconds))
     Console(highlight=False, soft_wrap=True).print(table)
@@ -175,8 +177,8 @@ def status(found: "Status", address: "QueueAddress", limit: int, as_json: bool) 
     _counts("Their publishers", found.publishers)
     for each in found.advice:
         _line(each)
-    if not found.complete:
-        _line(f"Only the first {limit} messages were examined (--limit).")
+    for each in found.unread:
+        _line(each)
 
 
 def session(session_id: str, kind: str | None, finding: "Finding", as_json: bool) -> None:

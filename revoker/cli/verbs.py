@@ -135,9 +135,7 @@ def publish(
 def status(
     limit: Annotated[
         int,
-        typer.Option(
-            min=1, help="Maximum number of messages to examine in each of the two queues."
-        ),
+        typer.Option(min=1, help="Maximum number of messages to examine in each queue."),
     ] = 10_000,
     namespace: Namespace = None,
     queue: Queue = None,
@@ -148,17 +146,19 @@ def status(
 
     Changes nothing, and requires only Listen. If messages wait, it watches for up to ten seconds
     whether any ends. If your login may read receipts, it names publishers most of whose sessions were
-    not found in the last hour. The exit code is 1 if there is such a publisher, if there are dead
-    letters, if messages wait because of an error, or if none ends.
+    not found in the last hour, and slow calls of the Face API. The exit code is 1 if there is anything
+    to do, or if no message ends.
     """
     from revoker.connection import Options, QueueAddress
+    from revoker.local_cloud import LocalCloud
     from revoker.status import status as look
 
     with reporting(as_json):
         settings = Options(namespace, queue, outcome_queue).applied()
         address = QueueAddress.read(settings)
-        found = run(look(address, limit, address.outcomes(settings)))
-        output.status(found, address, limit, as_json)
+        cloud = LocalCloud.read(settings)
+        found = run(look(address, limit, address.outcomes(settings), cloud))
+        output.status(found, address, as_json)
         if found.is_wrong:
             raise typer.Exit(Exit.WRONG)
 

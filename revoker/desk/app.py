@@ -26,12 +26,11 @@ from revoker.desk import cloud_story
 from revoker.desk.access import Guard, Refused
 from revoker.desk.desk import Desk, Diagnosis
 from revoker.desk.filters import AGES, Filter, Page
-from revoker.desk.local_cloud import CloudDown
 from revoker.desk.rendering import Pages
-from revoker.desk.snapshots import LIMIT
 from revoker.desk.work import read_action, upload
 from revoker.failure import Exit, Failure
 from revoker.ids import read_id
+from revoker.local_cloud import CloudDown
 from revoker.log_query import query
 from revoker.messages import Seen
 from revoker.record import Record, facts_of, last
@@ -96,7 +95,6 @@ class _Handlers:
             form_token=desk.access.form_token,
             on_local_cloud=desk.cloud is not None,
             version=__version__,
-            limit=LIMIT,
             now=lambda: datetime.now(UTC),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from revoker.desk.local_cloud import LogLine
+from revoker.local_cloud import LogLine
 from revoker.story import Step
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from revoker.connection import QueueAddress
 from revoker.desk.access import Access
 from revoker.desk.flow import Flow
-from revoker.desk.local_cloud import LocalCloud
 from revoker.desk.snapshots import Snapshots
 from revoker.desk.work import Work
+from revoker.local_cloud import LocalCloud
 from revoker.output import conclusion
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class Desk:
         self.record = record
         self.address = QueueAddress.read(environment)
         self.access = Access(port, address)
-        self.snapshots = Snapshots(self.address)
-        outcomes = self.address.outcomes(environment)
-        self.work = Work(self.address, outcomes, record, self.snapshots.outdate)
         self.cloud = LocalCloud.read(environment)
+        outcomes = self.address.outcomes(environment)
+        self.snapshots = Snapshots(self.address, outcomes, self.cloud)
+        self.work = Work(self.address, outcomes, record, self.snapshots.outdate)
         self.flow = Flow(self.cloud, self.address.queue) if self.cloud else None
         self.diagnosis: Diagnosis | None = None
         self.findings: dict[str, Finding] = {}

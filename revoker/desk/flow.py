@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from revoker.desk.local_cloud import CloudDown, LocalCloud, LogLine, Logs
 from revoker.desk.plots import Plot, Series
+from revoker.local_cloud import CloudDown, LocalCloud, LogLine, Logs
 
 BUCKET_SECONDS = 5
 BUCKETS = 60
 RECENT = 8
 
 _EVERY_SECONDS = 1.0
+_LIVE_SECONDS = 5.0  # each host that runs logs its rate and its circuit every second
 _ANSWER_SECONDS = 35.0  # after which a call without an answer counts as unanswered
 _SINCE = f"{BUCKET_SECONDS * BUCKETS // 60} min ago"
 
@@ -65,8 +66,8 @@ class Flow:
         self._recent: deque[LogLine] = deque(maxlen=RECENT)
         self._calls_before = 0
         self._counted: set[int] = set()
-        self._rates: dict[str, float] = {}
-        self._circuits: dict[str, int] = {}
+        self._hosts: dict[str, LogLine] = {}
+        """The last metrics of each host."""
         self._quota: float | None = None
         self._failure: str | None = None
         self._sampled_at: datetime | None = None
@@ -91,8 +92,13 @@ class Flow:
             return
         bucket = self._buckets[_number(now)]
         bucket.counts = counts
-        bucket.rate = sum(self._rates.values()) if self._rates else None
-        bucket.circuit = max(self._circuits.values(), default=0)
+        live = [
+            each.facts
+            for each in self._hosts.values()
+            if now - each.at.timestamp() < _LIVE_SECONDS and "revoker.face.rate" in each.facts
+        ]
+        bucket.rate = sum(each["revoker.face.rate"] for each in live) if live else None
+        bucket.circuit = max((each.get("revoker.circuit.state", 0) for each in live), default=0)
         oldest = _number(now) - BUCKETS
         for number in [each for each in self._buckets if each < oldest]:
             del self._buckets[number]
@@ -116,11 +122,7 @@ class Flow:
         for line in lines:
             facts = line.facts
             if line.logger == "metrics":
-                if (rate := facts.get("revoker.face.rate")) is not None:
-                    self._rates[line.host] = rate
-            elif (event := str(facts.get("event"))).startswith("circuit_"):
-                state = event.removeprefix("circuit_").replace("_", "-")
-                self._circuits[line.host] = CIRCUIT.index(state) if state in CIRCUIT else 0
+                self._hosts[line.host] = line
             elif outcome := facts.get("outcome"):
                 self._buckets[_number(line.at.timestamp())].outcomes[outcome] += 1
                 self._recent.appendleft(line)
@@ -180,7 +182,7 @@ def _plots(buckets: Sequence[Bucket | None], quota: float | None) -> Sequence[Pl
             "messages",
             [
                 Series("active", levels("active")),
-                Series("retries", levels("scheduled")),
+                Series("scheduled", levels("scheduled")),
                 Series("dead letters", levels("dead_lettered")),
             ],
             _SINCE,

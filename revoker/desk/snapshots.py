@@ -4,15 +4,23 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from azure.servicebus.aio import ServiceBusReceiver
 
 from revoker.connection import QueueAddress
 from revoker.failure import Failure, first_line
+from revoker.local_cloud import LocalCloud
 from revoker.messages import Seen, peek
-from revoker.status import WATCH_SECONDS, Status, progress, summary
+from revoker.status import (
+    WATCH_SECONDS,
+    Reading,
+    Status,
+    findings,
+    first_receipts,
+    with_local_facts,
+)
 
 LIMIT = 20_000
 """Maximum number of messages examined in each of the two queues."""
@@ -35,9 +43,18 @@ class Snapshot:
     """When the reading began."""
     seconds: float
     """How long the reading took."""
-    waiting: Sequence[Seen]
-    dead: Sequence[Seen]
+    reading: Reading
     status: Status
+
+    @property
+    def waiting(self) -> Sequence[Seen]:
+        """The messages in the queue."""
+        return self.reading.waiting
+
+    @property
+    def dead(self) -> Sequence[Seen]:
+        """The dead letters."""
+        return self.reading.dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +78,26 @@ class View:
 class Snapshots:
     """Reads the queues when a page is asked for and the last snapshot is no longer fresh."""
 
-    def __init__(self, address: QueueAddress) -> None:
+    def __init__(
+        self,
+        address: QueueAddress,
+        outcomes: QueueAddress | None = None,
+        cloud: LocalCloud | None = None,
+    ) -> None:
         self._address = address
+        self._outcomes = outcomes
+        self._cloud = cloud
         self._last: Snapshot | None = None
         self._failure: Failure | None = None
         self._tried_at = float("-inf")
         self._outdated = True
         self._reading: asyncio.Task[None] | None = None
         self._reading_since: datetime | None = None
-        self._unended: tuple[float, Sequence[Seen]] = 0.0, ()
+        self._unended: tuple[float, Reading | None] = 0.0, None
         """The earliest reading of which no message has ended, and its time."""
         self._links = AsyncExitStack()
         self._receivers: list[ServiceBusReceiver] = []
+        self._receipts_link: ServiceBusReceiver | None = None
 
     async def view(self) -> View:
         """Return the last snapshot, or a new one if reading it is quick."""
@@ -126,28 +151,46 @@ class Snapshots:
             self._reading = asyncio.create_task(self._read())
         return self._reading
 
-    async def _look(self) -> list[list[Seen]]:
+    async def _look(self) -> Reading:
         async with self._address.explained("Listen"):
             for dead in (False, True)[len(self._receivers) :]:
                 receiver = self._address.receiver(dead_letters=dead)
                 self._receivers.append(await self._links.enter_async_context(receiver))
-            return await asyncio.gather(*map(_all_of, self._receivers))
+            waiting, dead_letters = await asyncio.gather(*map(_all_of, self._receivers))
+        reading = Reading(limit=LIMIT, waiting=waiting, dead=dead_letters)
+        if self._outcomes is not None:
+            reading = await self._with_receipts(reading, self._outcomes)
+        if self._cloud is not None:
+            reading = await with_local_facts(reading, self._cloud, self._address.queue)
+        return reading
+
+    async def _with_receipts(self, reading: Reading, outcomes: QueueAddress) -> Reading:
+        try:
+            async with outcomes.explained("Listen"):
+                if self._receipts_link is None:
+                    link = outcomes.receiver()
+                    self._receipts_link = await self._links.enter_async_context(link)
+                found = await first_receipts(self._receipts_link, LIMIT)
+                return replace(reading, receipts=found)
+        except Failure as failure:
+            self._receipts_link = None
+            return replace(reading, receipts_failure=failure.cause)
 
     async def _disconnect(self) -> None:
         self._receivers.clear()
+        self._receipts_link = None
         with suppress(Failure):
             await self._links.aclose()
 
     async def _read(self) -> None:
         began, self._reading_since = time.monotonic(), datetime.now(UTC)
         try:
-            waiting, dead = await self._look()
+            reading = await self._look()
             self._last = Snapshot(
                 taken_at=self._reading_since,
                 seconds=time.monotonic() - began,
-                waiting=waiting,
-                dead=dead,
-                status=self._watched(waiting, summary(waiting, dead, LIMIT), began),
+                reading=reading,
+                status=self._watched(reading, began),
             )
             self._failure = None
         except Failure as failure:
@@ -163,12 +206,12 @@ class Snapshots:
             if self._failure is not None:
                 await self._disconnect()
 
-    def _watched(self, waiting: Sequence[Seen], found: Status, now: float) -> Status:
+    def _watched(self, reading: Reading, now: float) -> Status:
         began, first = self._unended
-        watched = progress(first, waiting, found, now - began)
+        watched = findings(reading, first, now - began)
         if not watched.stalled:
-            self._unended = now, waiting
-        return watched if now - began >= WATCH_SECONDS else found
+            self._unended = now, reading
+        return watched if now - began >= WATCH_SECONDS else findings(reading)
 
 
 async def _all_of(receiver: ServiceBusReceiver) -> list[Seen]:

@@ -46,7 +46,7 @@ def test_status_counts_by_state_and_reason(seeded: OneQueue) -> None:
     assert found["complete"]
     limited = seeded.revoker("status", "--limit", "1").out
     assert "One" in limited
-    assert "Only the first 1 messages were examined" in limited
+    assert "Only the first 1 messages of each queue" in limited
     assert seeded.events == before
 
 

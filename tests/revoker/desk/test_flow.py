@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 
 from revoker.desk.flow import BUCKET_SECONDS, BUCKETS, Flow, kind_of
-from revoker.desk.local_cloud import BROKER, LOGS, CloudDown, LocalCloud, Logs, read_line
 from revoker.desk.plots import HEIGHT, WIDTH, Plot, Series
 from revoker.desk.rendering import age, number, read_time, sentence, when
+from revoker.local_cloud import BROKER, LOGS, CloudDown, LocalCloud, Logs, read_line
 
 NOW = 1_800_000_000.0
 
@@ -113,11 +113,10 @@ async def test_logs_tell_outcomes_rate_and_circuit(told: Told) -> None:
     outcome = '{"event":"revocation","outcome":"%s","session_id":"s","attempts":1}'
     told.says(NOW, "delete_session", outcome % "deleted")
     told.says(NOW, "delete_session", outcome % "dead_lettered")
-    told.says(NOW, "delete_session", '{"event":"circuit_open","last_failure":"HTTP 503"}')
-    told.says(NOW, "metrics", '{"revoker.face.rate": 2.5}')
+    told.says(NOW, "metrics", '{"revoker.face.rate": 2.5, "revoker.circuit.state": 2}')
     told.says(NOW, "azure", '{"outcome":"deleted"}')
     told.log.with_name("host-1.log").write_text(
-        told.log.read_text().splitlines()[3].replace("2.5", "1.5") + "\n"
+        told.log.read_text().splitlines()[2].replace("2.5", "1.5").replace(": 2}", ": 1}") + "\n"
     )
     await flow.sample(NOW + 1)
     now = flow.now(NOW + 1)
@@ -126,12 +125,19 @@ async def test_logs_tell_outcomes_rate_and_circuit(told: Told) -> None:
     assert now.circuit == "open"
     assert any(now.plots[2].shaded)
     assert now.recent[0].facts["outcome"] == "dead_lettered"
-    told.says(NOW + 2, "delete_session", '{"event":"circuit_half_open"}')
-    await flow.sample(NOW + 2)
-    assert flow.now(NOW + 2).circuit == "half-open"
-    told.says(NOW + 3, "delete_session", '{"event":"circuit_closed"}')
-    await flow.sample(NOW + 3)
-    assert flow.now(NOW + 3).circuit == "closed"
+
+
+async def test_a_host_that_is_dead_counts_no_longer(told: Told) -> None:
+    """A host logs its metrics every second while it lives."""
+    flow = Flow(told, "q")
+    told.says(NOW, "metrics", '{"revoker.face.rate": 2.5, "revoker.circuit.state": 2}')
+    told.log = told.log.with_name("host-1.log")
+    told.says(NOW, "metrics", '{"revoker.face.rate": 1.5}')
+    told.says(NOW + 8, "metrics", '{"revoker.face.rate": 1.5}')
+    await flow.sample(NOW + 9)
+    assert (flow.now(NOW + 9).rate, flow.now(NOW + 9).circuit) == (1.5, "closed")
+    await flow.sample(NOW + 20)
+    assert flow.now(NOW + 20).rate is None
 
 
 async def test_what_is_old_leaves_the_picture(told: Told) -> None:

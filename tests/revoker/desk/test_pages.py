@@ -15,17 +15,17 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from delete_session.message import FIRST_ENQUEUED, History
+from delete_session.receipt import Data, make_receipt
 from revoker.copies import AT
 from revoker.desk.desk import Desk
 from revoker.desk.filters import AGES, PAGE, Filter
-from revoker.desk.snapshots import LIMIT
 from revoker.failure import Failure
 from revoker.log_query import query
 from revoker.messages import Seen
 from revoker.remedies import for_reason, plain
-from revoker.status import summary
+from revoker.status import findings
 from tests.local.broker_process import until
-from tests.revoker.conftest import LETTERS, OneQueue, dead_letter, retry_copy_of
+from tests.revoker.conftest import KILLED, LETTERS, OneQueue, dead_letter, retry_copy_of, revoker
 from tests.revoker.desk.conftest import Browser, opened, shown
 
 SCRIPT = "<script>document.title='taken'</script>"
@@ -73,17 +73,36 @@ def test_waiting_messages_tell_what_they_met(queue: OneQueue, record: Path) -> N
 
 
 def test_overview_says_what_status_says(seeded: OneQueue, record: Path) -> None:
-    """Nothing ends, for whatever reason: both name the same causes, in the same order."""
-    with (
-        ServiceBusClient.from_connection_string(
-            seeded.environment["ServiceBusConnection"]
-        ) as client,
-        client.get_queue_sender(seeded.name) as sender,
-    ):
-        sender.send_messages(ServiceBusMessage('{"sessionId": "a"}'))
-    advice = seeded.revoker("status", "--json").json["advice"]
-    assert advice[0].startswith("The function takes no messages")
-    with opened(seeded.environment, record) as desk:
+    """Nothing ends, and sessions were not found: both name the same causes, in the same order."""
+    environment = seeded.environment | {"OUTCOME_QUEUE": KILLED}
+    now = datetime.now(UTC)
+    with ServiceBusClient.from_connection_string(environment["ServiceBusConnection"]) as client:
+        with client.get_queue_sender(seeded.name) as sender:
+            sender.send_messages(ServiceBusMessage('{"sessionId": "a"}'))
+        with client.get_queue_sender(environment["OUTCOME_QUEUE"]) as sender:
+            for number in range(3):
+                history = History(root_id=f"m{number}", first_enqueued_at=now)
+                data = Data(
+                    outcome="already_gone",
+                    attempts=1,
+                    published_at=now,
+                    root_message_id=history.root_id,
+                    publisher="shop",
+                )
+                sender.send_messages(
+                    make_receipt(
+                        data,
+                        history=history,
+                        correlation_id=None,
+                        trace={},
+                        queue=seeded.name,
+                        time=now,
+                    )
+                )
+    advice = revoker(environment, "status", "--json").json["advice"]
+    assert advice[0].startswith("Look at the function's log.")
+    assert advice[1].startswith("shop: 3 of 3 sessions were not found")
+    with opened(environment, record) as desk:
         until(lambda: "Active 1" in desk.text("/"), "the first reading")
         snapshots = desk.desk.snapshots
         began, first = snapshots._unended
@@ -378,7 +397,8 @@ def test_ten_thousand_dead_letters_take_no_second_a_page(
         replace(snapshot.dead[number % 4], sequence_number=number, session_id=f"s{number}")
         for number in range(10_000)
     ]
-    many = replace(snapshot, dead=dead, status=summary([], dead, LIMIT))
+    reading = replace(snapshot.reading, waiting=[], dead=dead)
+    many = replace(snapshot, reading=reading, status=findings(reading))
     monkeypatch.setattr(snapshots, "_last", many)
     monkeypatch.setattr(snapshots, "_is_fresh", lambda: True)
     for wanted in ("", "page=200", "reason=Two&page=100", "session=s9999", "age=over-48h&page=7"):

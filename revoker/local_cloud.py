@@ -20,6 +20,7 @@ BROKER, LOGS = "LOCAL_BROKER_CONTROL", "LOGS"
 FACE = "FACE_ENDPOINT"
 
 _SECONDS = 5.0
+_END_BYTES = 256 * 1024  # some hundred revocations, or half an hour of nothing but metrics
 _LINE = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<ms>\d{3}) \w+ (?P<logger>delete_session|metrics) "
     r"(?P<json>\{.*\})"
@@ -42,6 +43,12 @@ class Logs:
 
     folder: Path | None
     _offsets: dict[Path, int] = field(default_factory=dict)
+
+    @classmethod
+    def ends(cls, folder: Path | None) -> Self:
+        """Return the logs, to be read from shortly before their ends."""
+        paths = folder.glob("host-*.log") if folder else ()
+        return cls(folder, {path: max(0, path.stat().st_size - _END_BYTES) for path in paths})
 
     def new_lines(self) -> list[LogLine]:
         """Return the lines since the last reading."""
@@ -123,6 +130,10 @@ class LocalCloud:
         """Return the function's lines about one session."""
         lines = await asyncio.to_thread(lambda: Logs(self.logs).new_lines())
         return [each for each in lines if each.facts.get("session_id") == session_id]
+
+    def last_lines(self) -> list[LogLine]:
+        """Return the last lines of the hosts' logs."""
+        return Logs.ends(self.logs).new_lines()
 
     async def close(self) -> None:
         """Close the connections."""
