@@ -19,7 +19,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     """Calls made for this revocation so far, including this one."""
     seconds_left: float
-    """Until the retry deadline; zero or less: it has passed."""
+    """Until the retry deadline; negative: it has passed."""
     blocked_for: float = 0.0
     """Seconds for which the gate permits no call; 0 if it permits calls."""
     last_error: str = ""
@@ -74,7 +74,7 @@ def decide(attempt: Attempt, policy: RetryPolicy) -> Decision:
                 return Done("already_gone")
             case Meaning.REJECTED:
                 return DeadLetter(verdict.code, verdict.describe())
-    if attempt.seconds_left <= 0:
+    if attempt.seconds_left <= attempt.blocked_for:  # no call will be possible before the deadline
         return DeadLetter(
             "RetriesExhausted",
             f"after {attempt.attempts} attempts, the last: {attempt.last_error}",

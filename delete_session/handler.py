@@ -22,6 +22,8 @@ from .telemetry import Telemetry
 HOLD_SECONDS = 240
 """Maximum time that one invocation holds a message, waiting in place or for the broker: well within
 maxAutoLockRenewalDuration and functionTimeout of host.json."""
+CONCURRENT = 16
+"""Messages that one process handles at a time: maxConcurrentCalls of host.json."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,8 +53,10 @@ class Handler:
         self.broker_time.advance_to(delivery.enqueued_at)
         revocation = Revocation(delivery, self.retry_deadline_hours, self.clock.monotonic)
         until = revocation.held_since + HOLD_SECONDS
+        # Messages wait for a part of the time that is left, so that those behind them do not expire.
+        share = revocation.held_since + revocation.seconds_to_expiry / CONCURRENT
         try:
-            match await self._decide(revocation, until):
+            match await self._decide(revocation, min(until, share)):
                 case Done(outcome) as decision:
                     await self._send_receipt(revocation, decision, until)
                     self._record(outcome, revocation)

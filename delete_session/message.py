@@ -138,9 +138,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         if enqueued_at is None or not _EARLIEST < enqueued_at < now + _MAX_AHEAD:
             # A wrong stamp must not set this process's clock, nor a retry deadline.
             enqueued_at = now
+        # A clock that is slower than the broker's must not schedule retries in the broker's past.
+        received_at = max(now, enqueued_at)
         expires_at = _utc(message.expires_at_utc)
-        if expires_at and not timedelta(0) < expires_at - enqueued_at < _MAX_LIFE:
-            expires_at = None
+        if expires_at and not received_at < expires_at < enqueued_at + _MAX_LIFE:
+            expires_at = None  # the broker delivers no expired message: a clock is wrong
         delivery_count = message.delivery_count
         if not isinstance(delivery_count, int) or not 1 <= delivery_count < 2**31:
             delivery_count = 1
@@ -160,25 +162,25 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             subject=message.subject,
             publisher=_text(properties.get("publisher")) or None,
             properties=properties,
-            # A clock that is slower than the broker's must not schedule retries in the broker's past.
-            received_at=max(now, enqueued_at),
+            received_at=received_at,
             enqueued_at=enqueued_at,
             expires_at=expires_at,
             history=history,
         )
 
     def seconds_to_deadline(self, retry_deadline: timedelta) -> float:
-        """Return the seconds from this message's enqueue to its retry deadline, by the broker's times.
+        """Return the seconds from this delivery to the retry deadline.
 
-        The deadline counts from the first enqueue. It lies before the message expires, because the
-        broker would dead-letter it without the cause: early enough for a whole burst to end.
+        The deadline counts from the first enqueue, without the wait in the queue before this delivery.
+        It lies before the message expires, because the broker would dead-letter it without the cause:
+        early enough for a whole burst to end.
         """
         first = self.history.first_enqueued_at
-        end = first + retry_deadline
+        left = first + retry_deadline - self.enqueued_at
         if self.expires_at is not None:
             margin = min(timedelta(hours=1), (self.expires_at - first) / 4)
-            end = min(end, self.expires_at - margin)
-        return (end - self.enqueued_at).total_seconds()
+            left = min(left, self.expires_at - margin - self.received_at)
+        return left.total_seconds()
 
 
 class Revocation:
@@ -204,6 +206,10 @@ class Revocation:
         self._monotonic = monotonic
         self.held_since = monotonic()
         """Monotonic time at which the host handed the message over."""
+        self.seconds_to_expiry = float("inf")
+        """From the delivery on."""
+        if delivery.expires_at is not None:
+            self.seconds_to_expiry = (delivery.expires_at - delivery.received_at).total_seconds()
         self._seconds_to_deadline = delivery.seconds_to_deadline(
             timedelta(hours=retry_deadline_hours)
         )
@@ -237,15 +243,14 @@ class Revocation:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds to the retry deadline. The wait in the queue before this delivery does not count."""
+        """Seconds to the retry deadline."""
         return self._seconds_to_deadline - (self._monotonic() - self.held_since)
 
     def copy(self, delay_seconds: float, *, bare: bool = False) -> Delivery:
         """Return the message as it will be enqueued again after a delay.
 
         Args:
-            delay_seconds: until it is enqueued, at most until the retry deadline, so that a last
-                attempt is made before the message expires.
+            delay_seconds: until it is enqueued.
             bare: without what the publisher set, which may be too large or impossible to encode.
         """
         delivery = self.delivery
@@ -257,7 +262,6 @@ class Revocation:
             first_attempt_at=self.first_attempt_at,
             last_attempt_at=self.last_attempt_at,
         )
-        deadline = delivery.enqueued_at + timedelta(seconds=max(0.0, self._seconds_to_deadline))
         given = delivery.properties
         if bare:
             content_type = (_text(delivery.content_type) or "")[:_MAX_MESSAGE_ID]
@@ -271,7 +275,7 @@ class Revocation:
             delivery,
             message_id=history.copy_id,
             properties={**kept, **history.write()},
-            enqueued_at=min(self.now + timedelta(seconds=delay_seconds), deadline),
+            enqueued_at=self.now + timedelta(seconds=delay_seconds),
             history=history,
         )
 

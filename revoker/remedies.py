@@ -124,18 +124,18 @@ _TOO_FAST = (
     "The Face API's rate limit is used up, mostly by other callers. Messages only wait longer; 'Rate "
     "and capacity' in docs/operations.md says how to raise the limit."
 )
-_BEGINNINGS = (  # patterns
+_NO_SUCH_NAME = re.compile("(?i)name resolution|name or service|no address")
+_NAME = (
+    "The host name in the function's FACE_ENDPOINT does not resolve: check whether the Face "
+    "resource still exists, and the private DNS zone of its private endpoint."
+)
+_BEGINNINGS = (
     (
         "TokenUnavailable",
         "The function gets no token: check the app's managed identity (the app's "
         "Identity page) and AZURE_CLIENT_ID.",
     ),
     ("Timeout", _NO_ANSWER),
-    (
-        "ConnectionFailed.*(?i:name resolution|name or service|no address)",
-        "The host name in the function's FACE_ENDPOINT does not resolve: check whether the Face "
-        "resource still exists, and the private DNS zone of its private endpoint.",
-    ),
     ("ConnectionFailed", _NO_ANSWER),
     ("the rate limit", _TOO_FAST),
     ("HTTP 429", _TOO_FAST),
@@ -154,8 +154,10 @@ def cause_of(last_error: str) -> tuple[str, str]:
         last_error: as the function recorded it in the retry copy.
     """
     error = _NO_CALL.sub("", last_error)
+    if error.startswith("ConnectionFailed") and _NO_SUCH_NAME.search(error):
+        return error.partition(":")[0], _NAME
     remedy = for_error(error) or next(
-        (remedy for beginning, remedy in _BEGINNINGS if re.match(beginning, error)),
+        (remedy for beginning, remedy in _BEGINNINGS if error.startswith(beginning)),
         "The Face API fails: wait, and see Azure's status page. Nothing is lost; retries go on for "
         "48 hours.",
     )

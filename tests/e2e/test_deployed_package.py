@@ -8,7 +8,7 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 
-from delete_session.handler import HOLD_SECONDS
+from delete_session.handler import CONCURRENT, HOLD_SECONDS
 from delete_session.settings import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -91,4 +91,5 @@ def test_host_holds_a_message_for_longer_than_the_function_does() -> None:
         hours, minutes, seconds = (int(part) for part in duration.split(":"))
         length = timedelta(hours=hours, minutes=minutes, seconds=seconds)
         assert length.total_seconds() >= HOLD_SECONDS + 2 * call_timeout
+    assert service_bus["maxConcurrentCalls"] == CONCURRENT
     assert service_bus["autoCompleteMessages"] is True

@@ -227,8 +227,8 @@ def test_wait_that_is_asked_for_holds_while_calls_are_blocked() -> None:
 
 
 def test_message_without_a_call_is_given_up_with_what_stood_in_the_way() -> None:
-    """When the effort ends while calls are blocked, the description says so."""
-    decision = decide(attempt(None, seconds_left=0, blocked_for=20, attempts=0), POLICY)
+    """When calls are blocked until its deadline, it is not kept, and the description says why."""
+    decision = decide(attempt(None, seconds_left=20, blocked_for=20, attempts=0), POLICY)
     assert decision == DeadLetter(
         "RetriesExhausted", "after 0 attempts, the last: no call was made"
     )

@@ -217,12 +217,19 @@ async def test_effort_ends_at_the_horizon(answer: Verdict) -> None:
 
 
 async def test_effort_ends_before_the_message_expires() -> None:
-    """A message that lives for a minute only is dead-lettered by us, with the true cause."""
-    bench = Bench(UNAVAILABLE, max_wait=60)
-    await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=20)))
+    """If it waited in the queue for most of its life, we dead-letter it, with the true cause."""
+    bench = Bench(UNAVAILABLE, time=FakeTime(ENQUEUED + timedelta(seconds=46)))
+    await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(minutes=1)))
     [(_, decision)] = bench.queue.dead_letters
     assert decision.reason == "RetriesExhausted"
-    assert bench.time.seconds <= 20
+
+
+async def test_message_that_expires_soon_does_not_keep_others_waiting() -> None:
+    """It waits here for a sixteenth of what is left of its life, and then as a scheduled copy."""
+    bench = Bench(throttled(3))
+    await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(seconds=40)))
+    assert not bench.time.slept
+    assert bench.queue.copies
 
 
 async def test_wrong_clock_does_not_end_the_effort() -> None:
@@ -328,12 +335,11 @@ async def test_resubmitted_message_begins_anew(lines: Lines) -> None:
 
 
 async def test_last_copy_is_enqueued_before_the_message_expires() -> None:
-    """However long the message waited in the queue, its last attempt comes before its expiry."""
-    expiry = ENQUEUED + timedelta(minutes=10)
-    bench = Bench(throttled(120), time=FakeTime(ENQUEUED + timedelta(minutes=9, seconds=30)))
-    await bench.handle(message(expires_at_utc=expiry))
+    """However long the message waited in the queue, its last attempt is at its retry deadline."""
+    bench = Bench(throttled(600), time=FakeTime(ENQUEUED + timedelta(minutes=5)))
+    await bench.handle(message(expires_at_utc=ENQUEUED + timedelta(minutes=10)))
     [copy] = bench.queue.copies
-    assert copy.enqueued_at < expiry
+    assert copy.enqueued_at == ENQUEUED + timedelta(minutes=7, seconds=30)
 
 
 async def test_absurd_wait_of_one_message_does_not_stop_the_others() -> None:
