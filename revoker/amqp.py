@@ -33,7 +33,7 @@ class Raw:
         self.wire = wire
         self._text = text
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self._text
 
 
@@ -60,6 +60,8 @@ _NOT_READ = {
 }
 """Types that the SDK cannot read, or not all values of, by the byte that marks them: name, length."""
 
+_MAPS = (0xC1, 0xD1)
+_COMPOUND = (0xC0, 0xD0, *_MAPS, 0xE0, 0xF0)  # lists, maps and arrays
 _DESCRIBED = 0x00  # such as the URI, the time span and the time with an offset of .NET
 _RAW = "RAW"
 
@@ -80,6 +82,8 @@ def remember_types() -> None:
     for constructor, (name, length) in _NOT_READ.items():
         table[constructor] = _not_read(constructor, name, length)
     table[_DESCRIBED] = _described(table[_DESCRIBED])
+    for constructor in (*_COMPOUND, _DESCRIBED):
+        table[constructor] = _or_raw(table[constructor], constructor)
 
 
 def typed(value: Any) -> Any:
@@ -144,3 +148,43 @@ def _described(decoder: _Decoder) -> _Decoder:
         return rest, value
 
     return decode
+
+
+def _or_raw(decoder: _Decoder, constructor: int) -> _Decoder:
+    """Keep a value that the SDK fails to read, e.g. one that is nested too deeply, as it is."""
+
+    def decode(buffer: memoryview, depth: int = 0) -> tuple[memoryview, Any]:
+        try:
+            if constructor == _DESCRIBED:
+                return decoder(buffer, depth)
+            length = _length(constructor, buffer)
+            unread, value = decoder(buffer[:length], depth)
+            if not unread:  # it leaves a part of an empty array
+                return buffer[length:], value
+        except Exception:  # the SDK raises whatever its code meets
+            if constructor == _DESCRIBED and depth > 1:
+                raise  # to find the end of each nested one would take long
+        length = _length(constructor, buffer)
+        wire = bytes((constructor,)) + buffer[:length].tobytes()
+        raw = Raw(wire, f"a value of {length} bytes that cannot be read")
+        section = depth == 0 and constructor in _MAPS  # properties or annotations
+        return buffer[length:], {b"unreadable": raw} if section else raw
+
+    return decode
+
+
+def _length(constructor: int, buffer: memoryview) -> int:
+    """Return how many bytes a value has after the byte that marks its type."""
+    at, left = 0, 1
+    while left:  # a described value consists of two values
+        left -= 1
+        if constructor == _DESCRIBED:
+            left += 2
+        elif constructor < 0xA0:  # of a fixed length
+            at += (0, 1, 2, 4, 8, 16)[(constructor >> 4) - 4]
+        else:
+            size = 1 if constructor >> 4 in (0xA, 0xC, 0xE) else 4
+            at += size + int.from_bytes(buffer[at : at + size])
+        if left:
+            constructor, at = buffer[at], at + 1
+    return at

@@ -171,7 +171,8 @@ def _time(read: Callable[[], datetime | None]) -> datetime | None:
     try:
         time = read()
         return time and (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):  # a time before or after all that Python knows
+    # A time before or after all that Python knows, or an annotation that is none.
+    except (ValueError, OverflowError, OSError, AttributeError, TypeError):
         return None
 
 

@@ -21,7 +21,7 @@ MALFORMED = "MalformedMessage"
 
 Numbers = Annotated[
     list[int] | None,
-    typer.Argument(metavar="NUMBER", min=1, help="The numbers that 'list' shows."),
+    typer.Argument(metavar="NUMBER", min=1, max=2**63 - 1, help="The numbers that 'list' shows."),
 ]
 Reasons = Annotated[
     list[str] | None,
@@ -87,7 +87,9 @@ def list_(
 
 @dead_letters.command(epilog=EPILOG)
 def show(
-    number: Annotated[int, typer.Argument(min=1, help="The number that 'list' shows.")],
+    number: Annotated[
+        int, typer.Argument(min=1, max=2**63 - 1, help="The number that 'list' shows.")
+    ],
     body: Annotated[
         bool, typer.Option("--body", help="Also show the body that the publisher sent.")
     ] = False,
