@@ -111,7 +111,7 @@ class Handler:
             self.gate.report(permit, verdict)
             self.faults.report(verdict)
         else:
-            revocation.obstacle = self.gate.obstacle()
+            revocation.record_obstacle(self.gate.obstacle())
         attempt = Attempt(
             verdict=verdict,
             attempts=revocation.attempts,

@@ -198,8 +198,7 @@ class Revocation:
         """The session that the message names, even if the message is malformed otherwise."""
         self.verdict: Verdict | None = None
         self.attempts = delivery.history.attempts
-        self.obstacle = ""
-        """Why the gate gave no permit; used only if no call has failed."""
+        self._obstacle = ""  # why the gate gave no permit; used only if no call has failed
         self.seconds_in_call = 0.0
         self.first_attempt_at = delivery.history.first_attempt_at
         self.last_attempt_at = delivery.history.last_attempt_at
@@ -228,13 +227,18 @@ class Revocation:
         if self.first_attempt_at is None and self.attempts == 1:
             self.first_attempt_at = self.now - timedelta(seconds=seconds)
 
+    def record_obstacle(self, obstacle: str) -> None:
+        """Record that no call was permitted, and why."""
+        self._obstacle = obstacle
+        if self.verdict is not None and self.verdict.meaning is Meaning.ALREADY_GONE:
+            self.verdict = None  # under the type that was not asked, the session may live
+
     @property
     def last_error(self) -> str:
         """The last error, in this delivery or an earlier one; empty if there was none."""
-        # Not found under one type, the session may still live under the other.
-        if self.verdict is not None and self.verdict.meaning is not Meaning.ALREADY_GONE:
+        if self.verdict is not None:
             return self.verdict.describe()
-        return self.delivery.history.last_error or self.obstacle
+        return self.delivery.history.last_error or self._obstacle
 
     @property
     def now(self) -> datetime:

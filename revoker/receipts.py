@@ -33,6 +33,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
     seen = Seen.read(message)
     properties = properties_of(message)
     history = History.read(properties, seen.message_id)
+    publisher = properties.get("publisher")
     if history is None:
         history = History(root_id=seen.message_id, first_enqueued_at=seen.enqueued_at)
     data = Data(
@@ -46,6 +47,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
         first_attempt_at=history.first_attempt_at,
         last_attempt_at=history.last_attempt_at,
         root_message_id=seen.root_id,
+        publisher=publisher if isinstance(publisher, str) and publisher else None,
     )
     return make_receipt(
         data,

@@ -42,7 +42,11 @@ class Letters:
         }
         messages = [
             self._message("plain", correlation_id="case-7"),
-            self._message(HISTORY.copy_id, session="copied", properties=HISTORY.write()),
+            self._message(
+                HISTORY.copy_id,
+                session="copied",
+                properties={**HISTORY.write(), "publisher": "shop"},
+            ),
             self._message("rejected"),
         ]
         with ServiceBusClient.from_connection_string(broker.connection_string) as client:
@@ -125,6 +129,7 @@ def test_what_the_broker_dead_lettered_gets_one_receipt(letters: Letters) -> Non
         "firstAttemptAt": "2026-01-01T00:00:00Z",
         "lastAttemptAt": "2026-01-01T03:00:00Z",
         "rootMessageId": "copied",
+        "publisher": "shop",
     }
     assert plain["data"]["attempts"] == 0
     assert letters.broker.counts(letters.queue)["dead_lettered"] == 3

@@ -67,8 +67,9 @@ def test_not_found_under_one_type_is_no_error() -> None:
     """If the other type could not be asked, the reason for that is the last error."""
     revocation = Revocation(delivery(), 48, lambda: 0.0)
     revocation.record_call(GONE, "livenessWithVerify", 0.0)
-    revocation.obstacle = "no call was made"
+    revocation.record_obstacle("no call was made")
     assert revocation.last_error == "no call was made"
+    assert revocation.verdict is None  # so that no log line or receipt says SessionNotFound
 
 
 def read(copied: Delivery) -> Delivery:
