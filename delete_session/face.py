@@ -12,7 +12,7 @@ from . import __version__
 from .contract import SessionType
 from .identity import TokenSource, TokenUnavailable
 from .transport import AiohttpTransport
-from .verdict import Meaning, Verdict, judge, no_response, retry_after_seconds
+from .verdict import Meaning, Verdict, hide_tokens, judge, no_response, retry_after_seconds
 
 MAX_ANSWER_BYTES = 64 * 1024  # more than any error has
 MAX_MESSAGE_CHARACTERS = 1000  # all texts together must fit into a dead-letter description (4096)
@@ -167,4 +167,4 @@ def _error(body: bytes) -> tuple[list[str], str]:
 def _one_line(text: str) -> str:
     if not text.isprintable():
         text = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(text.split())[:MAX_MESSAGE_CHARACTERS]
+    return hide_tokens(" ".join(text.split()))[:MAX_MESSAGE_CHARACTERS]

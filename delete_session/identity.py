@@ -10,6 +10,8 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
+from .verdict import hide_tokens
+
 # A token is renewed this long before it expires, so that none expires during a call.
 _RENEW_BEFORE_SECONDS = 300
 
@@ -88,7 +90,7 @@ class TokenSource:
         except TimeoutError:
             raise TokenUnavailable(f"no token within {self._timeout:g} s") from None
         except Exception as error:  # each credential raises other types
-            text = str(error).partition("\n")[0][:300]
+            text = hide_tokens(str(error)).partition("\n")[0][:300]
             raise TokenUnavailable(f"{type(error).__name__}: {text}") from error
         finally:
             self._fetching = None

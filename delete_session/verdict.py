@@ -70,6 +70,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return line
 
 
+_TOKEN = re.compile(r"(?i:bearer)\s+\S+|eyJ[\w.-]{5,}")
+
+
+def hide_tokens(text: str) -> str:
+    """Return a foreign text without tokens: an answer or an error may repeat one."""
+    return _TOKEN.sub("[token]", text)
+
+
 def no_response(code: str, message: str) -> Verdict:
     """Return the verdict on a call that got no response."""
     return Verdict(meaning=Meaning.UNAVAILABLE, code=code, message=message)

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from delete_session.verdict import hide_tokens
+
 
 class Exit(IntEnum):
     """Exit codes, the same for every verb."""
@@ -34,6 +36,6 @@ class Failure(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, at most 300 characters of it."""
-    text = str(error).strip() or type(error).__name__
+    """Return the first line of an error's text, at most 300 characters of it, without tokens."""
+    text = hide_tokens(str(error)).strip() or type(error).__name__
     return text.partition("\n")[0][:300]

@@ -9,11 +9,12 @@ goes on. What would stop all of them, such as a lost connection, ends the run (`
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import batched
+from typing import Any
 
 from azure.core.exceptions import ClientAuthenticationError
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
@@ -46,6 +47,7 @@ _BATCH = 20  # few enough to be settled well before their locks expire
 _LARGE_BATCH = 1000  # of messages that are only passed on the way to a wanted one
 _RECEIVE_SECONDS = 2.0
 _KEEP_SECONDS = 15.0  # between renewals of the locks of what was passed
+_END_SECONDS = 1.0  # for the message in hand, after a Ctrl-C
 _RENEW_SECONDS = 15.0  # a lock that expires sooner is renewed before anything is done
 
 _ENDS_THE_RUN = (
@@ -150,9 +152,13 @@ async def _settle_all(
                     number = message.sequence_number or 0
                     if number not in left:
                         passed.append(message)
-                    elif await settler.settle(message):
-                        left.discard(number)
+                        continue
+                    try:
+                        settled = await _to_its_end(settler.settle(message))
+                    finally:  # it may be settled although its second line could not be written
                         progress(len(outcome.settled))
+                    if settled:
+                        left.discard(number)
                     elif number in outcome.kept:
                         left.discard(number)
                         passed.append(message)
@@ -227,6 +233,16 @@ class _Settler:
             raise CannotCopy("its copy is larger than the broker accepts") from None
         except (ServiceBusError, ValueError, TypeError, ArithmeticError, UnicodeError) as error:
             raise CannotCopy(f"its copy cannot be sent: {first_line(error)}") from None
+
+
+async def _to_its_end(settling: Coroutine[Any, Any, bool]) -> bool:
+    """Await the settlement of one message, after a Ctrl-C for a moment, so that its outcome counts."""
+    task = asyncio.create_task(settling)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_END_SECONDS)
+        raise
 
 
 async def _received(

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from delete_session.verdict import hide_tokens
 from revoker import face
 from revoker.failure import Exit, Failure, first_line
 
@@ -63,7 +64,11 @@ async def upload(url: str, lines: Iterable[bytes]) -> int:
             except httpx.HTTPError as error:
                 why = first_line(error)
             else:
-                why = "" if answer.is_success else f"HTTP {answer.status_code} {answer.text[:200]}"
+                why = (
+                    ""
+                    if answer.is_success
+                    else f"HTTP {answer.status_code} {hide_tokens(answer.text)[:200]}"
+                )
             if why:
                 raise Failure(
                     f"{count} lines were uploaded, then the answer was: {why}.",

@@ -10,6 +10,7 @@ import pytest
 
 from delete_session import __version__
 from revoker.cli.app import app
+from revoker.failure import first_line
 from tests.revoker.conftest import OneQueue, revoker
 
 pty = pytest.importorskip("pty", reason="this platform has no pseudo-terminals")
@@ -120,3 +121,9 @@ def test_every_verb_has_a_line_of_help() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert command.callback.__doc__, command.callback.__name__
+
+
+@pytest.mark.parametrize("answer", ['{"accessToken":"eyJhbGci.eyJh.s",', "eyJhbGci.eyJh.s", "x"])
+def test_no_error_of_the_login_shows_a_token(answer: str) -> None:
+    """Whatever the Azure CLI prints, the SDK repeats it in its error."""
+    assert "eyJ" not in first_line(ValueError(f"Unexpected output: {answer}"))

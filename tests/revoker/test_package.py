@@ -1,6 +1,7 @@
 """What `pip install .[ops]` installs."""
 
 import runpy
+import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatchcase
@@ -58,3 +59,16 @@ def test_an_older_python_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "version_info", (3, 11, 7))
     with pytest.raises(SystemExit, match=r"needs Python 3\.13, and this is 3\.11: [^\n]*\Z"):
         runpy.run_path(str(ROOT / "setup.py"))
+
+
+@pytest.mark.parametrize("output", ["full", "closed"])
+def test_an_output_that_cannot_be_written_is_reported_before_anything_is_done(output: str) -> None:
+    """In one line, with the exit code of what cannot be reached."""
+    arguments = [sys.executable, "-m", "revoker", "--version"]
+    if output == "closed":
+        arguments = ["/bin/sh", "-c", '"$@" >&-', "sh", *arguments]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("The output cannot be written: ")
+    assert ran.stderr.count("\n") == 1

@@ -120,6 +120,40 @@ def test_a_full_disk_is_reported_before_anything_is_done(
     assert (seeded.counts["active"], seeded.counts["dead_lettered"]) == (0, 4)
 
 
+def test_a_disk_that_is_full_after_the_act_hides_nothing(
+    seeded: OneQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the second line cannot be synced, the message counts as resubmitted."""
+    synced = []
+
+    def full_at_last(_: int) -> None:
+        synced.append(1)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_at_last)
+    ran = seeded.revoker(*RESUBMIT, "--all", "--json")
+    assert (ran.code, ran.json["resubmitted"]) == (2, 1)
+    assert (seeded.counts["active"], seeded.counts["dead_lettered"]) == (1, 3)
+
+
+async def test_ctrl_c_lets_the_message_in_hand_end() -> None:
+    """The record and the count then have its outcome, too."""
+    ended = asyncio.Event()
+
+    async def settling_one() -> bool:
+        await asyncio.sleep(0.01)
+        ended.set()
+        return True
+
+    working = asyncio.create_task(settling._to_its_end(settling_one()))
+    await asyncio.sleep(0)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert ended.is_set()
+
+
 def test_a_record_that_is_no_file_is_refused(seeded: OneQueue, tmp_path: Path) -> None:
     """A device and a pipe keep nothing; a pipe without a reader does not block the command."""
     pipe = tmp_path / "pipe"

@@ -167,6 +167,12 @@ async def test_connection_is_used_again() -> None:
         (b'{"error":{"code":{},"message":[]}}', {}, "HTTP 400", ""),
         (b'{"error":{"code":"A","message":"two\\nlines\\u0007"}}', {}, "A", "two lines"),
         (b"[" * 50_000, {}, "HTTP 400", ""),
+        (
+            b'{"error":{"code":"A","message":"Bearer eyJh.i.c was sent, eyJ0eXAi.x too"}}',
+            {},
+            "A",
+            "[token] was sent, [token] too",
+        ),
     ],
 )
 async def test_code_is_found_wherever_it_is(

@@ -21,11 +21,11 @@ LAYERS = (
     {"receipt", "telemetry"},
     {"log", "gate", "face", "queue"},
     {"decision", "message"},
-    {"settings"},
+    {"settings", "identity"},
     {"verdict", "contract"},
 )
 FOUNDATIONS = {
-    *("limiter", "breaker", "transport", "identity", "clock"),
+    *("limiter", "breaker", "transport", "clock"),
     *("connection", "endpoint", "binding"),
 }
 """Know nothing of the layers; any of them may rest on these."""
