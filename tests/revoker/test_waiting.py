@@ -138,7 +138,8 @@ async def test_the_outcome_of_another_session_is_not_taken_for_this_one(queue: O
     receipt = {"id": "r", "time": datetime.now(UTC), "data": data}
     async with address.sender() as sender:  # the receipt stands in the same queue
         message = ServiceBusMessage(b'{"sessionId": "victim"}', message_id="mine")
-        await sender.send_messages([message, ServiceBusMessage(msgspec.json.encode(receipt))])
+        bodies = [msgspec.json.encode(receipt), b'{"data": ' + b"[" * 30_000]
+        await sender.send_messages([message, *map(ServiceBusMessage, bodies)])
 
     def stop(_: int) -> None:
         raise TimeoutError  # after one round
