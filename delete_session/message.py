@@ -286,7 +286,7 @@ class Revocation:
 
 def published_id(root_id: str, properties: Mapping[str, object]) -> str:
     """Return the message id under which it was published, even if it was resubmitted."""
-    id_or_hash = RESUBMITTED.sub("", root_id)
+    id_or_hash = RESUBMITTED.sub("", root_id) if len(root_id) <= _MAX_MESSAGE_ID else root_id
     stated = (_text(properties.get(PUBLISHED_ID)) or "")[:_MAX_MESSAGE_ID]
     return stated if hashlib.sha256(stated.encode()).hexdigest() == id_or_hash else id_or_hash
 

@@ -82,8 +82,8 @@ class Publication:
     @property
     def others(self) -> Sequence[Carrier]:
         """Messages of other publications that carry its session."""
-        key = _key(self.letters[0])
-        return [each for each in self.of_session if _key(each.seen) != key]
+        key = self.letters[0].publication
+        return [each for each in self.of_session if each.seen.publication != key]
 
     @property
     def alone(self) -> bool:
@@ -99,10 +99,10 @@ def publications(
     letters, copies = defaultdict(list), defaultdict(list)
     of_session: defaultdict[str | None, list[Carrier]] = defaultdict(list)
     for seen in wanted:
-        letters[_key(seen)].append(seen)
+        letters[seen.publication].append(seen)
     others = [Carrier(seen, dead=True) for seen in dead if seen.sequence_number not in own]
     for each in [*(Carrier(seen, dead=False) for seen in waiting), *others]:
-        copies[_key(each.seen)].append(each)
+        copies[each.seen.publication].append(each)
         if each.seen.session_id is not None:
             of_session[each.seen.session_id].append(each)
     return [
@@ -120,10 +120,5 @@ def together(found: Iterable[Carrier]) -> list[str]:
     """Say what each of these messages is, those of one publication in one text."""
     texts = defaultdict(list)
     for each in found:
-        texts[_key(each.seen)].append(each.what)
+        texts[each.seen.publication].append(each.what)
     return ["; the same publication: ".join(some) for some in texts.values()]
-
-
-def _key(seen: Seen) -> tuple[str, str | None]:
-    # With the session, because nothing keeps publishers from using a message id twice.
-    return seen.root_id, seen.session_id

@@ -7,29 +7,51 @@ last SHA-256, the seal, which the record has as well.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from delete_session.contract import SessionType
+import msgspec
+
+from delete_session.contract import SESSION_ID, SessionType
 from revoker.failure import Exit, Failure
-from revoker.text import as_json
+from revoker.text import as_json, from_json, open_file
 
 _START = "0" * 64
-_OF_ALL = {"endpoint", "api_version", "operation"}
-_NEEDED: Mapping[str, set[str]] = {
-    "session": {"session_id", "answer", "session_type"} | _OF_ALL,
-    "list": _OF_ALL,
-    "summary": set(),
-}
 _BEGINNING = b'{"line": "'
 _SUFFIX = re.compile(rb', "sha256": "([0-9a-f]{64})"}')
 _SUFFIX_LENGTH = len(', "sha256": ""}') + 64
+
+
+class _OfAll(msgspec.Struct, frozen=True):
+    endpoint: str
+    api_version: str
+    operation: str
+
+
+class _Session(_OfAll, frozen=True):
+    session_id: Annotated[str, msgspec.Meta(pattern=SESSION_ID)]
+
+
+class _Exists(_Session, frozen=True):
+    session_type: SessionType
+
+
+class _NotFound(_Session, frozen=True):
+    session_type: None
+
+
+_NEEDED: Mapping[tuple[object, object], type[msgspec.Struct]] = {
+    ("session", "exists"): _Exists,
+    ("session", "not_found"): _NotFound,
+    ("list", None): _OfAll,
+    ("summary", None): msgspec.Struct,
+}
+"""What a line must have, by its kind and its answer."""
 
 
 @dataclass(slots=True)
@@ -37,6 +59,8 @@ class Evidence:
     """The lines of a file that is correct so far, as facts."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
+    sessions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The lines about sessions, by session id."""
     seal: str = _START
     """The SHA-256 of the last line."""
 
@@ -44,11 +68,6 @@ class Evidence:
     def closed(self) -> bool:
         """Whether the last line is a summary."""
         return bool(self.lines) and self.lines[-1].get("line") == "summary"
-
-    @property
-    def sessions(self) -> Mapping[str, Mapping[str, Any]]:
-        """The lines about sessions, by session id."""
-        return {each["session_id"]: each for each in self.lines if each.get("line") == "session"}
 
     @property
     def alive(self) -> dict[str, SessionType]:
@@ -77,16 +96,22 @@ class Evidence:
         content, suffix = line[:-_SUFFIX_LENGTH], _SUFFIX.fullmatch(line[-_SUFFIX_LENGTH:])
         if suffix is None or hashlib.sha256(content).hexdigest().encode() != suffix[1]:
             raise ValueError("it was changed")
-        facts: dict[str, Any] = json.loads(content + b"}")
-        kind = str(facts.get("line"))
-        if kind not in _NEEDED or not facts.keys() >= _NEEDED[kind]:
-            raise ValueError("it does not say enough")
+        facts: dict[str, Any] = from_json(content + b"}")
+        kind = facts.get("line")
+        try:
+            msgspec.convert(facts, _NEEDED[kind, facts.get("answer")])
+        except (KeyError, TypeError, msgspec.ValidationError):
+            raise ValueError("it does not say what a line of an audit says") from None
         if facts.get("previous") != self.seal:
             raise ValueError("the line before it is not the one that was there")
         if self.closed:
             raise ValueError("it stands behind the summary")
         if kind == "summary" and line + b"\n" != self.make_line(self.summary):
             raise ValueError("it does not sum up the lines before it")
+        if kind == "session":
+            if facts["session_id"] in self.sessions:
+                raise ValueError("its session has a line already, and an audit writes one")
+            self.sessions[facts["session_id"]] = facts
         self.lines.append(facts)
         self.seal = suffix[1].decode()
 
@@ -103,7 +128,8 @@ def verify(path: Path) -> Evidence:
         Failure: the file cannot be read, or is not as it was written.
     """
     try:
-        content = path.read_bytes()
+        with open(open_file(path, os.O_RDONLY), "rb") as file:
+            content = file.read()
     except OSError as error:
         raise _unusable(path, error) from None
     evidence, rest = _read(path, content)
@@ -127,9 +153,7 @@ def appending(path: Path) -> Iterator[tuple[Evidence, Callable[[Mapping[str, obj
         Failure: it cannot be written, is complete, or is not as it was written.
     """
     try:
-        file = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600
-        )
+        file = open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise _unusable(path, error) from None
     with os.fdopen(file, "r+b", buffering=0) as stream:

@@ -1,7 +1,6 @@
 """Single calls of the Face API, their answers, and the remedies."""
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -27,6 +26,7 @@ from delete_session.transport import AiohttpTransport
 from delete_session.verdict import PERMISSION_DENIED, Meaning, Verdict
 from revoker.caller import Caller
 from revoker.failure import Exit, Failure, first_line
+from revoker.text import from_json
 
 CALL_SECONDS = 15.0
 MAX_LIST_BYTES = 1024 * 1024  # 1,000 sessions of about 250 bytes
@@ -157,7 +157,7 @@ class Face:
         url = collection_url(self._endpoint, api_version, session_type).removesuffix("/")
         reply, body = await self._request("GET", url, bearer, {"start": after} if after else {})
         try:
-            ids = [str(each["id"]) for each in json.loads(body)]
+            ids = [str(each["id"]) for each in from_json(body)]
         except (KeyError, TypeError, ValueError):
             return reply
         return replace(reply, ids=ids if reply.verdict.status == 200 else None)

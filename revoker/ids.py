@@ -50,7 +50,11 @@ class Ids:
 
 
 def read_ids(
-    arguments: Iterable[str], file: BinaryIO | None = None, *, skip_invalid: bool = False
+    arguments: Iterable[str],
+    file: BinaryIO | None = None,
+    *,
+    skip_invalid: bool = False,
+    known: Iterable[str] = (),
 ) -> Ids:
     """Read the session ids of the command line and of a file.
 
@@ -58,6 +62,7 @@ def read_ids(
         arguments: ids as they are.
         file: one id on each line, or a table (CSV) whose heading names the column of the ids.
         skip_invalid: whether ids may be invalid.
+        known: ids of the record and of receipts, which may be invalid.
 
     Raises:
         Failure: there is no id, some are invalid, or the file cannot be read without a guess, so that
@@ -70,22 +75,25 @@ def read_ids(
         )
     of_file, ignored = ([], []) if file is None else _of_table(_decoded(file.read()))
     found += of_file
+    given = {each.text for each in found}
+    found += [Candidate(each) for each in known]
     first_of: dict[str, Candidate] = {}
     for each in found:
         first = first_of.setdefault(each.text, each)
         if each.line is not None and each.session_type != first.session_type:
             raise _unreadable(each.line, f"{each.text[:140]!r} stands there with two types")
     first_of.pop("", None)
-    invalid = [each for text, each in first_of.items() if not _is_session_id(text)]
-    if invalid and not skip_invalid:
-        shown = "; ".join(each.what for each in invalid[:_SHOWN])
-        more = f"; and {len(invalid) - _SHOWN} more" if len(invalid) > _SHOWN else ""
+    invalid = [first_of.pop(text) for text in list(first_of) if not _is_session_id(text)]
+    wrong = [each for each in invalid if each.text in given and not skip_invalid]
+    if wrong:
+        shown = "; ".join(each.what for each in wrong[:_SHOWN])
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise Failure(
             f"Not valid as session ids: {shown}{more}.",
             "A session id consists of 1 to 128 letters, digits, '-' and '_'. Nothing was done.",
             Exit.USAGE,
         )
-    valid = {text: each.session_type for text, each in first_of.items() if each not in invalid}
+    valid = {text: each.session_type for text, each in first_of.items()}
     if not valid:
         raise Failure(
             "No session id was found.", "Give some as arguments, or use --file.", Exit.USAGE
@@ -130,6 +138,10 @@ def _of_table(text: str) -> tuple[list[Candidate], list[str]]:
     types = [column for column, name in enumerate(names) if name == TYPE_HEADING]
     found = []
     for number, row in rows:
+        if any(row[len(heading) :]):
+            raise _unreadable(number, "it has more cells than the heading; look at its quotes")
+        if len(row) <= columns[0]:
+            raise _unreadable(number, f"it has no cell in the column {heading[columns[0]]}")
         cells = [*row, *[""] * (len(heading) - len(row))]
         # A row without an id is shown as it is: its reader wants to know.
         id_ = _cell(cells[columns[0]]) or ",".join(row)

@@ -5,13 +5,14 @@ exist, the workbook shows the same.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from revoker.text import from_json
 
 if TYPE_CHECKING:
     import httpx
@@ -71,7 +72,7 @@ def read_line(line: str, host: str) -> LogLine | None:
     if match is None:
         return None
     try:
-        facts = json.loads(match["json"])
+        facts = from_json(match["json"])
     except ValueError:
         return None
     local = datetime.fromisoformat(match["time"]).astimezone(UTC)

@@ -51,6 +51,11 @@ class Seen:
     size: int
     properties: dict[str, Any]
 
+    @property
+    def publication(self) -> tuple[str, str | None]:
+        """What tells it from other publications: nothing keeps publishers from using an id twice."""
+        return self.root_id, self.session_id
+
     @classmethod
     def read(cls, message: ServiceBusReceivedMessage) -> Self:
         """Read a message that a receiver peeked or received."""

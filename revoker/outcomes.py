@@ -61,6 +61,6 @@ def read(message: ServiceBusReceivedMessage) -> Receipt | None:
     """Read a peeked message; return None if it is no receipt."""
     try:
         event = msgspec.json.decode(body_of(message) or b"", type=_Event)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return Receipt(message.sequence_number or 0, event.id, event.time, event.data)

@@ -139,6 +139,14 @@ def ignored(columns: Sequence[str]) -> None:
         _line(f"These columns of the file are ignored: {', '.join(columns)}", err=True)
 
 
+def unreadable(some: Sequence[str]) -> None:
+    """Print what cannot be read in the record or in receipts; to standard error."""
+    if some:
+        more = f"; and {len(some) - CARRIED_SHOWN} more" if len(some) > CARRIED_SHOWN else ""
+        shown = "; ".join(some[:CARRIED_SHOWN])
+        _line(f"{len(some)} could not be read, and left out: {shown}{more}", err=True)
+
+
 def run_to_resume(run: "UUID") -> None:
     """Print how to go on if this run is interrupted."""
     _line(f"If this is interrupted, run it again with --resume {run}", err=True)
@@ -330,12 +338,13 @@ def not_uploaded(why: str | None) -> None:
         _line(f"The record was not uploaded: {why} 'revoker upload-record' repeats it.", err=True)
 
 
-def uploaded(count: int, as_json: bool) -> None:
-    """Print how many lines of the record were uploaded."""
+def uploaded(count: int, not_read: Sequence[str], as_json: bool) -> None:
+    """Print how many lines of the record were uploaded, and which could not be read."""
     if as_json:
-        _json({"uploaded": count})
+        _json({"uploaded": count, "unreadable": not_read})
     else:
         _line(f"{count} lines of the record were uploaded.")
+        unreadable(not_read)
 
 
 def skipped(reason: str, count: int) -> None:

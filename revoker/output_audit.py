@@ -1,5 +1,6 @@
 """What `revoker audit` prints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,28 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def audited(evidence: "Evidence", path: Path, published: int | None, as_json: bool) -> None:
+def audited(
+    evidence: "Evidence",
+    path: Path,
+    published: int | None,
+    unreadable: Sequence[str],
+    as_json: bool,
+) -> None:
     """Print what an audit found.
 
     Args:
         evidence: the whole of it.
         path: its file.
         published: how many sessions were published; None if that was not asked for.
+        unreadable: what the record and the receipts have besides; for JSON only.
         as_json: print JSON.
     """
     living = evidence.alive
     count = len(evidence.sessions)
     if as_json:
         facts = {"asked": count, "alive": living, "published": published}
-        _json({**facts, "evidence": str(path), "seal": evidence.seal})
+        facts |= {"unreadable": unreadable, "evidence": str(path)}
+        _json({**facts, "seal": evidence.seal})
         return
     for session_id, kind in list(living.items())[:SHOWN]:
         _line(f"  {session_id} existed ({kind})")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from revoker.carriers import together
 from revoker.log_query import query
-from revoker.output import _json, _line
+from revoker.output import _json, _line, unreadable
 
 if TYPE_CHECKING:
     from revoker.story import Story
@@ -17,8 +17,10 @@ def story(session_id: str, found: "Story", as_json: bool) -> None:
     if as_json:
         steps = [asdict(step) for step in found.steps]
         facts = {"session_id": session_id, "steps": steps, "carried_by": now}
-        _json({**facts, "no_receipts": found.no_receipts or None, "log_query": query(session_id)})
+        more = {"unreadable": found.unreadable, "no_receipts": found.no_receipts or None}
+        _json({**facts, **more, "log_query": query(session_id)})
         return
+    unreadable(found.unreadable)
     for step in found.steps:
         _line(f"{step.at:%Y-%m-%d %H:%M:%S.%f}Z  {step.what}  ({step.source})")
     for what in now:

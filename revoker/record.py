@@ -8,9 +8,7 @@ in between.
 """
 
 import hashlib
-import json
 import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from delete_session import __version__
 from revoker.actor import Actor
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen, body_of
-from revoker.text import as_json
+from revoker.text import as_json, from_json, open_file
 
 DEFAULT = Path("revoker-record.jsonl")
 """In the folder in which the command or the desk was started."""
@@ -71,14 +69,10 @@ class Record:
             Failure: it cannot be written, or is not a file, such as a pipe.
         """
         try:
-            # Without O_NONBLOCK, opening a named pipe without a reader never returns.
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
-            file = os.open(path, flags, 0o600)
+            file = open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise _cannot_write(path, error.strerror or str(error)) from None
         try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise _cannot_write(path, "it is not a file on a disk")
             start = os.fstat(file).st_size
             record = cls(path, file, through, who, operation, start)
             if start:
@@ -150,39 +144,48 @@ def _cannot_write(path: Path, why: str) -> Failure:
     )
 
 
-def last(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the last lines of a record, newest first; none if there is no such file.
+def last(path: Path, count: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the last lines of a record, newest first, and which of them cannot be read.
+
+    Where there is no file, there are no lines.
 
     Raises:
         Failure: it cannot be read.
     """
-    if not path.is_file():
-        return []
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()[-count:]
+        with open(open_file(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
+            lines = list(enumerate(file, 1))[-count:]
+    except FileNotFoundError:
+        return [], []
     except OSError as error:
         raise Failure(
             f"The record {path} cannot be read: {error.strerror}.",
             "Name another file with --record.",
             Exit.USAGE,
         ) from None
-    found = []
-    for line in reversed(lines):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # a line that an interruption has cut off
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    found, unreadable = [], []
+    for number, line in reversed(lines):
+        if (facts := read_line(line)) is not None:
+            found.append(facts)
+        elif line.strip():
+            unreadable.append(f"line {number} of the record")
+    return found, unreadable
 
 
-def sessions_of(path: Path) -> list[str]:
-    """Return the sessions that a record names, oldest first."""
-    lines = reversed(last(path, sys.maxsize))
-    found = [line.get("session_id") for line in lines]
-    return list(dict.fromkeys(each for each in found if isinstance(each, str)))
+def read_line(line: str | bytes) -> dict[str, Any] | None:
+    """Read a line; return None if that is impossible, as when an interruption has cut it off."""
+    try:
+        facts = from_json(line)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def sessions_of(path: Path) -> tuple[list[str], list[str]]:
+    """Return the sessions that a record names, oldest first, and which lines cannot be read."""
+    lines, unreadable = last(path, sys.maxsize)
+    named = [line.get("session_id") for line in reversed(lines)]
+    return [str(each) for each in named if each is not None], unreadable
 
 
 def check_run(path: Path, run: str) -> None:
@@ -191,7 +194,7 @@ def check_run(path: Path, run: str) -> None:
     Raises:
         Failure: it does not.
     """
-    lines = last(path, sys.maxsize)
+    lines, _ = last(path, sys.maxsize)
     some = [str(line.get("operation")) for line in lines if line.get("done") == "publishing"]
     if run not in some:
         latest = ", ".join(list(dict.fromkeys(some))[:20]) or "none"

@@ -33,6 +33,8 @@ class Story:
     """Oldest first."""
     carriers: Sequence[Carrier]
     """The messages that name it now."""
+    unreadable: Sequence[str]
+    """Lines of the record that cannot be read."""
     no_receipts: str
     """Why receipts cannot be read; empty if they can be."""
 
@@ -54,10 +56,16 @@ async def story(
     if outcomes is not None:
         async with aclosing(receipts(outcomes)) as some:
             told = [each async for each in some if each.data.session_id == session_id]
-    lines = [line for line in last(record, sys.maxsize) if line.get("session_id") == session_id]
-    all_steps = steps([each.seen for each in found], lines)
+    lines, unreadable = last(record, sys.maxsize)
+    about = [line for line in lines if line.get("session_id") == session_id]
+    all_steps = steps([each.seen for each in found], about)
     all_steps += [step for each in told for step in _of_receipt(each)]
-    return Story(steps=in_order(all_steps), carriers=found, no_receipts=no_receipts)
+    return Story(
+        steps=in_order(all_steps),
+        carriers=found,
+        unreadable=unreadable,
+        no_receipts=no_receipts,
+    )
 
 
 def steps(seen: Sequence[Seen], record: Sequence[Mapping[str, Any]]) -> list[Step]:

@@ -1,10 +1,14 @@
 """Text from elsewhere: publishers, brokers and files decide what it contains."""
 
+import errno
 import json
 import math
+import os
+import stat
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 LINE = 2000
@@ -30,6 +34,33 @@ def _shown(character: str) -> str:
     if unicodedata.category(character) in _HIDDEN:
         return character.encode("unicode_escape").decode()
     return character
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def open_file(path: Path, flags: int) -> int:
+    """Open a file, and return its file descriptor; a new file is readable by its owner alone.
+
+    Raises:
+        OSError: it cannot be opened, or is not a file on a disk, such as a pipe.
+    """
+    # Without O_NONBLOCK, opening a named pipe may never return.
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.open(path, flags, 0o600)
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    raise OSError(errno.EINVAL, "it is not a file on a disk")
 
 
 def as_json(value: object) -> str:

@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from delete_session.verdict import hide_tokens
 from revoker import face
 from revoker.failure import Exit, Failure, first_line
+from revoker.record import read_line
 
 SECONDS = 10.0
 """How long the upload after an action may take."""
@@ -32,7 +32,7 @@ async def upload_new(url: str, path: Path, start: int, operation: str) -> str | 
     """Upload what this operation has added to the file from `start` on; return why it failed."""
     try:
         async with asyncio.timeout(SECONDS):
-            await upload(url, lines_of(path, start, operation))
+            await upload(url, entries_of(path, [], start, operation))
     except TimeoutError:
         return f"No answer within {SECONDS:g} s."
     except (Failure, OSError) as error:
@@ -40,8 +40,8 @@ async def upload_new(url: str, path: Path, start: int, operation: str) -> str | 
     return None
 
 
-async def upload(url: str, lines: Iterable[bytes]) -> int:
-    """Upload lines, and return their number.
+async def upload(url: str, entries: Iterable[bytes]) -> int:
+    """Upload entries, and return their number.
 
     Raises:
         Failure: not all of them were accepted.
@@ -58,9 +58,13 @@ async def upload(url: str, lines: Iterable[bytes]) -> int:
     headers = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
     count = 0
     async with httpx.AsyncClient(headers=headers, timeout=face.CALL_SECONDS) as client:
-        for entries in _calls(lines):
+        for some in _calls(entries):
             try:
-                answer = await client.post(url, content=b"[" + b",".join(entries) + b"]")
+                # The client's own timeout restarts with each byte.
+                async with asyncio.timeout(face.CALL_SECONDS):
+                    answer = await client.post(url, content=b"[" + b",".join(some) + b"]")
+            except TimeoutError:
+                why = f"no whole answer within {face.CALL_SECONDS:g} s"
             except httpx.HTTPError as error:
                 why = first_line(error)
             else:
@@ -74,40 +78,42 @@ async def upload(url: str, lines: Iterable[bytes]) -> int:
                     f"{count} lines were uploaded, then the answer was: {why}.",
                     "Check REVOKER_RECORD_URL and the role Monitoring Metrics Publisher on its rule.",
                 )
-            count += len(entries)
+            count += len(some)
     return count
 
 
-def lines_of(path: Path, start: int = 0, operation: str | None = None) -> Iterator[bytes]:
-    """Yield the lines of a record from this offset on: all, or those of one operation."""
+def entries_of(
+    path: Path, unreadable: list[str], start: int = 0, operation: str | None = None
+) -> Iterator[bytes]:
+    """Yield an entry for each line of a record from an offset on.
+
+    Args:
+        path: the file.
+        unreadable: gets the lines that cannot be read.
+        start: the offset.
+        operation: whose lines are wanted; None for all.
+    """
     with path.open("rb") as file:
         file.seek(start)
-        for line in file:
-            facts = _facts(line)
-            if facts and operation in (None, facts.get("operation")):
-                yield line.strip()
+        for number, line in enumerate(file, 1):
+            facts = read_line(line)
+            if facts is None and line.strip():
+                unreadable.append(f"line {number} of the record")
+            elif facts and operation in (None, facts.get("operation")):
+                digest = hashlib.sha256(line.strip()).hexdigest()
+                entry = {"TimeGenerated": facts.get("at"), "Id": digest, "Line": facts}
+                yield json.dumps(entry).encode()
 
 
-def _calls(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _calls(entries: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Yield as many entries as one call may have."""
-    entries: list[bytes] = []
+    some: list[bytes] = []
     size = 0
-    for line in lines:
-        facts = _facts(line)
-        digest = hashlib.sha256(line).hexdigest()
-        entry = json.dumps({"TimeGenerated": facts.get("at"), "Id": digest, "Line": facts}).encode()
-        if entries and size + len(entry) > _MAX_BYTES:
-            yield entries
-            entries, size = [], 0
-        entries.append(entry)
+    for entry in entries:
+        if some and size + len(entry) > _MAX_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(entry)
         size += len(entry) + 1
-    if entries:
-        yield entries
-
-
-def _facts(line: bytes) -> dict[str, Any]:
-    try:
-        facts = json.loads(line)
-    except ValueError:
-        return {}  # a line that an interruption has cut off
-    return facts if isinstance(facts, dict) else {}
+    if some:
+        yield some

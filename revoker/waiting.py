@@ -51,7 +51,7 @@ async def check_right_to_look(address: QueueAddress) -> None:
 async def wait(
     address: QueueAddress,
     outcomes: QueueAddress | None,
-    message_ids: Collection[str],
+    sessions: Mapping[str, str],
     progress: Callable[[int], None],
     seconds: float = WAIT_SECONDS,
 ) -> Outcomes:
@@ -60,26 +60,28 @@ async def wait(
     Args:
         address: the queue's address.
         outcomes: the queue of the receipts; None: receipts cannot be read.
-        message_ids: what was published.
+        sessions: the session of each message id that was published.
         progress: called with the number of those that have an outcome.
         seconds: how long to wait.
     """
-    found = Outcomes(waiting=dict.fromkeys(message_ids))
-    wanted = frozenset(message_ids)
+    found = Outcomes(waiting=dict.fromkeys(sessions))
+    wanted = frozenset(sessions.items())
     absent: set[str] = set()
     start = 1
     try:
         async with asyncio.timeout(seconds):
             while found.waiting:
                 # In the order in which a message moves: it is seen on its way or at its end.
-                queued = await _of(address, found.waiting, dead_letters=False)
-                dead = await _of(address, found.waiting, dead_letters=True)
+                left = {each for each in wanted if each[0] in found.waiting}
+                queued = await _of(address, left, dead_letters=False)
+                dead = await _of(address, left, dead_letters=True)
                 if outcomes is not None:
                     async with aclosing(receipts(outcomes, start)) as some:
                         async for each in some:
                             start = each.number + 1
                             told = each.data
-                            if told.root_message_id in wanted and told.outcome != "dead_lettered":
+                            publication = told.root_message_id, told.session_id
+                            if publication in wanted and told.outcome != "dead_lettered":
                                 found.receipts[told.root_message_id] = told
                 found.dead |= {id_: seen for id_, seen in dead.items() if id_ not in found.receipts}
                 for id_ in (*found.receipts, *found.dead):
@@ -98,13 +100,13 @@ async def wait(
 
 
 async def _of(
-    address: QueueAddress, wanted: Mapping[str, object], *, dead_letters: bool
+    address: QueueAddress, wanted: Collection[tuple[str, str | None]], *, dead_letters: bool
 ) -> dict[str, Seen]:
     """Return the wanted messages of a queue, or the copies that are retries of them."""
     found = {}
     async with aclosing(walk(address, dead_letters=dead_letters)) as messages:
         async for message in messages:
             seen = Seen.read(message)
-            if seen.root_id in wanted:
+            if seen.publication in wanted:
                 found[seen.root_id] = seen
     return found

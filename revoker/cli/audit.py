@@ -74,7 +74,8 @@ def audit(
     --of-receipts needs Listen, --publish needs Send. Versions up to v1.2-preview.1 can list
     sessions, 1,000 in a call. Otherwise, a session that is not found takes two calls: 10,000 take about
     three hours at the default rate. You can interrupt this and run it again with the same --evidence: a
-    session that has its line is not asked about again.
+    session that has its line is not asked about again. Lines of the record that cannot be read, and
+    what is no session id there or in receipts, are named and left out.
 
     Evidence has a line for each session: when and by whom the Face API was asked, where, how (by its id
     or by a list) and what it answered. Each line has the SHA-256 of the line before it. The last
@@ -97,13 +98,13 @@ def audit(
 
         settings = Options(namespace, queue, outcome_queue, face_endpoint, api_version).applied()
         path = record or DEFAULT
-        found = list(session_ids or [])
-        if of_record:
-            found += sessions_of(path)
+        known, unreadable = sessions_of(path) if of_record else ([], [])
         if of_receipts:
-            found += run(_of_receipts(QueueAddress.read(settings).outcomes(settings)), WORK_SECONDS)
-        read = read_ids(found, file)
+            known += run(_of_receipts(QueueAddress.read(settings).outcomes(settings)), WORK_SECONDS)
+        read = read_ids(session_ids or [], file, known=known)
+        unreadable += [f"as a session id: {each.what}" for each in read.invalid]
         output.ignored(read.ignored)
+        output.unreadable(unreadable)
         ids = list(read.valid)
         address = QueueAddress.read(settings) if publish else None
         with appending(evidence) as (kept, add):
@@ -133,7 +134,7 @@ def audit(
                 add(kept.summary)
                 facts = {"asked": len(kept.sessions), "alive": len(living), "seal": kept.seal}
                 file_of_record.write_all("audited", [{"evidence": str(evidence), **facts}])
-        output_audit.audited(kept, evidence, len(living) if publish else None, as_json)
+        output_audit.audited(kept, evidence, len(living) if publish else None, unreadable, as_json)
         if living:
             raise typer.Exit(Exit.WRONG)
 

@@ -15,12 +15,13 @@ def upload_record(record: RecordFile = None, as_json: AsJson = False) -> None:
     upload has failed: a line that arrives twice has the same Id.
     """
     from revoker.record import DEFAULT, URL
-    from revoker.upload import lines_of, upload
+    from revoker.upload import entries_of, upload
 
     with reporting(as_json):
         path = record or DEFAULT
         if not path.is_file():
             raise Failure(f"There is no record {path}.", "Name it with --record.", Exit.USAGE)
-        output.uploaded(
-            run(upload(os.environ.get(URL, "").strip(), lines_of(path)), WORK_SECONDS), as_json
-        )
+        unreadable: list[str] = []
+        entries = entries_of(path, unreadable)
+        count = run(upload(os.environ.get(URL, "").strip(), entries), WORK_SECONDS)
+        output.uploaded(count, unreadable, as_json)

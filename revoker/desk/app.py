@@ -185,7 +185,7 @@ class _Handlers:
         )
 
     async def _story(self, seen: list[Seen], session_id: str | None) -> list[Step]:
-        record = await asyncio.to_thread(last, self._desk.record, 100_000)
+        record, _ = await asyncio.to_thread(last, self._desk.record, 100_000)
         numbers = {each.sequence_number for each in seen}
         record = [
             each
@@ -211,9 +211,13 @@ class _Handlers:
         return self._page("doctor.html", diagnosis=self._desk.diagnosis)
 
     async def record(self, _: Request) -> Response:
-        lines = await asyncio.to_thread(last, self._desk.record, _RECORD_LINES)
+        lines, unreadable = await asyncio.to_thread(last, self._desk.record, _RECORD_LINES)
         return self._page(
-            "record.html", lines=lines, path=self._desk.record.absolute(), most=_RECORD_LINES
+            "record.html",
+            lines=lines,
+            unreadable=unreadable,
+            path=self._desk.record.absolute(),
+            most=_RECORD_LINES,
         )
 
     # ---- doing ----

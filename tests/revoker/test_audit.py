@@ -206,8 +206,13 @@ def test_takes_the_sessions_of_the_record_and_publishes_what_lives(
     record, path = str(tmp_path / "record"), tmp_path / "evidence"
     published = revoker(lives.cloud.environment, "publish", "plain-lives", "--record", record)
     assert published.code == 0  # under the wrong type
+    whole = Path(record).read_text()
+    Path(record).write_text('{"session_id": "../x"}\n' + "[" * 100_000 + "\n" + whole)
     ran = audit(lives, path, "--of-record", "--publish", "--record", record, "--json")
     assert (ran.code, ran.json["published"]) == (1, 1)
+    assert ran.json["unreadable"] == ["line 2 of the record", "as a session id: '../x'"]
+    assert "2 could not be read" in ran.err
+    Path(record).write_text(Path(record).read_text().partition("[\n")[2])
     lines = [json.loads(each) for each in Path(record).read_text().splitlines()]
     *_, last, audited = lines
     assert (last["done"], last["session_type"]) == ("published", "liveness")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from revoker.evidence import Evidence, appending, verify
 from revoker.failure import Exit, Failure
+from revoker.record import last
 
 
 def session(number: int) -> dict[str, object]:
@@ -23,6 +25,9 @@ def session(number: int) -> dict[str, object]:
         "api_version": "v1.2",
         "operation": "o",
     }
+
+
+EXISTS = {"answer": "exists", "session_type": "liveness"}
 
 
 def write(path: Path, count: int, *, closed: bool = True) -> bytes:
@@ -172,15 +177,52 @@ def test_two_audits_do_not_write_to_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "facts", [{}, {"line": []}, {"line": "list"}, {"line": "session", "session_id": "s"}]
+    "facts",
+    [
+        {},
+        {"line": []},
+        {"line": "list"},
+        {"line": "session", "session_id": "s"},
+        session(1) | {"session_id": [1]},
+        session(1) | {"answer": "Exists"},
+        session(1) | {"answer": ["exists"]},
+        session(1) | {"answer": "exists"},
+        session(1) | {"session_type": "liveness"},
+    ],
 )
-def test_a_line_that_says_too_little_is_refused(facts: dict[str, object]) -> None:
+def test_a_line_that_no_audit_writes_is_refused(facts: dict[str, object]) -> None:
     """A forged line with a right SHA-256 is not relied upon."""
     evidence = Evidence()
     line = evidence.make_line(facts)
     assert json.loads(line)["previous"] == "0" * 64
-    with pytest.raises(ValueError, match="not say enough"):
+    with pytest.raises(ValueError, match="not say what"):
         evidence.read_line(line[:-1])
+
+
+def test_a_session_has_one_line() -> None:
+    """A second one would replace that the session existed, in a file with the right SHA-256s."""
+    evidence = Evidence()
+    evidence.read_line(evidence.make_line(session(1) | EXISTS)[:-1])
+    with pytest.raises(ValueError, match="has a line already"):
+        evidence.read_line(evidence.make_line(session(1))[:-1])
+
+
+def test_a_line_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """As one that was changed."""
+    (tmp_path / "evidence").write_bytes(hashed(b'{"line": ' + b"[" * 100_000))
+    with pytest.raises(Failure, match="Line 1: it is nested too deeply"):
+        verify(tmp_path / "evidence")
+
+
+def test_a_pipe_is_neither_read_nor_written(tmp_path: Path) -> None:
+    """Nothing waits for its other end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Failure, match="not a file on a disk"):
+        verify(tmp_path / "pipe")
+    with pytest.raises(Failure, match="not a file on a disk"), appending(tmp_path / "pipe"):
+        pass
+    with pytest.raises(Failure, match="not a file on a disk"):
+        last(tmp_path / "pipe", 9)
 
 
 def test_a_file_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -151,11 +152,28 @@ def test_invalid_ids_are_listed_with_their_lines(queue: OneQueue, tmp_path: Path
     assert queue.counts["active"] == 2
 
 
+def test_many_invalid_ids_take_no_longer_than_valid_ones() -> None:
+    """The time grows with the file, and not with its square."""
+    file = BytesIO("".join(f"id{n}\nno id {n}\n" for n in range(5_000)).encode())
+    started = time.process_time()
+    assert len(read_ids([], file, skip_invalid=True).invalid) == 5_000
+    assert time.process_time() - started < 0.5
+
+
 def test_a_dash_is_not_published_as_an_id() -> None:
     """Who writes '-' means standard input, and must not believe that its ids were published."""
     with pytest.raises(Failure) as failed:
         read_ids(["-"])
     assert "--file -" in failed.value.remedy
+    assert list(read_ids([], known=["-"]).valid) == ["-"]  # from a receipt, it is an id
+
+
+def test_what_a_receipt_names_need_not_be_an_id() -> None:
+    """One receipt that anybody may have sent does not stop an audit of the others."""
+    read = read_ids(["a"], known=["../b", "c"])
+    assert (list(read.valid), [each.text for each in read.invalid]) == (["a", "c"], ["../b"])
+    with pytest.raises(Failure, match="Not valid"):
+        read_ids(["../b"], known=["../b"])
 
 
 @pytest.mark.parametrize(
@@ -213,6 +231,11 @@ def test_a_table_is_read_by_its_heading(
         (f"{A}\n\n1001,{B}\n", "Line 3 of the file cannot be read: it has several columns"),
         (f"sessionId,sessionType\n{A},face\n", "Line 2 of the file cannot be read: 'face'"),
         (f"sessionId,sessionType\n{A},\n{A},liveness\n", "Line 3"),
+        (
+            f"name,sessionId\nDoe, John,{A}\n",
+            "Line 2 of the file cannot be read: it has more cells",
+        ),
+        ("customer,sessionId\n\nACME-1\n", "Line 3 of the file cannot be read: it has no cell"),
     ],
 )
 def test_a_file_is_refused_rather_than_guessed_at(content: str, said: str) -> None:

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from revoker.text import as_json, visible
+from revoker.text import as_json, from_json, visible
 from tests.revoker.conftest import OneQueue
 
 ROOT = Path(__file__).parents[2]
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202eALL IS WELL\u2066\u200b\ud800"
+
+
+def test_json_that_is_nested_too_deeply_is_no_json() -> None:
+    """Whoever reads JSON of others has to expect one error only."""
+    with pytest.raises(ValueError, match="nested too deeply"):
+        from_json("[" * 100_000)
 
 
 def test_what_a_terminal_obeys_is_shown_instead() -> None:

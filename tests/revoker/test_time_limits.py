@@ -20,6 +20,7 @@ from revoker.cli.app import app
 from revoker.cli.dead_letters import dead_letters
 from revoker.failure import Exit, Failure
 from revoker.service_bus_errors import explain
+from revoker.upload import upload
 from tests.revoker.conftest import revoker
 
 
@@ -85,6 +86,21 @@ async def test_a_face_api_that_drips_ends_a_call(monkeypatch: pytest.MonkeyPatch
         async with face.Face.open(f"http://127.0.0.1:{port}", None) as api:
             with pytest.raises(Failure, match=r"no whole answer within 0\.5 s"):
                 await api.call("GET", "v1.2", "liveness", "a")
+
+
+async def test_a_workspace_that_drips_ends_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Likewise."""
+
+    async def token(*_: object) -> str:
+        return "t"
+
+    monkeypatch.setattr(face, "token", token)
+    monkeypatch.setattr(face, "CALL_SECONDS", 0.5)
+    with (
+        listening(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n") as port,
+        pytest.raises(Failure, match=r"no whole answer within 0\.5 s"),
+    ):
+        await upload(f"http://127.0.0.1:{port}/x", [b"{}"])
 
 
 def test_a_verb_has_a_total_limit() -> None:

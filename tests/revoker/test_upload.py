@@ -106,10 +106,13 @@ def test_a_failed_upload_is_one_line_and_changes_nothing_else(
 def test_a_line_that_is_uploaded_again_has_the_same_id(
     queue: OneQueue, workspace: Workspace, path: Path
 ) -> None:
-    """Different lines have different ids; a line that was cut off is left out."""
-    path.write_text('{"done": "published", "at": "1"}\n{"done": "published", "at": "2"}\n{"do')
+    """Different lines have different ids; a line that cannot be read is left out, and named."""
+    lines = ('{"done": "published", "at": "1"}', "[" * 100_000, '{"done": "published", "at": "2"}')
+    path.write_text("\n".join((*lines, '{"do')))
+    unreadable = ["line 2 of the record", "line 4 of the record"]
     for _ in range(2):
-        assert workspace.run(queue, "upload-record", "--json").json == {"uploaded": 2}
+        ran = workspace.run(queue, "upload-record", "--json")
+        assert ran.json == {"uploaded": 2, "unreadable": unreadable}
     first, second = ([entry["Id"] for entry in entries] for entries in workspace.calls)
     assert first == second
     assert len(set(first)) == 2

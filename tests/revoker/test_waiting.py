@@ -1,16 +1,19 @@
 """`revoker publish --wait`: the outcomes of a publication, and no guess."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from azure.servicebus import ServiceBusMessage
 
+from delete_session.receipt import Data
 from local.cloud import Options
 from revoker.connection import QueueAddress
 from revoker.waiting import wait
 from tests.revoker.clouds import CloudThread
-from tests.revoker.conftest import OneQueue, Ran, revoker
+from tests.revoker.conftest import OneQueue, Ran, dead_letter, revoker
 
 OUTCOMES = "outcomes"
 
@@ -112,10 +115,34 @@ async def test_what_has_no_outcome_in_time_still_waits(seeded: OneQueue) -> None
     address = QueueAddress.read(seeded.environment)
     (dead,) = [each for each in seeded.messages(dead=True) if each["message_id"].startswith("a")]
     async with address.sender() as sender:
-        await sender.send_messages(ServiceBusMessage(b"{}", message_id="idle"))
+        await sender.send_messages(ServiceBusMessage(b'{"sessionId": "i"}', message_id="idle"))
     counts: list[int] = []
-    found = await wait(address, None, ["a", "idle"], counts.append, seconds=5.0)
+    found = await wait(address, None, {"a": "a", "idle": "i"}, counts.append, seconds=5.0)
     assert dead["message_id"] != "a"  # a retry copy, which is known by the id of the publication
     assert found.dead["a"].reason == "One"
     assert list(found.waiting) == ["idle"]
     assert (found.waiting["idle"] is not None, found.processed, set(counts)) == (True, set(), {1})
+
+
+async def test_the_outcome_of_another_session_is_not_taken_for_this_one(queue: OneQueue) -> None:
+    """Any publisher can send another session under an id that counts as that of this publication."""
+    address, forged = QueueAddress.read(queue.environment), "mine:resubmit:1"
+    dead_letter(queue, '{"sessionId": "other"}', "One", message_id=forged)
+    data = Data(
+        session_id="other",
+        outcome="deleted",
+        attempts=1,
+        published_at=datetime.now(UTC),
+        root_message_id="mine",
+    )
+    receipt = {"id": "r", "time": datetime.now(UTC), "data": data}
+    async with address.sender() as sender:  # the receipt stands in the same queue
+        message = ServiceBusMessage(b'{"sessionId": "victim"}', message_id="mine")
+        bodies = [msgspec.json.encode(receipt), b'{"data": ' + b"[" * 30_000]
+        await sender.send_messages([message, *map(ServiceBusMessage, bodies)])
+
+    def stop(_: int) -> None:
+        raise TimeoutError  # after one round
+
+    found = await wait(address, address, {"mine": "victim"}, stop)
+    assert (found.ended, list(found.waiting)) == (0, ["mine"])

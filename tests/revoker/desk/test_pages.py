@@ -241,8 +241,10 @@ def test_the_record_shows_what_the_command_did(
     with record.open("a") as file:
         who = {"object_id": "7", "name": "ada@example.com", "os_user": "ada", "machine": "m"}
         audited = {"done": "audited", "through": "command", "evidence": "e.jsonl", "who": who}
-        file.write(json.dumps(audited) + "\n")
+        file.write(json.dumps(audited) + "\n" + "[" * 100_000 + "\n")
     page = desk.text("/record")
+    assert "1 could not be read: line 5 of the record." in page
+    assert "p1" in desk.text("/sessions/p1")
     for text in ("published", "p1", "body_viewed", "e.jsonl", "ada@example.com (ada on m)"):
         assert text in page, text
     assert "None" not in page
@@ -253,7 +255,7 @@ def test_what_the_desk_records_is_uploaded(desk: Browser, monkeypatch: pytest.Mo
     sent: list[str] = []
 
     async def upload(_: str, lines: Iterable[bytes]) -> int:
-        sent.extend(json.loads(line)["done"] for line in lines)
+        sent.extend(json.loads(line)["Line"]["done"] for line in lines)
         raise Failure("HTTP 403", "")
 
     monkeypatch.setenv("REVOKER_RECORD_URL", "https://workspace")
