@@ -1,10 +1,11 @@
-from azure.servicebus import ServiceBusClient, ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusSender
 
-# One client for the life of your process, made with your managed identity:
+# Keep one sender open for the life of your process, made with your managed identity:
 # ServiceBusClient("<namespace>.servicebus.windows.net", DefaultAzureCredential())
+#     .get_queue_sender("session-revoked")
 
 
-def revoke(client: ServiceBusClient, session_id: str, publication_id: str) -> None:
+def revoke(sender: ServiceBusSender, session_id: str, publication_id: str) -> None:
     """Publish. If the send may have failed, call this again with the same publication_id."""
     message = ServiceBusMessage(
         f'{{"sessionId": "{session_id}"}}',
@@ -12,5 +13,4 @@ def revoke(client: ServiceBusClient, session_id: str, publication_id: str) -> No
         subject="session-revoked",
         content_type="application/json",
     )
-    with client.get_queue_sender("session-revoked") as sender:
-        sender.send_messages(message)
+    sender.send_messages(message)

@@ -1,20 +1,19 @@
-import { ServiceBusClient } from "@azure/service-bus";
+import { ServiceBusSender } from "@azure/service-bus";
 
-// One client for the life of your process, made with your managed identity:
+// Keep one sender open for the life of your process, made with your managed identity:
 // new ServiceBusClient("<namespace>.servicebus.windows.net", new DefaultAzureCredential())
+//   .createSender("session-revoked")
 
 // If the send may have failed, call this again with the same publicationId.
 export async function revoke(
-  client: ServiceBusClient,
+  sender: ServiceBusSender,
   sessionId: string,
   publicationId: string,
 ): Promise<void> {
-  const sender = client.createSender("session-revoked");
   await sender.sendMessages({
     body: { sessionId },
     messageId: publicationId,
     subject: "session-revoked",
     contentType: "application/json",
   });
-  await sender.close();
 }

@@ -90,11 +90,14 @@ def received(broker: BrokerProcess, count: int) -> list[object]:
 def test_the_python_example_runs() -> None:
     """The unmodified SDK publishes with it: a new publication arrives, a repeated send does not."""
     with BrokerProcess.running() as broker:
-        with ServiceBusClient.from_connection_string(broker.connection_string) as client:
+        with (
+            ServiceBusClient.from_connection_string(broker.connection_string) as client,
+            client.get_queue_sender(QUEUE) as sender,
+        ):
             revoke = _module(EXAMPLES / "publish.py").revoke
-            revoke(client, "from-python", "event-1")
-            revoke(client, "from-python", "event-2")
-            revoke(client, "from-python", "event-2")
+            revoke(sender, "from-python", "event-1")
+            revoke(sender, "from-python", "event-2")
+            revoke(sender, "from-python", "event-2")
         assert [each["message_id"] for each in published(broker)] == ["event-1", "event-2"]
         assert received(broker, 2) == [SessionRevoked("from-python")] * 2
 

@@ -5,8 +5,9 @@ import { revoke } from "./publish.js";
 
 const [connectionString, ...publications] = process.argv.slice(2);
 const client = new ServiceBusClient(connectionString!);
+const sender = client.createSender("session-revoked");
 for (const publication of publications) {
   const [sessionId, publicationId] = publication.split(":");
-  await revoke(client, sessionId!, publicationId!);
+  await revoke(sender, sessionId!, publicationId!);
 }
 await client.close();
