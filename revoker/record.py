@@ -23,7 +23,7 @@ from delete_session import __version__
 from revoker.actor import Actor
 from revoker.failure import Exit, Failure
 from revoker.messages import Seen, body_of
-from revoker.text import as_json, from_json, open_file
+from revoker.text import as_json, open_file, read_line
 
 DEFAULT = Path("revoker-record.jsonl")
 """In the folder in which the command or the desk was started."""
@@ -170,15 +170,6 @@ def last(path: Path, count: int) -> tuple[list[dict[str, Any]], list[str]]:
         elif line.strip():
             unreadable.append(f"line {number} of the record")
     return found, unreadable
-
-
-def read_line(line: str | bytes) -> dict[str, Any] | None:
-    """Read a line; return None if that is impossible, as when an interruption has cut it off."""
-    try:
-        facts = from_json(line)
-    except ValueError:
-        return None
-    return facts if isinstance(facts, dict) else None
 
 
 def sessions_of(path: Path) -> tuple[list[str], list[str]]:

@@ -48,6 +48,15 @@ def from_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def read_line(line: str | bytes) -> dict[str, Any] | None:
+    """Read a line of a record; return None if it cannot be read, such as one that was cut off."""
+    try:
+        facts = from_json(line)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
 def open_file(path: Path, flags: int) -> int:
     """Open a file, and return its file descriptor; a new file is readable by its owner alone.
 

@@ -17,7 +17,7 @@ import httpx
 from delete_session.verdict import hide_tokens
 from revoker import face
 from revoker.failure import Exit, Failure, first_line
-from revoker.record import read_line
+from revoker.text import read_line
 
 SECONDS = 10.0
 """How long the upload after an action may take."""

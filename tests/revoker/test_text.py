@@ -19,7 +19,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202eALL IS WELL\u2066\u200b\ud800"
 
 
 def test_json_that_is_nested_too_deeply_is_no_json() -> None:
-    """Whoever reads JSON of others has to expect one error only."""
+    """Readers of JSON from elsewhere need to expect one error only."""
     with pytest.raises(ValueError, match="nested too deeply"):
         from_json("[" * 100_000)
 
