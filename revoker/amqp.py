@@ -61,7 +61,8 @@ _NOT_READ = {
 """Types that the SDK cannot read, or not all values of, by the byte that marks them: name, length."""
 
 _MAPS = (0xC1, 0xD1)
-_COMPOUND = (0xC0, 0xD0, *_MAPS, 0xE0, 0xF0)  # lists, maps and arrays
+_ARRAYS = (0xE0, 0xF0)
+_COMPOUND = (0xC0, 0xD0, *_MAPS, *_ARRAYS)  # lists, maps and arrays
 _DESCRIBED = 0x00  # such as the URI, the time span and the time with an offset of .NET
 _RAW = "RAW"
 
@@ -158,6 +159,8 @@ def _or_raw(decoder: _Decoder, constructor: int) -> _Decoder:
             if constructor == _DESCRIBED:
                 return decoder(buffer, depth)
             length = _length(constructor, buffer)
+            if constructor in _ARRAYS and _count(constructor, buffer) > length:
+                raise ValueError("more items than bytes")  # items without bytes cost memory
             unread, value = decoder(buffer[:length], depth)
             if not unread:  # it leaves a part of an empty array
                 return buffer[length:], value
@@ -171,6 +174,11 @@ def _or_raw(decoder: _Decoder, constructor: int) -> _Decoder:
         return buffer[length:], {b"unreadable": raw} if section else raw
 
     return decode
+
+
+def _count(constructor: int, buffer: memoryview) -> int:
+    size = 1 if constructor >> 4 == 0xE else 4
+    return int.from_bytes(buffer[size : 2 * size])
 
 
 def _length(constructor: int, buffer: memoryview) -> int:

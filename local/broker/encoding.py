@@ -7,7 +7,7 @@ them again, which loses types. Source: AMQP 1.0, part 1 (types) and part 3 (mess
 
 import struct
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,9 @@ def _decode_checked(encoded: bytes, at: int, end: int) -> Any:
             raise EncodingError("a list or map has the wrong size")
         if code in _LISTS:
             return values
-        return dict(zip(values[::2], values[1::2], strict=True))
+        # A list or a map may be a key, too; it is only looked at here.
+        keys = [key if isinstance(key, Hashable) else repr(key) for key in values[::2]]
+        return dict(zip(keys, values[1::2], strict=True))
     if kind in (0xE0, 0xF0):
         width = _SIZE_WIDTH[kind]
         count = int.from_bytes(encoded[at + width : at + 2 * width])

@@ -117,6 +117,7 @@ NOT_DECODED = {
     "list as a key": b"\xc1\x03\x02\x45\x40",
     "list as a descriptor": b"\x00\x45\x40",
     "described often": b"\x00\x45" * 16_000 + b"\x40",
+    "items without bytes": b"\xf0" + struct.pack(">II", 5, 65_536) + b"\x41",
     "many items": b"\xd0" + struct.pack(">II", 65_537 + 4, 65_537) + b"\x40" * 65_537,
 }
 """Values on the wire for which the SDK's decoder fails, and with it the whole batch."""

@@ -105,12 +105,12 @@ async def platform_refuses_then_lets_through(stage: Stage) -> None:
 def reported_threshold(stage: Stage, evidence: Evidence) -> list[Threshold]:
     """Require that each refusal was reported with its remedy."""
     told = {
-        line.record["code"]
+        line.record["remedy"]
         for line in evidence.lines
         if line.record["event"] in ("deployment_fault", "unknown_code") and line.record["remedy"]
     }
-    # The gateway's page is an outage, not a misconfiguration.
-    unreported = len(PLATFORM) - 1 - len(told)
+    # The two network rules have one remedy, and the gateway's page is an outage.
+    unreported = len(PLATFORM) - 2 - len(told)
     thresholds = drain_threshold(OUTAGE_RATE, COOL_DOWN + PLATFORM_WAIT)(stage, evidence)
     since = [call["time"] for call in evidence.calls if call["time"] >= stage.marks["429"]]
     silence = max((later - earlier for earlier, later in pairwise(since)), default=float("inf"))
