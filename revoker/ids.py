@@ -45,6 +45,10 @@ class Ids:
     valid: Mapping[str, SessionType | None]
     """Each with the type that its file gives."""
     invalid: Sequence[Candidate]
+    column: str
+    """The heading of the file's column that has the ids; empty without a heading."""
+    first: str
+    """The first id of the file; empty without one."""
     ignored: Sequence[str]
     """The headings of columns that have neither ids nor types."""
 
@@ -73,7 +77,7 @@ def read_ids(
         raise Failure(
             "'-' is not taken as a session id.", "Use --file - for standard input.", Exit.USAGE
         )
-    of_file, ignored = ([], []) if file is None else _of_table(_decoded(file.read()))
+    of_file, column, ignored = ([], "", []) if file is None else _of_table(_decoded(file.read()))
     found += of_file
     given = {each.text for each in found}
     found += [Candidate(each) for each in known]
@@ -98,7 +102,8 @@ def read_ids(
         raise Failure(
             "No session id was found.", "Give some as arguments, or use --file.", Exit.USAGE
         )
-    return Ids(valid, invalid, ignored)
+    first_of_file = next((each.text for each in of_file if each.text in valid), "")
+    return Ids(valid, invalid, column, first_of_file, ignored)
 
 
 def read_id(text: str) -> str:
@@ -123,18 +128,28 @@ def _decoded(content: bytes) -> str:
         return content.decode("cp1252", "replace")
 
 
-def _of_table(text: str) -> tuple[list[Candidate], list[str]]:
-    """Return the ids of a table, or of a file with one on each line, and the columns without use."""
+def _of_table(text: str) -> tuple[list[Candidate], str, list[str]]:
+    """Return the ids of a table, or of a file with one on each line, their column, and the others."""
     rows = _rows(text)
     number, heading = next(rows, (1, []))
     names = [re.sub(r"[\s_-]", "", cell).lower() for cell in heading]
     columns = [column for column, name in enumerate(names) if name in ID_HEADINGS]
+    if "id" in names:  # of what, if another column may be that of the sessions?
+        columns += [
+            column
+            for column, name in enumerate(names)
+            if "session" in name and name not in (*ID_HEADINGS, TYPE_HEADING)
+        ]
     if len(columns) > 1:
         named = ", ".join(heading[column] for column in columns)
         raise _unreadable(number, f"more than one column may have the ids: {named}")
     if not columns:
+        if len(names) == 1 and re.fullmatch(r"[a-z]*ids?", names[0]):
+            raise _unreadable(
+                number, f"the heading {heading[0]} is unknown: name the column sessionId"
+            )
         lines = [(number, heading), *rows] if heading else []
-        return [_only_cell(*row) for row in lines], []
+        return [_only_cell(*row) for row in lines], "", []
     types = [column for column, name in enumerate(names) if name == TYPE_HEADING]
     found = []
     for number, row in rows:
@@ -147,7 +162,8 @@ def _of_table(text: str) -> tuple[list[Candidate], list[str]]:
         id_ = _cell(cells[columns[0]]) or ",".join(row)
         found.append(Candidate(id_, number, _type(number, cells[types[0]]) if types else None))
     used = {columns[0], *types[:1]}
-    return found, [name for column, name in enumerate(heading) if name and column not in used]
+    ignored = [name for column, name in enumerate(heading) if name and column not in used]
+    return found, heading[columns[0]], ignored
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:

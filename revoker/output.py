@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from revoker.connection import QueueAddress
     from revoker.doctor.runner import Result
     from revoker.face import Finding
-    from revoker.ids import Candidate
+    from revoker.ids import Candidate, Ids
     from revoker.messages import Seen
     from revoker.status import Status
     from revoker.trial.report import Answer, Report
@@ -133,10 +133,12 @@ def published(
     )
 
 
-def ignored(columns: Sequence[str]) -> None:
-    """Print which columns of a file are not read; to standard error."""
-    if columns:
-        _line(f"These columns of the file are ignored: {', '.join(columns)}", err=True)
+def columns(read: "Ids") -> None:
+    """Print which columns of a file are read, and which are not; to standard error."""
+    if read.column:
+        _line(f"Column {read.column}, first session id {read.first}", err=True)
+    if read.ignored:
+        _line(f"These columns of the file are ignored: {', '.join(read.ignored)}", err=True)
 
 
 def unreadable(some: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ def audit(
             known += run(_of_receipts(QueueAddress.read(settings).outcomes(settings)), WORK_SECONDS)
         read = read_ids(session_ids or [], file, known=known)
         unreadable += [f"as a session id: {each.what}" for each in read.invalid]
-        output.ignored(read.ignored)
+        output.columns(read)
         output.unreadable(unreadable)
         ids = list(read.valid)
         address = QueueAddress.read(settings) if publish else None

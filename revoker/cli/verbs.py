@@ -106,7 +106,7 @@ def publish(
     with reporting(as_json):
         check_reason(reason)
         read = read_ids(session_ids or [], file, skip_invalid=skip_invalid)
-        output.ignored(read.ignored)
+        output.columns(read)
         sessions = {each: of_file or kind for each, of_file in read.valid.items()}
         this_run = new_run() if resume is None else read_run(resume, record or DEFAULT)
         settings = Options(namespace, queue, outcome_queue).applied()

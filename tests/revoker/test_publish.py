@@ -227,6 +227,8 @@ def test_a_table_is_read_by_its_heading(
         ),
         (f"sep=;\nsessionId;x\n{A};1\n", "Line 1 of the file cannot be read: it is an instruction"),
         (f"id,sessionId\n1,{A}\n", "more than one column may have the ids: id, sessionId"),
+        (f"id,Liveness session\n1,{A}\n", "may have the ids: id, Liveness session"),
+        ("customerId\n4711\n", "the heading customerId is unknown"),
         (f"1001,{A}\n", "it has several columns, and no heading"),
         (f"{A}\n\n1001,{B}\n", "Line 3 of the file cannot be read: it has several columns"),
         (f"sessionId,sessionType\n{A},face\n", "Line 2 of the file cannot be read: 'face'"),
@@ -251,7 +253,11 @@ def test_the_type_of_a_table_is_published(queue: OneQueue, tmp_path: Path) -> No
     file = tmp_path / "ids.csv"
     file.write_text(f"reason,sessionId,sessionType,x\nf,{A},livenessWithVerify,\n,{B},\n")
     ran = queue.revoker("publish", "--file", str(file), "--type", "liveness")
-    assert (ran.code, ran.err) == (0, "These columns of the file are ignored: reason, x\n")
+    assert (ran.code, ran.err) == (
+        0,
+        f"Column sessionId, first session id {A}\n"
+        "These columns of the file are ignored: reason, x\n",
+    )
     connection_string = queue.environment["ServiceBusConnection"]
     with (
         ServiceBusClient.from_connection_string(connection_string) as client,
