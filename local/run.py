@@ -382,7 +382,12 @@ async def _serve(console: Console, cloud: Cloud, ok: bool) -> None:
         console.print(f"The desk: {desk.facts['address']}", soft_wrap=True, highlight=False)
     async for failure in cloud.failures(*desks):
         console.print(failure, style="red", markup=False, highlight=False)
-        console.print("The rest is still up; Ctrl-C stops it.")
+        console.print(
+            "The rest is still up; Ctrl-C stops it. To start a host again, paste the export "
+            "lines, then: .venv/bin/python -m local.host >>$LOGS/host-0.log 2>&1 &",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def serve_environment(cloud: Cloud) -> dict[str, str]:

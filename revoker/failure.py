@@ -39,3 +39,8 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, at most 300 characters of it, without tokens."""
     text = hide_tokens(str(error)).strip() or type(error).__name__
     return text.partition("\n")[0][:300]
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host is this machine, which only the local cloud is."""
+    return host == "localhost" or host.startswith("127.")

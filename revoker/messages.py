@@ -52,6 +52,11 @@ class Seen:
     properties: dict[str, Any]
 
     @property
+    def publisher(self) -> str:
+        """Who published it, as far as it says."""
+        return str(self.properties.get("publisher") or "unnamed")
+
+    @property
     def publication(self) -> tuple[str, str | None]:
         """What tells it from other publications: nothing keeps publishers from using an id twice."""
         return self.root_id, self.session_id

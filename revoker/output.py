@@ -166,11 +166,12 @@ def status(found: "Status", address: "QueueAddress", as_json: bool) -> None:
     table.add_column("messages")
     table.add_column("count", justify="right")
     table.add_column("oldest", justify="right")
-    table.add_row("active", str(found.active), _age(found.oldest_seconds))
-    table.add_row("scheduled (retries)", str(found.retries_scheduled))
+    oldest = found.oldest_by_state
+    table.add_row("active", str(found.active), _age(oldest.get("active")))
+    table.add_row("scheduled (retries)", str(found.retries_scheduled), _age(oldest.get("retry")))
     if by_publishers := found.scheduled - found.retries_scheduled:
-        table.add_row("scheduled by publishers", str(by_publishers))
-    table.add_row("deferred", str(found.deferred))
+        table.add_row("scheduled by publishers", str(by_publishers), _age(oldest.get("scheduled")))
+    table.add_row("deferred", str(found.deferred), _age(oldest.get("deferred")))
     table.add_row("dead-lettered", str(found.dead_lettered), _age(found.oldest_dead_letter_seconds))
     Console(highlight=False, soft_wrap=True).print(table)
     if not (found.active or found.scheduled or found.deferred or found.dead_lettered):
@@ -284,7 +285,7 @@ def dead_letters(found: Sequence["Publication"], complete: bool, as_json: bool) 
             )
             if seen is not each.letters[0]:
                 what = "the same publication"
-            _line(f"{seen.sequence_number:>8}  {what}  {seen.reason}")
+            _line(f"{seen.sequence_number:>8}  {what}  {seen.publisher}  {seen.reason}")
             _line(f"          {seen.description}")
     if not found:
         _line("There are no such dead letters.")

@@ -38,8 +38,8 @@ REASONS = (
         ("RetriesExhausted",),
         "retried until the retry deadline (48 hours, or most of the message's time to live); the "
         "description has the last error",
-        "fix the last error ([deployment fault](#deployment-fault)); after 48 hours the sessions "
-        "have expired, and resubmitting only serves the record",
+        "fix the last error ([deployment fault](#deployment-fault)), then resubmit; sessions older "
+        "than 48 hours have expired",
     ),
     Reason(
         ("UnsupportedFeature",),
@@ -141,8 +141,8 @@ _BEGINNINGS = (
     ("HTTP 429", _TOO_FAST),
     (
         "HTTP 4",
-        "The Face API refuses these requests with a code that is on no list: 'unknown-code' in "
-        "docs/operations.md says what to do.",
+        "The Face API refuses these requests with a code that is on no list: 'unknown-code' under "
+        "Alerts in docs/operations.md says what to do.",
     ),
 )
 

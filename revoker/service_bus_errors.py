@@ -12,7 +12,7 @@ from azure.servicebus.exceptions import (
 )
 
 from revoker.caller import Caller
-from revoker.failure import Failure, first_line
+from revoker.failure import Failure, first_line, is_local
 
 QUEUE_NAMED_BY = "--queue or SESSION_REVOKED_QUEUE"
 
@@ -81,9 +81,12 @@ def explain(
                 "doctor' tells you who issued the certificate.",
             )
         case ServiceBusConnectionError() | ServiceBusCommunicationError() | OSError():
+            host, _, own_port = where.partition(":")
             return Failure(
                 f"{where} cannot be reached: {first_line(error)}",
-                f"Check the name, and that port {port} is open from here.",
+                f"Is the local cloud still running at {where}?"
+                if is_local(host)
+                else f"Check the name, and that port {own_port or port} is open from here.",
             )
         case AzureError():
             return Failure(

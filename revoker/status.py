@@ -88,6 +88,8 @@ class Status:
     """How many were published of the dead letters: an original and its copies are one."""
     oldest_seconds: float | None
     """Age of the oldest pending revocation since its first enqueue; None if nothing is pending."""
+    oldest_by_state: dict[str, float]
+    """The same for each state that some have; retries are `retry`, not `scheduled`."""
     oldest_dead_letter_seconds: float | None
     waiting_because: dict[str, int]
     """Number of messages by the HTTP status and code of their last error."""
@@ -214,6 +216,10 @@ def findings(last: Reading, first: Reading | None = None, seconds: float = 0.0) 
 def _summary(reading: Reading) -> Status:
     waiting, dead = reading.waiting, reading.dead
     states = Counter(seen.state for seen in waiting)
+    kinds: dict[str, list[Seen]] = {}
+    for seen in waiting:
+        is_retry = seen.state == "scheduled" and seen.last_error  # each retry copy has an error
+        kinds.setdefault("retry" if is_retry else seen.state, []).append(seen)
     causes = Counter(cause_of(seen.last_error) for seen in waiting if seen.last_error)
     because: Counter[str] = Counter()
     names: dict[str, list[str]] = {}  # by their remedy, the most frequent cause first
@@ -226,16 +232,16 @@ def _summary(reading: Reading) -> Status:
         if fault := for_error(seen.description):
             faults.setdefault(seen.reason, {})[fault] = None
     wrong = [*dead, *(seen for seen in waiting if seen.last_error)]
-    publishers = Counter(str(seen.properties.get("publisher") or "unnamed") for seen in wrong)
+    publishers = Counter(seen.publisher for seen in wrong)
     return Status(
         active=states["active"],
         scheduled=states["scheduled"],
-        # Each retry copy has an error.
-        retries_scheduled=sum(s.state == "scheduled" and bool(s.last_error) for s in waiting),
+        retries_scheduled=len(kinds.get("retry", ())),
         deferred=states["deferred"],
         dead_lettered=len(dead),
         publications=len(publications(dead, (), ())),
         oldest_seconds=_oldest(waiting),
+        oldest_by_state={kind: age for kind, some in kinds.items() if (age := _oldest(some))},
         oldest_dead_letter_seconds=_oldest(dead),
         waiting_because=dict(because.most_common()),
         dead_letter_reasons=dict(reasons.most_common()),

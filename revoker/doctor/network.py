@@ -12,7 +12,7 @@ import httpx
 from cryptography import x509
 
 from revoker.caller import Caller
-from revoker.failure import Failure, first_line
+from revoker.failure import Failure, first_line, is_local
 
 CONNECT_SECONDS = 10.0
 
@@ -93,6 +93,10 @@ async def connect(target: Target, caller: Caller) -> str:
                 f"Check {target.setting}, and whether this machine's network lets port {target.port} "
                 "out. If only the function's network may reach it, run the doctor there. This says "
                 "nothing about the function: do not open a firewall for it."
+            )
+        if is_local(target.host):
+            remedy = (
+                f"Is the local cloud still running, with port {target.port}? See {target.setting}."
             )
         raise Failure(
             f"No connection from here to {target.host}:{target.port}: {first_line(error)}", remedy

@@ -404,6 +404,9 @@ def test_the_remedy_names_the_port_and_the_trust_of_the_connection() -> None:
     """Over WebSockets the port is 443; for an untrusted certificate, the remedy is no port."""
     refused = ServiceBusConnectionError(message="refused")
     assert "port 443 is open" in explain(refused, "ns", "q", "Send", port=443).remedy
+    assert "port 99 is open" in explain(refused, "ns:99", "q", "Send").remedy
+    local = explain(refused, "127.0.0.1:99", "q", "Send").remedy
+    assert local == "Is the local cloud still running at 127.0.0.1:99?"
     untrusted = ServiceBusConnectionError(message="[SSL: CERTIFICATE_VERIFY_FAILED] no")
     assert "SSL_CERT_FILE" in explain(untrusted, "ns", "q", "Send").remedy
 

@@ -227,8 +227,12 @@ def test_calls_that_are_not_slow_are_no_finding() -> None:
 
 def test_what_publishers_scheduled_is_no_retry() -> None:
     """A retry copy has an error."""
-    now = found([seen(1, state="scheduled"), seen(2, state="scheduled", last_error=ROLE)])
+    before = datetime.now(UTC) - timedelta(hours=1)
+    retry = seen(2, state="scheduled", last_error=ROLE, first_enqueued_at=before)
+    now = found([seen(1, state="scheduled"), retry])
     assert (now.scheduled, now.retries_scheduled) == (2, 1)
+    assert now.oldest_by_state["retry"] == pytest.approx(3600, abs=5)
+    assert now.oldest_by_state.get("scheduled", 0) < 5
 
 
 def test_what_was_not_read_is_said() -> None:
