@@ -59,10 +59,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self, *, request_id: bool = True) -> str:
         """Return one line for people: HTTP status, FaceError code, message and request id."""
         line = self.code
-        if self.status is not None and self.code != f"HTTP {self.status}":
-            line = f"HTTP {self.status} {line}".removesuffix(
-                f" {self.status}"
-            )  # a gateway repeats it
+        if self.code == str(self.status):  # a gateway repeats it
+            line = f"HTTP {self.status}"
+        elif self.status is not None and self.code != f"HTTP {self.status}":
+            line = f"HTTP {self.status} {line}"
         if self.message:
             line += f": {self.message}"
         if request_id and self.request_id:

@@ -21,6 +21,7 @@ remember_types()
 REASON = "DeadLetterReason"
 DESCRIPTION = "DeadLetterErrorDescription"
 NO_REASON = "(none)"
+UNNAMED = "unnamed"
 
 _PEEK = 250  # messages per request; Service Bus returns no more
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # no message is older than Service Bus
@@ -54,7 +55,7 @@ class Seen:
     @property
     def publisher(self) -> str:
         """Who published it, as far as it says."""
-        return str(self.properties.get("publisher") or "unnamed")
+        return str(self.properties.get("publisher") or UNNAMED)
 
     @property
     def publication(self) -> tuple[str, str | None]:

@@ -140,9 +140,8 @@ async def publish(
             facts = [_facts(address, each, sessions[each], run) for each in some]
             record.write_all("publishing", facts)
             try:
-                if (
-                    sender is None
-                ):  # after the first lines: a run that cannot connect can be resumed
+                # After the first lines: a run that cannot connect can be resumed.
+                if sender is None:
                     sender = await stack.enter_async_context(address.sender())
                 await answered(
                     sender.send_messages(

@@ -11,7 +11,7 @@ from delete_session.message import History
 from delete_session.receipt import Data, make_receipt
 from revoker.connection import QueueAddress, answered
 from revoker.failure import first_line
-from revoker.messages import Seen, properties_of, text_of, walk
+from revoker.messages import UNNAMED, Seen, properties_of, text_of, walk
 
 BROKER_REASONS = ("MaxDeliveryCountExceeded", "TTLExpiredException", "HeaderSizeExceeded")
 """The broker's own reasons: delivered too often, or expired."""
@@ -33,7 +33,6 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
     seen = Seen.read(message)
     properties = properties_of(message)
     history = History.read(properties, seen.message_id)
-    publisher = properties.get("publisher")
     if history is None:
         history = History(root_id=seen.message_id, first_enqueued_at=seen.enqueued_at)
     data = Data(
@@ -47,7 +46,7 @@ def receipt_of(message: ServiceBusReceivedMessage, queue: str) -> ServiceBusMess
         first_attempt_at=history.first_attempt_at,
         last_attempt_at=history.last_attempt_at,
         root_message_id=seen.root_id,
-        publisher=publisher if isinstance(publisher, str) and publisher else None,
+        publisher=None if seen.publisher == UNNAMED else seen.publisher,
     )
     return make_receipt(
         data,

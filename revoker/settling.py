@@ -241,7 +241,8 @@ async def _to_its_end(settling: Coroutine[Any, Any, bool]) -> bool:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=_END_SECONDS)
+        with suppress(Exception):
+            await asyncio.wait_for(task, _END_SECONDS)
         raise
 
 
